@@ -1,0 +1,1 @@
+"""The attestor process: the only holder of the instance key. It never sees content."""

@@ -1,0 +1,193 @@
+"""Messages between gateway and attestor: typed, bounded, and free of content.
+
+Framing and flow are in server/DESIGN.md. Every struct refuses unknown fields; every string, byte string and list has a maximum,
+so that a decoded message is at most a few kilobytes. There is no "sign this" message: the attestor composes every statement itself
+from nonces, pseudonyms, commitments, status and usage (design P2).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+MAX_FRAME = 256 * 1024
+"""Largest frame in bytes, length prefix excluded."""
+
+Id = Annotated[int, Meta(ge=0, lt=2**32)]
+Size = Annotated[int, Meta(ge=0, lt=2**53)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Nonce = Annotated[bytes, Meta(min_length=8, max_length=64)]
+SessionId = Annotated[str, Meta(min_length=22, max_length=22, pattern="^[A-Za-z0-9_-]{22}$")]
+Pseudonym = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
+Code = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-z0-9_.-]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+PostureKey = Annotated[str, Meta(max_length=64)]
+PostureValue = bool | int | Annotated[str, Meta(max_length=128)]
+Posture = Annotated[dict[PostureKey, PostureValue], Meta(max_length=64)]
+TlsOrigin = Literal["gateway-memory", "provisioned", "plaintext"]
+Status = Literal["complete", "partial", "aborted", "failed"]
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", kw_only=True):
+    """Base of all messages; `id` pairs an answer with its request."""
+
+    id: Id
+
+
+class Commitment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Length in bytes and keyed commitment of some content (FORMATS section 7)."""
+
+    bytes: Size
+    commitment: Digest
+
+
+class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Token counts as found in the relayed bytes."""
+
+    input_tokens: Size
+    output_tokens: Size
+    cached_input_tokens: Size = 0
+
+
+# --- from the gateway ---------------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    gateway_version: Annotated[str, Meta(max_length=64)]
+    tls_origin: TlsOrigin
+    tls_spki_sha256: Digest | None
+    posture: Posture
+
+
+class Attest(Message, frozen=True, tag="attest"):
+    """Fresh instance statement and evidence for a client's nonce; `None` for the one renewed on schedule."""
+
+    nonce: Nonce | None
+
+
+class OpenSession(Message, frozen=True, tag="open_session"):
+    tenant: Pseudonym
+    principal: Pseudonym
+    nonce: Nonce | None
+    cnf_jkt: Digest | None
+    commitment_key_digest: Digest
+    opening: Commitment | None
+    ttl_s: Annotated[int, Meta(ge=1, le=7 * 86400)]
+    policies: Annotated[list[Name], Meta(max_length=16)] = []
+
+
+class BeginExchange(Message, frozen=True, tag="begin_exchange"):
+    session: SessionId
+
+
+class RecordReceipt(Message, frozen=True, tag="record_receipt"):
+    session: SessionId
+    seq: Size
+    route: Annotated[str, Meta(max_length=64, pattern="^/[a-z0-9_/-]*$")]
+    model: Name
+    status: Status
+    http_status: Annotated[int, Meta(ge=0, le=999)]
+    request: Commitment
+    forwarded: Commitment | None
+    rewritten: Annotated[list[Code], Meta(max_length=16)]
+    response: Commitment
+    usage: Usage | None
+    reason: Code | None
+
+
+class CloseSession(Message, frozen=True, tag="close_session"):
+    session: SessionId
+    reason: Code
+    scratch: Literal["wiped", "unknown"]
+
+
+class Prove(Message, frozen=True, tag="prove"):
+    """COSE Receipt of inclusion for a leaf, under the latest signed head."""
+
+    leaf_index: Size
+
+
+class ProveConsistency(Message, frozen=True, tag="prove_consistency"):
+    """COSE Receipt of consistency between an earlier size and the latest signed head."""
+
+    old_size: Size
+
+
+class LatestHead(Message, frozen=True, tag="latest_head"):
+    pass
+
+
+Request = (
+    Hello | Attest | OpenSession | BeginExchange | RecordReceipt | CloseSession | Prove | ProveConsistency | LatestHead
+)
+
+# --- from the attestor --------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    statement: str
+    """The current instance statement (JWS) for this gateway's TLS key."""
+    jwk: dict[str, str]
+    issuer: str
+    profile_digest: Digest
+    """Instance profile digest that this connection's session statements will carry."""
+
+
+class EvidenceItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: str
+    data: bytes
+
+
+class Attestation(Message, frozen=True, tag="attestation"):
+    statement: str
+    evidence: list[EvidenceItem]
+
+
+class Logged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A statement that is in the log under a signed head."""
+
+    statement: bytes
+    leaf_index: Size
+
+
+class SessionOpened(Message, frozen=True, tag="session_opened"):
+    session: SessionId
+    logged: Logged
+    receipt: bytes
+    """COSE Receipt of inclusion; the gateway verifies it before the first response byte."""
+
+
+class ExchangeBegun(Message, frozen=True, tag="exchange_begun"):
+    seq: Size
+
+
+class ReceiptRecorded(Message, frozen=True, tag="receipt_recorded"):
+    logged: Logged
+
+
+class SessionClosed(Message, frozen=True, tag="session_closed"):
+    logged: Logged
+
+
+class Proof(Message, frozen=True, tag="proof"):
+    receipt: bytes
+
+
+class Head(Message, frozen=True, tag="head"):
+    head: bytes
+    tree_size: Size
+
+
+class Failure(Message, frozen=True, tag="failure"):
+    """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
+    `malformed`, `hello_required`, `overloaded`, `internal`."""
+
+    code: Code
+    message: Annotated[str, Meta(max_length=256)]
+
+
+Answer = (
+    Welcome | Attestation | SessionOpened | ExchangeBegun | ReceiptRecorded | SessionClosed | Proof | Head | Failure
+)

@@ -1,0 +1,199 @@
+"""Every setting of the server, in one place.
+
+Sources, strongest first: explicit arguments, environment, `rlu.toml`, the defaults below. A setting `x` of section `s` is `[s] x = …` in
+the file and `RLU_S__X` in the environment; the deployment's historical names (`RLU_ATTESTATION_KEY_PATH`, `RLU_DATA_RESIDENCY_REGION`,
+`RLU_TELEMETRY_OPT_IN`, `RLU_MODEL_UPDATE_SCHEDULE`) are accepted too. Unknown keys and unknown `RLU_…` variables refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - Python 3.10 only
+    import tomli as tomllib
+
+
+class SettingsError(Exception):
+    """The configuration was refused; the message names every key that was wrong and why."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Deployment(Section):
+    """What the operator declares about this deployment; stated, and endorsed where the registrar agrees."""
+
+    region: Annotated[str, Field(min_length=1, max_length=128)] = "unspecified"
+    boundary: Annotated[str, Field(min_length=1, max_length=128)] = "unspecified"
+    site: Annotated[str, Field(min_length=1, max_length=128)] = "unspecified"
+    hardware_profile: Annotated[str, Field(min_length=1, max_length=128)] = "unspecified"
+
+
+class Attestation(Section):
+    """The hardware that holds the key."""
+
+    tcti: str = "device:/dev/tpmrm0"
+    """TPM interface in tpm2-tss's TCTI syntax, such as `device:/dev/tpmrm0` or `swtpm:host=127.0.0.1,port=2321`."""
+    key_path: str = ""
+    """TSS2 PRIVATE KEY file (made when absent), or a persistent handle such as `0x81000010`. Empty: below the state directory."""
+    pcrs: tuple[Annotated[int, Field(ge=0, le=23)], ...] = (0, 1, 2, 3, 4, 5, 6, 7)
+    """PCRs of the SHA-256 bank that the key is bound to and that are quoted."""
+    renew_s: Annotated[int, Field(ge=60, le=86400)] = 3600
+    """How often the instance statement and its evidence are renewed, in seconds."""
+    statement_ttl_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 7200
+    insecure_software_key: bool = False
+    """Laptops only: a key in memory; every statement then says `"hardware": "none"`."""
+
+
+class Gateway(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    insecure_plain_http: bool = False
+    hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
+    """Names in the certificate that the gateway makes for its in-memory key."""
+    api_keys_file: Path | None = None
+    """JSON file of hashed API keys (`rlu apikeys`). None: below the state directory."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
+    max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 * 1024
+    max_connections: Annotated[int, Field(ge=1)] = 4096
+    header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 75.0
+    response_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Longest silence of the engine before an exchange is ended as `failed` or `partial`."""
+    drain_timeout_s: Annotated[float, Field(ge=0)] = 30.0
+    session_ttl_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 8 * 3600
+    session_idle_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
+    max_sessions: Annotated[int, Field(ge=1)] = 100_000
+    receipts_per_session: Annotated[int, Field(ge=1)] = 1024
+    """Receipts kept in memory for the session's principal; older ones are dropped, their leaves stay in the log."""
+
+
+class Engine(Section):
+    python: str = ""
+    """Interpreter that has vLLM; empty: ours."""
+    arguments: tuple[str, ...] = ()
+    """Further vLLM arguments; those that would weaken the lock are refused."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    ready_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    max_model_len: int | None = None
+    kv_cache_gib: Annotated[int, Field(ge=1)] | None = None
+    """CPU engine only: VLLM_CPU_KVCACHE_SPACE."""
+
+
+class Model(Section):
+    path: str = ""
+    """Directory of the model, or its hub id."""
+    name: str = ""
+    """The name clients use; empty: the directory's name."""
+    update_schedule: Literal["daily", "weekly", "manual"] = "manual"
+
+
+class Lock(Section):
+    minimum_landlock_abi: Annotated[int, Field(ge=0)] = 1
+    engine_network: Literal["namespace", "shared"] = "namespace"
+    """`shared` is for pods, whose NetworkPolicy denies egress; the posture says which it is."""
+    scratch_bytes: Annotated[int, Field(ge=1 << 20)] = 4 << 30
+    unsafe_allow_swap: bool = False
+
+
+class Telemetry(Section):
+    opt_in: bool = False
+
+
+class Settings(Section):
+    state_dir: Path = Path("/var/lib/rlu")
+    runtime_dir: Path | None = None
+    """In-memory directory for sockets and scratch; None: made by `rlu serve`."""
+    deployment: Deployment = Deployment()
+    attestation: Attestation = Attestation()
+    gateway: Gateway = Gateway()
+    engine: Engine = Engine()
+    model: Model = Model()
+    lock: Lock = Lock()
+    telemetry: Telemetry = Telemetry()
+
+    @property
+    def key_path(self) -> str:
+        """The attestation key's file or handle, with the default filled in."""
+        return self.attestation.key_path or str(self.state_dir / "attestation" / "instance-key.tss2.pem")
+
+    @property
+    def api_keys_file(self) -> Path:
+        return self.gateway.api_keys_file or self.state_dir / "apikeys.json"
+
+
+ALIASES = {
+    "RLU_ATTESTATION_KEY_PATH": ("attestation", "key_path"),
+    "RLU_DATA_RESIDENCY_REGION": ("deployment", "region"),
+    "RLU_TELEMETRY_OPT_IN": ("telemetry", "opt_in"),
+    "RLU_MODEL_UPDATE_SCHEDULE": ("model", "update_schedule"),
+}
+NOT_SETTINGS = frozenset({"RLU_CONFIG", "RLU_VECTORS", "RLU_ALLOW_MISSING", "RLU_LOG_LEVEL"})
+"""Variables of ours that are read elsewhere (configuration file, tests)."""
+
+
+def load(file: Path | None, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Merge file, environment and overrides (nested mappings) into settings.
+
+    Raises:
+        SettingsError: the file cannot be read or parsed, or any key is unknown or out of range.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        try:
+            merged = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise SettingsError(f"cannot read {file}: {error.strerror}; pass --config or set RLU_CONFIG") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is not TOML: {error}") from error
+    for path, value in _from_environment(os.environ if environment is None else environment):
+        _put(merged, path, value)
+    _merge(merged, overrides or {})
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)]
+        raise SettingsError("the configuration is refused:\n" + "\n".join(lines)) from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], str]]:
+    found: list[tuple[tuple[str, ...], str]] = []
+    unknown: list[str] = []
+    for name, value in sorted(environment.items()):
+        if not name.startswith("RLU_") or name in NOT_SETTINGS:
+            continue
+        path = ALIASES.get(name) or tuple(name.removeprefix("RLU_").lower().split("__"))
+        section = Settings.model_fields.get(path[0])
+        if section is None:
+            unknown.append(name)
+        else:
+            found.append((path, value))
+    if unknown:
+        raise SettingsError(f"unknown environment variables: {', '.join(unknown)}; see rlu.toml's reference for the names")
+    return found
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{part} is not a section")
+    tree[path[-1]] = value
+
+
+def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = dict(value) if isinstance(value, Mapping) else value
