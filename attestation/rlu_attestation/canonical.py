@@ -39,7 +39,9 @@ def decode(data: bytes, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     if len(data) > max_bytes:
         raise Malformed("statement.encoding", f"longer than {max_bytes} bytes")
     try:
-        value = json.loads(data.decode("utf-8"), parse_float=_no_float, parse_constant=_no_float, parse_int=_bounded_int)
+        value = json.loads(
+            data.decode("utf-8"), parse_float=_no_float, parse_constant=_no_float, parse_int=_bounded_int
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed("statement.encoding", "not JSON in UTF-8") from error
     if not isinstance(value, dict):

@@ -34,7 +34,14 @@ def commit(key: bytes, tag: Tag, session: bytes, seq: int, length: int, digest: 
     if len(key) != KEY_SIZE or len(session) != 16 or len(digest) != 32:
         raise ValueError("a commitment takes a 32-byte key, a 16-byte session id and a 32-byte digest")
     message = b"".join(
-        (b"rlu/commitment/v1\x00", tag.value, session, seq.to_bytes(8, "big"), length.to_bytes(8, "big"), digest)
+        (
+            b"rlu/commitment/v1\x00",
+            tag.value,
+            session,
+            seq.to_bytes(8, "big"),
+            length.to_bytes(8, "big"),
+            digest,
+        )
     )
     return hmac.digest(key, message, "sha256")
 

@@ -86,7 +86,13 @@ class ConsistencyReceipt:
 
 def head_protected(kid: bytes, issuer: str, iat: int, tree_size: int) -> bytes:
     """The protected header of a head, encoded."""
-    header = {ALG: ES256, KID: kid, CWT_CLAIMS: {1: issuer, 6: iat}, VDS: RFC9162_SHA256, TREE_SIZE: tree_size}
+    header = {
+        ALG: ES256,
+        KID: kid,
+        CWT_CLAIMS: {1: issuer, 6: iat},
+        VDS: RFC9162_SHA256,
+        TREE_SIZE: tree_size,
+    }
     return cbor2.dumps(header, canonical=True)
 
 
@@ -100,13 +106,17 @@ def assemble_head(protected: bytes, root: bytes, signature: bytes) -> bytes:
     return _sign1(protected, {}, root, signature)
 
 
-def assemble_inclusion(protected: bytes, signature: bytes, tree_size: int, leaf_index: int, path: Sequence[bytes]) -> bytes:
+def assemble_inclusion(
+    protected: bytes, signature: bytes, tree_size: int, leaf_index: int, path: Sequence[bytes]
+) -> bytes:
     """A receipt of inclusion."""
     proof = cbor2.dumps([tree_size, leaf_index, list(path)], canonical=True)
     return _sign1(protected, {VDP: {INCLUSION: [proof]}}, None, signature)
 
 
-def assemble_consistency(protected: bytes, signature: bytes, old_size: int, tree_size: int, path: Sequence[bytes]) -> bytes:
+def assemble_consistency(
+    protected: bytes, signature: bytes, old_size: int, tree_size: int, path: Sequence[bytes]
+) -> bytes:
     """A receipt of consistency."""
     proof = cbor2.dumps([old_size, tree_size, list(path)], canonical=True)
     return _sign1(protected, {VDP: {CONSISTENCY: [proof]}}, None, signature)
@@ -152,7 +162,9 @@ def parse_consistency(data: bytes) -> ConsistencyReceipt:
 
 
 def _sign1(protected: bytes, unprotected: dict[int, Any], payload: bytes | None, signature: bytes) -> bytes:
-    return cbor2.dumps(cbor2.CBORTag(COSE_SIGN1, [protected, unprotected, payload, signature]), canonical=True)
+    return cbor2.dumps(
+        cbor2.CBORTag(COSE_SIGN1, [protected, unprotected, payload, signature]), canonical=True
+    )
 
 
 def _parse_sign1(data: bytes) -> tuple[bytes, object, object, bytes]:
@@ -164,7 +176,11 @@ def _parse_sign1(data: bytes) -> tuple[bytes, object, object, bytes]:
     if not isinstance(parts, (list, tuple)) or len(parts) != 4:
         raise _malformed("a COSE_Sign1 has four members")
     protected, unprotected, payload, signature = parts
-    if not isinstance(protected, bytes) or not isinstance(signature, bytes) or len(signature) != SIGNATURE_SIZE:
+    if (
+        not isinstance(protected, bytes)
+        or not isinstance(signature, bytes)
+        or len(signature) != SIGNATURE_SIZE
+    ):
         raise _malformed("the protected header or the signature has the wrong form")
     return protected, unprotected, payload, signature
 
@@ -188,10 +204,20 @@ def _parse_protected(protected: bytes) -> tuple[bytes, str, int, int]:
 def _parse_proof(unprotected: object, payload: object, kind: int) -> tuple[int, int, list[bytes]]:
     proofs = unprotected.get(VDP) if isinstance(unprotected, Mapping) and len(unprotected) == 1 else None
     encoded = proofs.get(kind) if isinstance(proofs, Mapping) and len(proofs) == 1 else None
-    if payload is not None or not isinstance(encoded, (list, tuple)) or len(encoded) != 1 or not isinstance(encoded[0], bytes):
+    if (
+        payload is not None
+        or not isinstance(encoded, (list, tuple))
+        or len(encoded) != 1
+        or not isinstance(encoded[0], bytes)
+    ):
         raise _malformed("not a receipt with one proof of the expected kind")
     proof = _load(encoded[0])
-    if not isinstance(proof, (list, tuple)) or len(proof) != 3 or not _is_count(proof[0]) or not _is_count(proof[1]):
+    if (
+        not isinstance(proof, (list, tuple))
+        or len(proof) != 3
+        or not _is_count(proof[0])
+        or not _is_count(proof[1])
+    ):
         raise _malformed("the proof is not [size, index or size, path]")
     path = proof[2]
     if not isinstance(path, (list, tuple)) or len(path) > MAX_PATH:

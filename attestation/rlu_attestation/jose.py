@@ -29,7 +29,12 @@ def public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
     numbers = key.public_numbers()
     if not isinstance(numbers.curve, ec.SECP256R1):
         raise ValueError("instance keys are on P-256")
-    return {"crv": "P-256", "kty": "EC", "x": b64u(numbers.x.to_bytes(32, "big")), "y": b64u(numbers.y.to_bytes(32, "big"))}
+    return {
+        "crv": "P-256",
+        "kty": "EC",
+        "x": b64u(numbers.x.to_bytes(32, "big")),
+        "y": b64u(numbers.y.to_bytes(32, "big")),
+    }
 
 
 def public_key(jwk: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
@@ -44,7 +49,9 @@ def public_key(jwk: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
     if len(x) != 32 or len(y) != 32:
         raise Malformed("key.jwk", "coordinates have 32 bytes")
     try:
-        return ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1()).public_key()
+        return ec.EllipticCurvePublicNumbers(
+            int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1()
+        ).public_key()
     except ValueError as error:
         raise Malformed("key.jwk", "the point is not on P-256") from error
 
@@ -90,7 +97,9 @@ def jws_parse(text: str) -> Jws:
     kid = canonical.decode(header).get("kid")
     kid_bytes = unb64u(kid) if isinstance(kid, str) else b""
     if len(kid_bytes) != 32 or header != _header(kid_bytes):
-        raise Malformed("statement.header", 'the header must be {"alg":"ES256","kid":thumbprint,"typ":"eat+jwt"}')
+        raise Malformed(
+            "statement.header", 'the header must be {"alg":"ES256","kid":thumbprint,"typ":"eat+jwt"}'
+        )
     if len(signature) != SIGNATURE_SIZE:
         raise Malformed("statement.encoding", "an ES256 signature has 64 bytes")
     return Jws(kid_bytes, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
@@ -108,7 +117,9 @@ def verify_es256(key: ec.EllipticCurvePublicKey, message: bytes, signature: byte
             raise InvalidSignature
         key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(SHA256()))
     except InvalidSignature as error:
-        raise Untrusted("signature.invalid", "the ES256 signature does not verify under the instance key") from error
+        raise Untrusted(
+            "signature.invalid", "the ES256 signature does not verify under the instance key"
+        ) from error
 
 
 def _header(kid: bytes) -> bytes:

@@ -147,7 +147,9 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes
     return node
 
 
-def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]) -> None:
+def verify_consistency(
+    old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]
+) -> None:
     """Check that one tree extends another (section 2.1.4.2).
 
     Raises:

@@ -1,0 +1,252 @@
+"""The instance statement (FORMATS section 3): which key, on what hardware, runs which software, where.
+
+The evidence binds the payload without `submods` (`claims_bytes`, `binding`); `submods` then names the evidence by digest. Session
+statements refer to the instance by `profile_digest`, which leaves out what differs between renewals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlu_attestation import canonical, jose
+from rlu_attestation.claims import Members
+from rlu_attestation.encoding import b64u
+from rlu_attestation.errors import Malformed
+from rlu_attestation.statements import NONCE_SIZES, Channel
+
+INSTANCE_PROFILE = "tag:rlu.internal,2026:instance#1"
+DEBUG_STATES = (
+    "enabled",
+    "disabled",
+    "disabled-since-boot",
+    "disabled-permanently",
+    "disabled-fully-and-permanently",
+)
+KEY_HARDWARE = ("tpm2", "none")
+POSTURE_ROLES = ("attestor", "engine", "gateway")
+MAX_POSTURE = 64
+
+PostureValue = bool | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """A program: its name, version and, where known, a digest (`None`: not stated)."""
+
+    name: str
+    version: str
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The final head of the instance that this one replaces."""
+
+    issuer: str
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceClaims:
+    """All claims of an instance statement except `submods`."""
+
+    jwk: dict[str, str]
+    issued_at: int
+    expires_at: int
+    nonce: bytes | None
+    oemboot: bool
+    dbgstat: str
+    key_hardware: str
+    tls: Channel
+    model_name: str
+    model_manifest: bytes
+    engine: Software
+    """`digest` is that of the arguments."""
+    gateway: Software
+    """`digest` is that of the image."""
+    hardware_profile: str
+    lock: dict[str, dict[str, PostureValue]]
+    region: str
+    boundary: str
+    site: str
+    start_count: int
+    predecessor: Predecessor | None = None
+    evidence: dict[str, bytes] = field(default_factory=dict)
+    """`submods`: evidence kind to SHA-256 of the item's bytes; empty until evidence was collected."""
+
+    @property
+    def ueid(self) -> str:
+        return ueid(jose.thumbprint(self.jwk))
+
+    @property
+    def issuer(self) -> str:
+        return issuer(jose.thumbprint(self.jwk))
+
+    def to_json(self) -> dict[str, Any]:
+        """The payload as an object."""
+        payload: dict[str, Any] = {
+            "cnf": {"jwk": dict(self.jwk)},
+            "dbgstat": self.dbgstat,
+            "eat_profile": INSTANCE_PROFILE,
+            "exp": self.expires_at,
+            "iat": self.issued_at,
+            "iss": self.issuer,
+            "oemboot": self.oemboot,
+            "rlu_boundary": self.boundary,
+            "rlu_engine": _software(self.engine, "arguments_sha256"),
+            "rlu_gateway": _software(self.gateway, "image_sha256"),
+            "rlu_hardware": {"profile": self.hardware_profile},
+            "rlu_key": {"hardware": self.key_hardware},
+            "rlu_lock": {role: dict(posture) for role, posture in self.lock.items()},
+            "rlu_log": {"start_count": self.start_count},
+            "rlu_model": {"manifest_sha256": b64u(self.model_manifest), "name": self.model_name},
+            "rlu_region": self.region,
+            "rlu_site": self.site,
+            "rlu_tls": self.tls.to_json(),
+            "ueid": self.ueid,
+        }
+        if self.nonce is not None:
+            payload["eat_nonce"] = b64u(self.nonce)
+        if self.predecessor is not None:
+            payload["rlu_log"]["predecessor"] = {
+                "head": b64u(self.predecessor.head),
+                "iss": self.predecessor.issuer,
+            }
+        if self.evidence:
+            payload["submods"] = {
+                kind: ["DIGEST", ["sha-256", b64u(digest)]] for kind, digest in self.evidence.items()
+            }
+        return payload
+
+    def encode(self) -> bytes:
+        """The JWS payload."""
+        return canonical.encode(self.to_json())
+
+    @classmethod
+    def parse(cls, payload: bytes) -> InstanceClaims:
+        """Raises Malformed for anything but a canonical instance statement payload."""
+        with Members(canonical.decode(payload), "instance statement") as members:
+            members.exactly("eat_profile", INSTANCE_PROFILE)
+            with members.object("cnf") as inner:
+                jwk = jose.public_jwk(jose.public_key(inner.mapping("jwk")))
+            members.exactly("iss", issuer(jose.thumbprint(jwk)))
+            members.exactly("ueid", ueid(jose.thumbprint(jwk)))
+            with members.object("rlu_key") as inner:
+                key_hardware = inner.choice("hardware", KEY_HARDWARE)
+            with members.object("rlu_model") as inner:
+                model_name, model_manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
+            with members.object("rlu_hardware") as inner:
+                hardware_profile = inner.text("profile")
+            start_count, predecessor = _read_log(members)
+            return cls(
+                jwk=jwk,
+                issued_at=members.count("iat"),
+                expires_at=members.count("exp"),
+                nonce=members.optional(members.binary, "eat_nonce", *NONCE_SIZES),
+                oemboot=members.flag("oemboot"),
+                dbgstat=members.choice("dbgstat", DEBUG_STATES),
+                key_hardware=key_hardware,
+                tls=Channel.read(members, "rlu_tls"),
+                model_name=model_name,
+                model_manifest=model_manifest,
+                engine=_read_software(members, "rlu_engine", "arguments_sha256"),
+                gateway=_read_software(members, "rlu_gateway", "image_sha256"),
+                hardware_profile=hardware_profile,
+                lock=_read_lock(members),
+                region=members.text("rlu_region"),
+                boundary=members.text("rlu_boundary"),
+                site=members.text("rlu_site"),
+                start_count=start_count,
+                predecessor=predecessor,
+                evidence=_read_submods(members) if "submods" in members else {},
+            )
+
+
+def ueid(thumbprint: bytes) -> str:
+    """RFC 9711 section 4.2.1, type 0x01, over the key's thumbprint."""
+    return b64u(b"\x01" + thumbprint)
+
+
+def issuer(thumbprint: bytes) -> str:
+    """The instance's name in `iss`."""
+    return f"urn:rlu:instance:{ueid(thumbprint)}"
+
+
+def claims_bytes(payload: Mapping[str, Any]) -> bytes:
+    """What evidence binds: the payload without `submods`."""
+    return canonical.encode({name: value for name, value in payload.items() if name != "submods"})
+
+
+def binding(claims: bytes) -> bytes:
+    """H("rlu/instance/v1" ‖ claims bytes)."""
+    return hashlib.sha256(b"rlu/instance/v1" + claims).digest()
+
+
+def profile_digest(payload: Mapping[str, Any]) -> bytes:
+    """Digest of what stays the same between renewals; session statements carry it."""
+    varying = ("submods", "eat_nonce", "iat", "exp")
+    stable = canonical.encode({name: value for name, value in payload.items() if name not in varying})
+    return hashlib.sha256(b"rlu/instance-profile/v1" + stable).digest()
+
+
+def arguments_digest(arguments: list[str]) -> bytes:
+    """H of the canonical JSON object {"arguments": [...]}."""
+    return hashlib.sha256(canonical.encode({"arguments": arguments})).digest()
+
+
+def _software(software: Software, digest_name: str) -> dict[str, Any]:
+    value = {"name": software.name, "version": software.version}
+    return value if software.digest is None else {**value, digest_name: b64u(software.digest)}
+
+
+def _read_software(members: Members, name: str, digest_name: str) -> Software:
+    with members.object(name) as inner:
+        return Software(
+            inner.text("name"), inner.text("version"), inner.optional(inner.binary, digest_name, 32)
+        )
+
+
+def _read_log(members: Members) -> tuple[int, Predecessor | None]:
+    with members.object("rlu_log") as log:
+        start_count = log.count("start_count")
+        predecessor = None
+        if "predecessor" in log:
+            with log.object("predecessor") as inner:
+                predecessor = Predecessor(inner.text("iss"), inner.binary("head"))
+    return start_count, predecessor
+
+
+def _read_lock(members: Members) -> dict[str, dict[str, PostureValue]]:
+    lock: dict[str, dict[str, PostureValue]] = {}
+    with members.object("rlu_lock") as roles:
+        for role in POSTURE_ROLES:
+            posture = roles.optional(roles.mapping, role)
+            if posture is None:
+                continue
+            if len(posture) > MAX_POSTURE or not all(
+                isinstance(v, (bool, int, str)) for v in posture.values()
+            ):
+                raise Malformed(
+                    "statement.claims",
+                    f"rlu_lock: {role} must be a flat object of at most {MAX_POSTURE} values",
+                )
+            lock[role] = posture
+    return lock
+
+
+def _read_submods(members: Members) -> dict[str, bytes]:
+    evidence: dict[str, bytes] = {}
+    for kind, value in members.mapping("submods").items():
+        with Members({"digest": _detached(value)}, f"submods: {kind}") as inner:
+            evidence[kind] = inner.binary("digest", 32)
+    return evidence
+
+
+def _detached(value: object) -> object:
+    match value:
+        case ["DIGEST", ["sha-256", digest]]:
+            return digest
+    raise Malformed("statement.claims", 'a submodule must be ["DIGEST", ["sha-256", digest]]')
