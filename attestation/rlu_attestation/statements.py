@@ -28,13 +28,13 @@ NONCE_SIZES = range(8, 65)
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Length and keyed commitment of some content (FORMATS section 7)."""
+    """Size in bytes and keyed commitment of some content (FORMATS section 7)."""
 
-    bytes: int
+    size: int
     commitment: bytes
 
     def to_json(self) -> dict[str, Any]:
-        return {"bytes": self.bytes, "commitment": b64u(self.commitment)}
+        return {"bytes": self.size, "commitment": b64u(self.commitment)}
 
     @classmethod
     def read(cls, members: Members, name: str) -> Content:
