@@ -187,7 +187,7 @@ def binding(claims: bytes) -> bytes:
 
 def profile_digest(payload: Mapping[str, Any]) -> bytes:
     """Digest of what stays the same between renewals; session statements carry it."""
-    varying = ("submods", "eat_nonce", "iat", "exp")
+    varying = ("submods", "eat_nonce", "iat", "exp", "rlu_log")
     stable = canonical.encode({name: value for name, value in payload.items() if name not in varying})
     return hashlib.sha256(b"rlu/instance-profile/v1" + stable).digest()
 

@@ -166,10 +166,11 @@ class Receipt:
     model: str
     status: str
     http_status: int
-    request: Content
+    request: Content | None
+    """`None`, as is `response`, only where the attestor logged the receipt because the gateway was lost."""
     forwarded: Content | None
     rewritten: tuple[str, ...]
-    response: Content
+    response: Content | None
     usage: Usage | None
     reason: str | None
     blind: bytes
@@ -187,8 +188,8 @@ class Receipt:
                     "rlu_http_status": self.http_status,
                     "rlu_model": self.model,
                     "rlu_reason": self.reason,
-                    "rlu_request": self.request.to_json(),
-                    "rlu_response": self.response.to_json(),
+                    "rlu_request": None if self.request is None else self.request.to_json(),
+                    "rlu_response": None if self.response is None else self.response.to_json(),
                     "rlu_rewritten": list(self.rewritten) or None,
                     "rlu_route": self.route,
                     "rlu_seq": self.seq,
@@ -213,7 +214,7 @@ class Receipt:
                         inner.count("output_tokens"),
                         inner.count("cached_input_tokens"),
                     )
-            return cls(
+            receipt = cls(
                 issuer=members.text("iss"),
                 session=session_id(members.text("rlu_session")),
                 session_leaf=members.binary("rlu_session_leaf", 32),
@@ -223,13 +224,24 @@ class Receipt:
                 model=members.text("rlu_model"),
                 status=members.choice("rlu_status", STATUSES),
                 http_status=members.count("rlu_http_status"),
-                request=Content.read(members, "rlu_request"),
+                request=Content.read(members, "rlu_request") if "rlu_request" in members else None,
                 forwarded=Content.read(members, "rlu_forwarded") if "rlu_forwarded" in members else None,
                 rewritten=members.optional(members.texts, "rlu_rewritten", 16) or (),
-                response=Content.read(members, "rlu_response"),
+                response=Content.read(members, "rlu_response") if "rlu_response" in members else None,
                 usage=usage,
                 reason=members.optional(members.text, "rlu_reason"),
                 blind=members.binary("rlu_blind", BLIND_SIZE),
+            )
+        receipt._check_content()
+        return receipt
+
+    def _check_content(self) -> None:
+        silent = self.request is None or self.response is None
+        if silent and (
+            self.status != "failed" or self.request is not self.response or self.forwarded is not None
+        ):
+            raise Malformed(
+                "statement.claims", "receipt: only a failed one of a lost gateway is without content"
             )
 
 
