@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from scripted import Engine, ScriptError, load_book, serve
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 TOOLS = {"run": {"type": "object", "properties": {"cmd": {"type": "string"}}}}
 TWO_TURNS = {
     "turns": [
@@ -218,3 +221,27 @@ async def test_named_scripts_and_inspection_from_outside(engine: tuple[Engine, h
 def test_a_wrong_book_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ScriptError):
         load_book(bad)
+
+
+def test_the_command_serves_on_uvloop_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    path = tmp_path / "engine.sock"
+    script = BENCHMARKS / "scripts" / "codex.json"
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "scripted_engine.py"),
+        "--uds",
+        str(path),
+        "--script",
+        str(script),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == {"listening": str(path)}
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://engine") as client:
+            for _ in range(2):
+                answer = client.post(
+                    "/v1/responses", json={"model": "scripted", "stream": True, "input": "hello"}
+                )
+                assert "event: response.completed" in answer.text
+        process.terminate()
+        assert process.wait(10) == 0
