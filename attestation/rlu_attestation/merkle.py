@@ -55,6 +55,12 @@ class Tree:
             self._levels[level] += node
         return index
 
+    def truncate(self, size: int) -> None:
+        """Forget the leaves from `size` on: for a writer whose head over them was never signed."""
+        size = self._checked(size)
+        for level, nodes in enumerate(self._levels):
+            del nodes[(size >> level) * HASH_SIZE :]
+
     def leaf(self, index: int) -> bytes:
         """The leaf hash at an index."""
         if not 0 <= index < self.size:
