@@ -1,0 +1,199 @@
+"""The gateway's sessions: who owns them, how long they live, which receipts they still hold.
+
+A `Session` exists only after its statement was verified, so holding one is the proof that its statement is signed (P1). The table
+decides; the ledger in `adapters/` performs what it decides. Time is always an argument, in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rlu_server.core.apikeys import Principal
+from rlu_server.core.errors import GatewayError
+
+KEEP_CLOSED_S = 3600.0
+"""How long a closed session's receipts can still be fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A statement that is in the attestor's log under a signed head."""
+
+    statement: bytes
+    leaf_index: int
+
+
+class State(enum.Enum):
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One signed session.
+
+    `id` is the statement's `jti`, `raw_id` its 16 bytes; `tenant` and `principal` are pseudonyms; `inclusion` is the COSE Receipt the
+    gateway verified; `receipts` maps the sequence number announced in `RLU-Receipt` to the logged receipt, `None` while it is
+    being signed.
+    """
+
+    id: str
+    raw_id: bytes
+    tenant: str
+    principal: str
+    commitment_key: bytes
+    opened: Logged
+    inclusion: bytes
+    opened_at: float
+    expires_at: float
+    idle_s: float
+    last_used: float
+    conversation: bytes | None = None
+    state: State = State.OPEN
+    in_flight: int = 0
+    receipts: OrderedDict[int, Logged | None] = field(default_factory=OrderedDict)
+    closed: Logged | None = None
+    closed_at: float = 0.0
+    close_reason: str = ""
+
+    def owned_by(self, principal: Principal) -> bool:
+        return self.tenant == principal.tenant_pseudonym and self.principal == principal.pseudonym
+
+    def usable(self, now: float) -> bool:
+        """May a new exchange begin in it?"""
+        return (
+            self.state is State.OPEN
+            and now < self.expires_at
+            and (self.in_flight > 0 or now < self.last_used + self.idle_s)
+        )
+
+    def due(self) -> float:
+        """When the table must look at it again."""
+        if self.state is State.CLOSED:
+            return self.closed_at + KEEP_CLOSED_S
+        if self.in_flight:
+            return self.expires_at
+        return min(self.expires_at, self.last_used + self.idle_s)
+
+
+class SessionTable:
+    """All sessions of this gateway, open ones and those closed not long ago."""
+
+    def __init__(self, max_sessions: int, receipts_per_session: int) -> None:
+        self._max_sessions = max_sessions
+        self._receipts_per_session = receipts_per_session
+        self._sessions: dict[str, Session] = {}
+        self._conversations: dict[bytes, Session] = {}
+        self._agenda: list[tuple[float, int, Session]] = []
+        self._order = 0
+        self._open = 0
+
+    @property
+    def open_count(self) -> int:
+        """Sessions that are open or closing."""
+        return self._open
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def admit(self, opening: int) -> None:
+        """Is there room for one more, besides `opening` that are on their way?
+
+        Raises:
+            GatewayError: `sessions_full`.
+        """
+        if self._open + opening >= self._max_sessions:
+            raise GatewayError("sessions_full")
+
+    def add(self, session: Session) -> None:
+        """Take in a session whose statement was verified."""
+        self._sessions[session.id] = session
+        if session.conversation is not None:
+            self._conversations[session.conversation] = session
+        self._open += 1
+        self._schedule(session)
+
+    def visible(self, session_id: str, principal: Principal) -> Session:
+        """A session to look at, open or closed.
+
+        Raises:
+            GatewayError: `session_not_found`, whether it never existed or belongs to someone else.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or not session.owned_by(principal):
+            raise GatewayError("session_not_found")
+        return session
+
+    def usable(self, session_id: str, principal: Principal, now: float) -> Session:
+        """A session to begin an exchange in.
+
+        Raises:
+            GatewayError: `session_not_found`, `session_closed`, `session_expired`.
+        """
+        session = self.visible(session_id, principal)
+        if session.usable(now):
+            return session
+        if session.state is not State.OPEN and session.close_reason not in ("expired", "idle"):
+            raise GatewayError("session_closed")
+        raise GatewayError("session_expired")
+
+    def continued(self, conversation: bytes, now: float) -> Session | None:
+        """The session a conversation goes on in, if it can."""
+        session = self._conversations.get(conversation)
+        return session if session is not None and session.usable(now) else None
+
+    def begin(self, session: Session, seq: int, now: float) -> None:
+        """An exchange was given its number; its receipt is now pending."""
+        session.last_used = now
+        session.receipts[seq] = None
+        while len(session.receipts) > self._receipts_per_session:
+            session.receipts.popitem(last=False)
+
+    def settle(self, session: Session, seq: int, receipt: Logged) -> None:
+        """The receipt of an exchange was logged. It is dropped if the ring has moved on meanwhile."""
+        if seq in session.receipts:
+            session.receipts[seq] = receipt
+
+    def closing(self, session: Session, reason: str) -> None:
+        """No exchange may begin from here on."""
+        if session.state is State.OPEN:
+            session.state = State.CLOSING
+            session.close_reason = reason
+            self._leave_conversation(session)
+
+    def close(self, session: Session, logged: Logged | None, now: float) -> None:
+        """The close was signed, or the attestor has closed it without us (`None`)."""
+        if session.state is State.CLOSED:
+            return
+        self.closing(session, "closed")
+        session.state = State.CLOSED
+        session.closed = logged
+        session.closed_at = now
+        self._open -= 1
+        self._schedule(session)
+
+    def due(self, now: float) -> list[tuple[Session, str]]:
+        """Sessions that must be closed now, each with the reason; forgets closed ones that were kept long enough."""
+        found: list[tuple[Session, str]] = []
+        while self._agenda and self._agenda[0][0] <= now:
+            session = heapq.heappop(self._agenda)[2]
+            if session.due() > now:
+                self._schedule(session)
+            elif session.state is State.CLOSED:
+                self._sessions.pop(session.id, None)
+            elif session.state is State.OPEN:
+                found.append((session, "expired" if now >= session.expires_at else "idle"))
+        return found
+
+    def _schedule(self, session: Session) -> None:
+        self._order += 1
+        heapq.heappush(self._agenda, (session.due(), self._order, session))
+
+    def _leave_conversation(self, session: Session) -> None:
+        if session.conversation is not None and self._conversations.get(session.conversation) is session:
+            del self._conversations[session.conversation]

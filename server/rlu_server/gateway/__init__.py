@@ -1,0 +1,1 @@
+"""The gateway process: `python -m rlu_server.gateway --config FILE`."""
