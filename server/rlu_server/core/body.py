@@ -1,0 +1,224 @@
+"""One look at a request body: what the gateway must know, what it refuses, and what it forwards.
+
+The top level is parsed into verbatim slices; values are never built unless a rule needs to look inside. What is forwarded is either the
+body as it came with the salt appended before its last brace, or, when a field of ours has to go (or the top level is spelled in a way
+two parsers could read differently: duplicate keys, white space, escapes in keys), the same slices put together again. Either way the
+engine sees exactly the fields that were inspected here, and every value byte for byte.
+
+Which fields are the gateway's own comes from vLLM's protocol (see `OWNED`). Not done here: validation of the APIs' own fields; the
+engine does that, and its answers name them better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from rlu_server.core.errors import GatewayError
+from rlu_server.core.routes import Api, Route
+
+DROPPED = ("data_parallel_rank", "priority", "request_id", "session_id")
+"""Scheduling and naming inside the engine: harmless to lose, so requests that carry them still work."""
+REFUSED = (
+    "chat_template",
+    "ec_transfer_params",
+    "kv_transfer_params",
+    "media_io_kwargs",
+    "mm_processor_kwargs",
+    "vllm_xargs",
+)
+"""What would reach into the engine or change how a prompt is built: dropping it silently would give another answer than asked for."""
+OWNED = frozenset((*DROPPED, *REFUSED, "cache_salt"))
+MEDIA_HOLDERS = ("messages", "input", "system", "prompt")
+
+# In JSON text a quote inside a string is always escaped, so these byte sequences can only be whole tokens or the end of one.
+_MEDIA_MARKS = (b'_url"', b'"source"')
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+_DATA_URL = "data:"
+
+_decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What came out.
+
+    Attributes:
+        model: the name the engine serves, after aliases.
+        forwarded: the content to send to the engine.
+        shared: so many leading bytes of `forwarded` equal those of the original, which lets a digest be shared.
+        rewritten: sorted names of the fields in which the two differ.
+    """
+
+    model: str
+    stream: bool
+    prompt_cache_key: str | None
+    forwarded: bytes
+    shared: int
+    rewritten: tuple[str, ...]
+
+
+def inspect(
+    raw: bytes, route: Route, models: Mapping[str, str], salt_for: Callable[[str | None], str]
+) -> Inspected:
+    """Judge and rewrite one body.
+
+    Args:
+        models: names clients may use, each with the engine's name for it.
+        salt_for: the tenant's salt, given the client's own `cache_salt`.
+
+    Raises:
+        GatewayError: `json_malformed`, `json_too_deep`, `body_not_object`, `field_missing`, `field_type`, `field_not_allowed`,
+            `remote_media`, `background_unsupported`, `state_unsupported`, `model_not_found`.
+    """
+    fields = _parse(raw)
+    for name in REFUSED:
+        if _present(fields, name):
+            raise GatewayError("field_not_allowed", f"`{name}` is not accepted by this server.", param=name)
+    if route.api is Api.RESPONSES:
+        _refuse_state(fields)
+    _refuse_template_override(fields)
+    _refuse_remote_media(raw, fields)
+    requested = _model(fields)
+    model = models.get(requested)
+    if model is None:
+        raise GatewayError("model_not_found", param="model")
+    changes: dict[str, bytes | None] = {name: None for name in (*DROPPED, *REFUSED) if name in fields}
+    if model != requested:
+        changes["model"] = _encode(model)
+    client_salt = _text(fields, "cache_salt")
+    if route.salted:
+        changes["cache_salt"] = b'"' + salt_for(client_salt).encode("ascii") + b'"'
+    elif "cache_salt" in fields:
+        changes["cache_salt"] = None
+    forwarded, shared = _rewrite(raw, fields, changes)
+    return Inspected(
+        model=model,
+        stream=_flag(fields, "stream"),
+        prompt_cache_key=_text(fields, "prompt_cache_key"),
+        forwarded=forwarded,
+        shared=shared,
+        rewritten=tuple(sorted(changes)),
+    )
+
+
+def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        raw.decode("utf-8")  # slices are not looked into, so the encoding is checked for all of them at once
+        return _decode_top(raw)
+    except RecursionError as error:
+        raise GatewayError("json_too_deep") from error
+    except msgspec.ValidationError as error:
+        raise GatewayError("body_not_object") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise GatewayError("json_malformed") from error
+
+
+def _rewrite(
+    raw: bytes, fields: dict[str, msgspec.Raw], changes: dict[str, bytes | None]
+) -> tuple[bytes, int]:
+    if changes.keys().isdisjoint(fields) and _encode(fields) == raw:
+        # Spelled the one way that leaves no room for a second reading: what was inspected is what the bytes say.
+        added = [b',"%b":%b' % (name.encode("ascii"), value) for name, value in changes.items() if value]
+        return (raw[:-1] + b"".join(added) + b"}", len(raw) - 1) if added else (raw, len(raw))
+    for name, value in changes.items():
+        fields.pop(name, None)
+        if value is not None:
+            fields[name] = msgspec.Raw(value)
+    return _encode(fields), 0
+
+
+def _refuse_state(fields: dict[str, msgspec.Raw]) -> None:
+    if _flag(fields, "background"):
+        raise GatewayError("background_unsupported", param="background")
+    for name in ("previous_response_id", "conversation"):
+        if _present(fields, name):
+            raise GatewayError("state_unsupported", param=name)
+
+
+def _refuse_template_override(fields: dict[str, msgspec.Raw]) -> None:
+    value = fields.get("chat_template_kwargs")
+    if value is None or bytes(value) == b"null":
+        return
+    inner = _loads(value)
+    if not isinstance(inner, dict):
+        raise GatewayError(
+            "field_type", "`chat_template_kwargs` must be an object.", param="chat_template_kwargs"
+        )
+    if (
+        not all(item is None or isinstance(item, (bool, int, str)) for item in inner.values())
+        or "chat_template" in inner
+    ):
+        raise GatewayError(
+            "field_not_allowed",
+            "`chat_template_kwargs` may hold only strings, integers and booleans, and no `chat_template`.",
+            param="chat_template_kwargs",
+        )
+
+
+def _refuse_remote_media(raw: bytes, fields: dict[str, msgspec.Raw]) -> None:
+    """A URL the engine would fetch is a way out of the boundary, and a way into it (SSRF)."""
+    if not any(mark in raw for mark in _MEDIA_MARKS) and not (
+        b"\\u00" in raw and _ESCAPED_LETTER.search(raw)
+    ):
+        return
+    for name in MEDIA_HOLDERS:
+        if name in fields and any(not url.startswith(_DATA_URL) for url in _media_urls(_loads(fields[name]))):
+            raise GatewayError("remote_media", param=name)
+
+
+def _media_urls(tree: object) -> Iterator[str]:
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            for key, value in node.items():
+                if key.endswith("_url") or key == "source":
+                    # A bare string under `source` is a citation's origin, which nobody fetches.
+                    url = value.get("url") if isinstance(value, dict) else value
+                    if isinstance(url, str) and (key != "source" or url is not value):
+                        yield url
+                stack.append(value)
+
+
+def _model(fields: dict[str, msgspec.Raw]) -> str:
+    model = _text(fields, "model")
+    if not model:
+        raise GatewayError("field_missing", "`model` is missing.", param="model")
+    return model
+
+
+def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None or bytes(value) == b"null":
+        return None
+    try:
+        return _decode_text(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise GatewayError("field_type", f"`{name}` must be a string.", param=name) from error
+
+
+def _flag(fields: dict[str, msgspec.Raw], name: str) -> bool:
+    value = bytes(fields[name]) if name in fields else b"false"
+    if value not in (b"true", b"false", b"null"):
+        raise GatewayError("field_type", f"`{name}` must be true or false.", param=name)
+    return value == b"true"
+
+
+def _present(fields: dict[str, msgspec.Raw], name: str) -> bool:
+    return name in fields and bytes(fields[name]) != b"null"
+
+
+def _loads(value: msgspec.Raw) -> object:
+    try:
+        return orjson.loads(memoryview(value))
+    except orjson.JSONDecodeError as error:
+        raise GatewayError("json_malformed") from error
