@@ -1,0 +1,239 @@
+"""X.509 certificates, taken apart (RFC 5280 section 4).
+
+`parse` gives a `Certificate` that proves nothing; `rlu_attestation.chain` verifies. Names are kept as DER bytes and never taken apart, so
+that the names of real vendor roots that `cryptography` refuses to load (see `der`) are no obstacle.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from rlu_attestation import der
+from rlu_attestation.errors import Malformed, Unsupported
+
+CODE = "x509.encoding"
+MAX_CERTIFICATE = 16 * 1024
+MAX_PEM = 1024 * 1024
+
+BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE = "2.5.29.19", "2.5.29.15", "2.5.29.37"
+SUBJECT_ALTERNATIVE_NAME, CERTIFICATE_POLICIES = "2.5.29.17", "2.5.29.32"
+
+DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, KEY_AGREEMENT, KEY_CERT_SIGN = 0, 2, 4, 5
+"""Bits of keyUsage (RFC 5280 section 4.2.1.3)."""
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    oid: str
+    critical: bool
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate taken apart. Nothing about it is verified.
+
+    `issuer`, `subject` and `spki` (SubjectPublicKeyInfo) are the DER as it stands in the certificate.
+    """
+
+    raw: bytes
+    tbs: bytes
+    version: int
+    serial: int
+    issuer: bytes
+    subject: bytes
+    not_before: datetime
+    not_after: datetime
+    spki: bytes
+    extensions: tuple[Extension, ...]
+    signature_algorithm: bytes
+    signature: bytes
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the DER, 32 bytes."""
+        return hashlib.sha256(self.raw).digest()
+
+    @property
+    def spki_sha256(self) -> bytes:
+        """SHA-256 of the DER SubjectPublicKeyInfo, 32 bytes."""
+        return hashlib.sha256(self.spki).digest()
+
+    def extension(self, oid: str) -> Extension | None:
+        return next((found for found in self.extensions if found.oid == oid), None)
+
+    def public_key(self) -> PublicKey:
+        """The subject's key.
+
+        Raises:
+            Malformed: not a SubjectPublicKeyInfo.
+            Unsupported: neither RSA nor ECDSA on a known curve.
+        """
+        try:
+            key = load_der_public_key(self.spki)
+        except UnsupportedAlgorithm as error:
+            raise Unsupported("x509.key", "the certificate's key is of an unknown kind") from error
+        except ValueError as error:
+            raise Malformed(CODE, "the certificate's key is not a public key") from error
+        if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+            raise Unsupported("x509.key", "the certificate's key is neither RSA nor ECDSA")
+        return key
+
+    def basic_constraints(self) -> tuple[bool, int | None] | None:
+        """`(cA, pathLenConstraint)`, or None without the extension."""
+        found = self.extension(BASIC_CONSTRAINTS)
+        if found is None:
+            return None
+        body = reader(found.value).inside(der.SEQUENCE, "basicConstraints")
+        authority = body.next_is(der.BOOLEAN) and body.boolean("cA")
+        length = body.integer("pathLenConstraint") if body.next_is(der.INTEGER) else None
+        body.end()
+        return authority, length
+
+    def key_usage(self) -> frozenset[int] | None:
+        """Numbers of the bits that are set, or None without the extension."""
+        found = self.extension(KEY_USAGE)
+        if found is None:
+            return None
+        outer = reader(found.value)
+        content, _ = outer.bit_string("keyUsage")
+        outer.end()
+        return frozenset(
+            8 * i + bit for i, byte in enumerate(content) for bit in range(8) if byte & 0x80 >> bit
+        )
+
+    def extended_key_usage(self) -> frozenset[str] | None:
+        """Object identifiers of the purposes, or None without the extension."""
+        found = self.extension(EXTENDED_KEY_USAGE)
+        if found is None:
+            return None
+        body = reader(found.value).inside(der.SEQUENCE, "extKeyUsage")
+        purposes = set()
+        while body.remaining:
+            purposes.add(body.oid("KeyPurposeId"))
+        return frozenset(purposes)
+
+
+def parse(data: bytes) -> Certificate:
+    """Take a DER certificate apart.
+
+    Raises:
+        Malformed: not exactly one certificate (`x509.encoding`); a TPM's padding must have been trimmed before.
+    """
+    outer = reader(data)
+    body = outer.inside(der.SEQUENCE, "Certificate")
+    outer.end()
+    tbs = body.element(der.SEQUENCE, "tbsCertificate")
+    algorithm = body.element(der.SEQUENCE, "signatureAlgorithm")
+    signature, unused = body.bit_string("signatureValue")
+    body.end()
+    fields = reader(tbs.content)
+    version = _version(fields)
+    serial = fields.integer("serialNumber")
+    if fields.element(der.SEQUENCE, "signature").raw != algorithm.raw or unused:
+        raise Malformed(CODE, "the signed and the outer signature algorithm differ")
+    issuer = fields.element(der.SEQUENCE, "issuer").raw
+    validity = fields.inside(der.SEQUENCE, "validity")
+    not_before, not_after = validity.time("notBefore"), validity.time("notAfter")
+    validity.end()
+    subject = fields.element(der.SEQUENCE, "subject").raw
+    spki = fields.element(der.SEQUENCE, "subjectPublicKeyInfo").raw
+    extensions = _extensions(fields, version)
+    fields.end()
+    return Certificate(
+        data,
+        tbs.raw,
+        version,
+        serial,
+        issuer,
+        subject,
+        not_before,
+        not_after,
+        spki,
+        extensions,
+        algorithm.raw,
+        signature,
+    )
+
+
+def parse_many(data: bytes) -> tuple[Certificate, ...]:
+    """The certificates of a file: one DER certificate, or any number in PEM with free text between them.
+
+    Raises:
+        Malformed: neither, or more than 1 MiB.
+    """
+    if len(data) > MAX_PEM:
+        raise Malformed(CODE, f"a certificate file has at most {MAX_PEM} bytes")
+    if data[:1] == bytes([der.SEQUENCE]):
+        return (parse(data),)
+    found = []
+    for block in _PEM.findall(data):
+        try:
+            found.append(parse(base64.b64decode(b"".join(block.split()), validate=True)))
+        except binascii.Error as error:
+            raise Malformed(CODE, "a PEM block is not base64") from error
+    if not found or data.count(b"-----BEGIN ") != len(found):
+        raise Malformed(CODE, "expected certificates in PEM, and nothing else in PEM")
+    return tuple(found)
+
+
+def reader(data: bytes) -> der.Reader:
+    """A DER reader that refuses with this module's code."""
+    return der.Reader(data, CODE, MAX_CERTIFICATE)
+
+
+def _version(fields: der.Reader) -> int:
+    if not fields.next_is(der.context(0)):
+        return 1
+    wrapper = fields.inside(der.context(0), "version")
+    version = wrapper.integer("version") + 1
+    wrapper.end()
+    if version not in (2, 3):
+        raise Malformed(CODE, "certificates have version 1, 2 or 3")
+    return version
+
+
+def _extensions(fields: der.Reader, version: int) -> tuple[Extension, ...]:
+    for number in (1, 2):
+        if version > 1 and fields.next_is(der.context(number, constructed=False)):
+            fields.any("uniqueIdentifier")
+    if version != 3 or not fields.remaining:
+        return ()
+    wrapper = fields.inside(der.context(3), "extensions")
+    body = wrapper.inside(der.SEQUENCE, "extensions")
+    wrapper.end()
+    found: dict[str, Extension] = {}
+    while body.remaining:
+        item = body.inside(der.SEQUENCE, "Extension")
+        oid = item.oid("extnID")
+        critical = item.next_is(der.BOOLEAN) and item.boolean("critical")
+        value = item.element(der.OCTET_STRING, "extnValue").content
+        item.end()
+        if oid in found:
+            raise Malformed(CODE, f"extension {oid} occurs twice")
+        found[oid] = Extension(oid, critical, value)
+    return tuple(found.values())
+
+
+def algorithm_identifier(identifier: bytes) -> tuple[str, bytes]:
+    """Object identifier and DER parameters (empty when absent) of an AlgorithmIdentifier."""
+    outer = reader(identifier)
+    body = outer.inside(der.SEQUENCE, "AlgorithmIdentifier")
+    oid = body.oid("algorithm")
+    parameters = body.any("parameters").raw if body.remaining else b""
+    body.end()
+    outer.end()
+    return oid, parameters
