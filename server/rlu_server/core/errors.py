@@ -70,6 +70,7 @@ CATALOGUE: dict[str, Kind] = {
     "receipt_not_found": Kind(404, "There is no such receipt in this session, or it is no longer kept."),
     "receipt_pending": Kind(503, "The receipt is not signed yet; ask again.", 1),
     "not_in_log": Kind(404, "The log has no such entry, or no signed head covers it yet."),
+    "not_in_log": Kind(404, "The log has no such entry."),
     "nonce_size": Kind(400, "The nonce must be 8 to 64 bytes in base64url without padding."),
     "sessions_full": Kind(503, "No more sessions can be opened here; close some or try later.", 30),
     # our side

@@ -1,0 +1,142 @@
+"""The bodies of our own routes. What comes in is closed (unknown fields refuse) and bounded; what goes out is documented for OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+B64u = Annotated[str, Field(description="base64url without padding", pattern=r"^[A-Za-z0-9_-]*$")]
+MAX_TTL_S = 7 * 86400
+
+
+class Incoming(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class OpenSession(Incoming):
+    """Opens a session whose statement carries the caller's nonce."""
+
+    # Sizes are checked by hand: the refusal names the limits.
+    nonce: Annotated[str, Field(description="8 to 64 random bytes, base64url without padding")]
+    cnf_jkt: Annotated[
+        str | None, Field(description="RFC 7638 SHA-256 thumbprint of a key the caller holds")
+    ] = None
+    ttl_s: Annotated[
+        int | None, Field(ge=1, le=MAX_TTL_S, description="seconds; at most the server's own limit")
+    ] = None
+
+
+class SignedStatement(BaseModel):
+    """A statement and its COSE Receipt: `{"receipt", "statement"}` (FORMATS section 5)."""
+
+    statement: B64u
+    receipt: B64u
+
+
+class OpenedSession(SignedStatement):
+    session: str
+    commitment_key: B64u
+    expires: Annotated[int, Field(description="seconds since the epoch")]
+
+
+class SessionSummary(BaseModel):
+    session: str
+    created: int
+    expires: int
+    state: Literal["open", "expired", "closed"]
+    explicit: bool
+    last_seq: int
+
+
+class SessionDetail(SessionSummary, SignedStatement):
+    pass
+
+
+class SessionList(BaseModel):
+    sessions: list[SessionSummary]
+
+
+class CommitmentKey(BaseModel):
+    commitment_key: B64u
+
+
+class EvidenceItem(BaseModel):
+    kind: str
+    data: B64u
+
+
+class AttestationPart(BaseModel):
+    statement: Annotated[str, Field(description="the instance statement, a JWS (FORMATS section 3)")]
+    evidence: list[EvidenceItem]
+
+
+class AttestationBundle(BaseModel):
+    """A bundle (FORMATS section 10) of the instance statement, its evidence and the caller's nonce."""
+
+    rlu_bundle: Literal["1"] = "1"
+    attestation: AttestationPart
+    nonce: B64u | None = None
+
+
+class LogHead(BaseModel):
+    head: B64u
+    tree_size: int
+
+
+class LogProof(BaseModel):
+    receipt: B64u
+
+
+class Tls(BaseModel):
+    origin: Literal["gateway-memory", "provisioned", "plaintext"]
+    spki_sha256: B64u | None = None
+
+
+class NonceLimits(BaseModel):
+    min_bytes: int
+    max_bytes: int
+
+
+class Configuration(BaseModel):
+    """What a client needs to know before its first request. Nothing here is proof: `rlu verify` checks the attestation."""
+
+    rlu_configuration: Literal["1"] = "1"
+    issuer: str
+    jwk: dict[str, str]
+    instance_profile: B64u
+    tls: Tls
+    version: str
+    models: list[str]
+    nonce: NonceLimits
+    attestation_endpoint: str
+    sessions_endpoint: str
+    receipts_endpoint: str
+    log_endpoint: str
+    openapi: str
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Reason(BaseModel):
+    code: str
+    detail: str
+
+
+class Readiness(BaseModel):
+    ready: bool
+    reasons: list[Reason]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details with our stable code."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    param: str | None = None
+    request_id: str

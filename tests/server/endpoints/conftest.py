@@ -1,0 +1,125 @@
+"""A gateway in memory for the endpoints: real keys, real isolation, no attestor."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from rlu_attestation.encoding import b64u
+from rlu_server.attestor.messages import Attestation, EvidenceItem
+from rlu_server.core.apikeys import KeyRecord, KeyRing, Principal, mint
+from rlu_server.core.errors import GatewayError
+from rlu_server.endpoints import Identity, Measurement, Sample, SessionView, Signed, create_app
+
+NOW = 1_800_000_000
+
+
+class MemoryGateway:
+    """Implements `Context` with dictionaries."""
+
+    def __init__(self) -> None:
+        records: list[KeyRecord] = []
+        self.keys: dict[str, str] = {}
+        for number, (tenant, principal) in enumerate([("a", "ann"), ("a", "al"), ("b", "bob")], 1):
+            record, text = mint(bytes([number] * 8), bytes([number] * 32), tenant, principal, NOW)
+            records.append(record)
+            self.keys[principal] = text
+        self.ring = KeyRing(bytes(32), records)
+        self.opened: dict[str, tuple[Principal, SessionView]] = {}
+        self.asked: list[tuple[object, ...]] = []
+        self.reasons: list[str] = []
+        self.failure: Exception | None = None
+        self.measured: list[Measurement] = [
+            Measurement("exchanges_total", "Exchanges.", "counter", (Sample((("status", "complete"),), 3),))
+        ]
+
+    def _do(self, *asked: object) -> None:
+        self.asked.append(asked)
+        if self.failure is not None:
+            raise self.failure
+
+    def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
+        text = x_api_key or (authorization or "").removeprefix("Bearer ")
+        if not text:
+            raise GatewayError("key_missing")
+        return self.ring.authenticate(text, NOW)
+
+    def identity(self) -> Identity:
+        self._do("identity")
+        return Identity("urn:rlu:instance:x", {"kty": "EC"}, bytes(32), "gateway-memory", bytes(32), "0.1")
+
+    def not_ready(self) -> Sequence[str]:
+        return self.reasons
+
+    def models(self) -> Sequence[str]:
+        return ["scripted"]
+
+    def measurements(self) -> Sequence[Measurement]:
+        return self.measured
+
+    async def attest(self, nonce: bytes | None) -> Attestation:
+        self._do("attest", nonce)
+        return Attestation(id=1, statement="a.b.c", evidence=[EvidenceItem("none", b'{"kind":"none"}')])
+
+    async def open_session(
+        self, principal: Principal, nonce: bytes, cnf_jkt: bytes | None, ttl_s: int | None
+    ) -> SessionView:
+        self._do("open", nonce, cnf_jkt, ttl_s)
+        name = b64u(bytes([len(self.opened) + 1] * 16))
+        signed = Signed(b"statement", b"cose")
+        view = SessionView(name, signed, bytes(range(32)), NOW, NOW + (ttl_s or 60), "open", True, 0)
+        self.opened[name] = (principal, view)
+        return view
+
+    def sessions(self, principal: Principal) -> Sequence[SessionView]:
+        return [view for owner, view in reversed(self.opened.values()) if owner == principal]
+
+    def session(self, principal: Principal, session: str) -> SessionView:
+        owner, view = self.opened.get(session, (None, None))
+        if view is None or owner != principal:
+            raise GatewayError("session_not_found")
+        return view
+
+    async def close_session(self, principal: Principal, session: str) -> Signed:
+        view = self.session(principal, session)
+        if view.state == "closed":
+            raise GatewayError("session_closed")
+        self.opened[session] = (principal, replace(view, state="closed"))
+        return Signed(b"close", b"cose")
+
+    async def receipt(self, principal: Principal, session: str, seq: int, wait_s: float) -> Signed:
+        self.session(principal, session)
+        self._do("receipt", seq, wait_s)
+        if seq == 2:
+            raise GatewayError("receipt_pending")
+        if seq != 1:
+            raise GatewayError("receipt_not_found")
+        return Signed(b"receipt", b"cose")
+
+    async def head(self) -> tuple[bytes, int]:
+        return b"head", 7
+
+    async def inclusion(self, leaf_index: int) -> bytes:
+        if leaf_index >= 7:
+            raise GatewayError("not_in_log")
+        return b"inclusion"
+
+    async def consistency(self, old_size: int) -> bytes:
+        if old_size > 7:
+            raise GatewayError("not_in_log")
+        return b"consistency"
+
+
+@pytest.fixture
+def gateway() -> MemoryGateway:
+    return MemoryGateway()
+
+
+@pytest.fixture
+async def client(gateway: MemoryGateway) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(gateway, "0.1"), raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        yield client

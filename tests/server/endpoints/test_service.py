@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from rlu_server.core.errors import CATALOGUE
+from rlu_server.endpoints import Distribution, Measurement, Sample
+from rlu_server.endpoints.metrics import MAX_SERIES, exposition
+
+
+async def test_health_and_readiness(client: httpx.AsyncClient, gateway: Any) -> None:
+    gateway.reasons = ["signer_unavailable", "engine_unavailable"]
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    waiting = await client.get("/readyz")
+    assert waiting.status_code == 503
+    assert waiting.json() == {
+        "ready": False,
+        "reasons": [{"code": code, "detail": CATALOGUE[code].message} for code in gateway.reasons],
+    }
+    gateway.reasons = []
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": []})
+
+
+async def test_metrics_are_prometheus_text(client: httpx.AsyncClient, gateway: Any) -> None:
+    gateway.measured.append(
+        Measurement(
+            "ttft_seconds",
+            "Time to the first byte.",
+            "histogram",
+            distributions=(Distribution((("api", "chat"),), ((0.1, 2), (float("inf"), 3)), 1.5),),
+        )
+    )
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["rlu_exchanges_total", (("status", "complete"),)] == 3
+    assert samples["rlu_ttft_seconds_bucket", (("api", "chat"), ("le", "0.1"))] == 2
+    assert samples["rlu_ttft_seconds_count", (("api", "chat"),)] == 3
+    assert samples["rlu_ttft_seconds_sum", (("api", "chat"),)] == 1.5
+    assert samples["rlu_metrics_withheld", ()] == 0
+
+
+def test_labels_that_are_not_our_words_never_leave() -> None:
+    leaky = [
+        Sample((("route", "/v1/messages"),), 1),
+        Sample((("route", "what is my diagnosis?"),), 1),
+        Sample((("route", "x" * 41),), 1),
+        Sample((("other", "chat"),), 1),
+        Sample((("route", "chat"), ("more", "chat")), 1),
+    ]
+    text = exposition([Measurement("leaky", "Leaky.", "gauge", tuple(leaky))]).decode()
+    assert text.count("rlu_leaky{") == 1
+    assert "diagnosis" not in text
+    assert "rlu_metrics_withheld 4.0" in text
+
+
+def test_the_number_of_series_is_bounded() -> None:
+    many = tuple(Sample((("n", str(i)),), 1) for i in range(MAX_SERIES + 5))
+    text = exposition([Measurement("many", "Many.", "counter", many)]).decode()
+    assert text.count("rlu_many_total{") == MAX_SERIES
+    assert "rlu_metrics_withheld 5.0" in text
+
+
+async def test_openapi_describes_our_routes_and_their_errors(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert set(document["paths"]) == {
+        "/.well-known/rlu-configuration",
+        "/healthz",
+        "/metrics",
+        "/readyz",
+        "/v1/rlu/attestation",
+        "/v1/rlu/log/consistency",
+        "/v1/rlu/log/head",
+        "/v1/rlu/log/proof",
+        "/v1/rlu/receipts/{session}/{seq}",
+        "/v1/rlu/sessions",
+        "/v1/rlu/sessions/{session}",
+        "/v1/rlu/sessions/{session}/commitment-key",
+    }
+    operation = document["paths"]["/v1/rlu/sessions"]["post"]
+    assert "application/problem+json" in operation["responses"]["4XX"]["content"]
+    assert {"HTTPBearer": []} in operation["security"]
+    assert "security" not in document["paths"]["/v1/rlu/attestation"]["get"]
