@@ -120,7 +120,15 @@ class LatestHead(Message, frozen=True, tag="latest_head"):
 
 
 Request = (
-    Hello | Attest | OpenSession | BeginExchange | RecordReceipt | CloseSession | Prove | ProveConsistency | LatestHead
+    Hello
+    | Attest
+    | OpenSession
+    | BeginExchange
+    | RecordReceipt
+    | CloseSession
+    | Prove
+    | ProveConsistency
+    | LatestHead
 )
 
 # --- from the attestor --------------------------------------------------------------------------------------------
@@ -189,5 +197,13 @@ class Failure(Message, frozen=True, tag="failure"):
 
 
 Answer = (
-    Welcome | Attestation | SessionOpened | ExchangeBegun | ReceiptRecorded | SessionClosed | Proof | Head | Failure
+    Welcome
+    | Attestation
+    | SessionOpened
+    | ExchangeBegun
+    | ReceiptRecorded
+    | SessionClosed
+    | Proof
+    | Head
+    | Failure
 )

@@ -1,0 +1,63 @@
+"""The seam between the attestor and what holds its key.
+
+A `Platform` is a TPM (`tpm/`), a software key (`software.py`), and later a TEE. It signs 32-byte digests with the one instance key and
+collects evidence that binds a 32-byte root. Every method blocks and is called from one thread; nothing of it is on the event loop.
+
+    HardwareUnavailable   nothing was signed, a later call may work: the platform reconnects by itself
+    HardwareRefused       nothing was signed, and a person has to look at it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rlu_attestation.merkle import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class BindingProof:
+    """Where one statement's binding is in the tree whose root the evidence binds (FORMATS section 3)."""
+
+    leaf_index: int
+    tree_size: int
+    path: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, tree: Tree, index: int) -> BindingProof:
+        return cls(index, tree.size, tuple(tree.inclusion_path(index)))
+
+
+Evidence = Callable[[BindingProof], bytes]
+"""Evidence over a root; called with a statement's proof it gives that statement's evidence item."""
+
+
+class Platform(Protocol):
+    """Holder of the instance key."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of its evidence item, and `rlu_key.hardware`: `tpm2` or `none`."""
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """The instance key."""
+
+    @property
+    def verified_boot(self) -> bool:
+        """`oemboot`, as far as it can be told."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """Raw ES256 signature (r ‖ s, 64 bytes) over a SHA-256 digest."""
+
+    def collect(self, root: bytes) -> Evidence:
+        """Evidence whose qualifying data is `root`."""
+
+    def raise_start_counter(self) -> int:
+        """Raise the counter of attestor starts and return its new value."""
+
+    def close(self) -> None:
+        """Let go of the hardware."""

@@ -1,0 +1,223 @@
+"""The instance key and the AK: how they are made, kept, loaded and checked.
+
+Both are P-256 children of the owner hierarchy's default ECC storage key, which the TPM derives again whenever it is asked, so nothing
+needs a persistent handle. They are kept as TSS2 PRIVATE KEY files: wrapped by that storage key, useless away from this TPM. The instance
+key may live at a persistent handle instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tpm2_pytss import (
+    ESYS_TR,
+    TPM2_ALG,
+    TPM2_ECC,
+    TPM2_RH,
+    TPM2B_PRIVATE,
+    TPM2B_PUBLIC,
+    TPM2B_SENSITIVE_CREATE,
+    TPMA_OBJECT,
+    TPMS_SENSITIVE_CREATE,
+    TPMT_PUBLIC,
+)
+from tpm2_pytss.tsskey import TSSPrivKey
+
+from rlu_server.attestor.errors import HardwareRefused, NotReady
+from rlu_server.attestor.secret import write_private
+from rlu_server.attestor.tpm.connection import Tpm, guard
+
+STORAGE_KEY = "ecc256:aes128cfb"
+STORAGE_ATTRIBUTES = "userwithauth|restricted|decrypt|noda|fixedtpm|fixedparent|sensitivedataorigin"
+INSTANCE_ATTRIBUTES = (
+    TPMA_OBJECT.FIXEDTPM
+    | TPMA_OBJECT.FIXEDPARENT
+    | TPMA_OBJECT.SENSITIVEDATAORIGIN
+    | TPMA_OBJECT.NODA
+    | TPMA_OBJECT.SIGN_ENCRYPT
+)
+AK_ATTRIBUTES = INSTANCE_ATTRIBUTES | TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.USERWITHAUTH
+TSS2_HEADER = b"-----BEGIN TSS2 PRIVATE KEY-----"
+MAX_KEY_FILE = 16 * 1024
+FIRST_PERSISTENT, LAST_OWNER_PERSISTENT = 0x81000000, 0x817FFFFF
+PCRS_PER_READ = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKey:
+    """A key in the TPM: the library's handle, the TPM's own, the TPM name, and its TPMT_PUBLIC."""
+
+    reference: ESYS_TR
+    handle: int
+    name: bytes
+    public: bytes
+
+
+def read_pcrs(tpm: Tpm, pcrs: tuple[int, ...]) -> dict[int, bytes]:
+    """The SHA-256 bank's values, all from one moment.
+
+    Raises:
+        HardwareRefused: the TPM has no SHA-256 bank, or lacks one of the PCRs.
+    """
+    values: dict[int, bytes] = {}
+    moment: int | None = None
+    while missing := [pcr for pcr in sorted(set(pcrs)) if pcr not in values]:
+        wanted = missing[:PCRS_PER_READ]
+        with guard("pcr_read"):
+            counter, _, digests = tpm.esapi.pcr_read("sha256:" + ",".join(map(str, wanted)))
+        if len(digests) != len(wanted):
+            raise HardwareRefused("tpm.pcr_bank", "the TPM has no active SHA-256 bank with these PCRs")
+        if moment is not None and counter != moment:
+            values.clear()  # extended between two reads: begin again
+            moment = None
+            continue
+        moment = int(counter)
+        values.update(zip(wanted, (bytes(d) for d in digests), strict=True))
+    return values
+
+
+@contextmanager
+def storage_key(tpm: Tpm) -> Iterator[ESYS_TR]:
+    """The owner hierarchy's storage key, loaded while the block runs."""
+    template = TPMT_PUBLIC.parse(STORAGE_KEY, objectAttributes=STORAGE_ATTRIBUTES)
+    with guard("create_primary"):
+        handle, *_ = tpm.esapi.create_primary(
+            TPM2B_SENSITIVE_CREATE(), TPM2B_PUBLIC(publicArea=template), ESYS_TR.RH_OWNER
+        )
+    try:
+        yield handle
+    finally:
+        tpm.flush(handle)
+
+
+def create(tpm: Tpm, attributes: int, policy: bytes, auth: bytes) -> TSSPrivKey:
+    """Make a P-256 ECDSA key below the storage key; its secret travels encrypted."""
+    template = _template(attributes, policy)
+    sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth))
+    with storage_key(tpm) as parent, tpm.hmac_session(parent, encrypt=True) as session, guard("create"):
+        private, public, *_ = tpm.esapi.create(
+            parent, sensitive, TPM2B_PUBLIC(publicArea=template), session2=session
+        )
+    return TSSPrivKey(private, public, empty_auth=False, parent=int(TPM2_RH.OWNER))
+
+
+def load(tpm: Tpm, key: TSSPrivKey, auth: bytes) -> LoadedKey:
+    """Load a key of ours and tell the library its secret."""
+    if int(key.parent) != int(TPM2_RH.OWNER):
+        raise NotReady("key.parent", "the key's parent must be the owner hierarchy's default storage key")
+    private, public = TPM2B_PRIVATE(bytes(key.private)), key.public
+    with storage_key(tpm) as parent, guard("load"):
+        reference = tpm.esapi.load(parent, private, public)
+    return _loaded(tpm, reference, auth)
+
+
+def load_or_create_file(tpm: Tpm, path: Path, attributes: int, policy: bytes, auth: bytes) -> LoadedKey:
+    """The key of a TSS2 PRIVATE KEY file; made when the file is absent."""
+    data = read_key_file(path)
+    if data is None:
+        key = create(tpm, attributes, policy, auth)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, bytes(key.to_pem()))
+        return load(tpm, key, auth)
+    try:
+        key = TSSPrivKey.from_pem(data)
+    except Exception as error:  # the library raises many kinds for a damaged file
+        raise NotReady("key.file", f"{path} is not a TSS2 PRIVATE KEY file") from error
+    return load(tpm, key, auth)
+
+
+def load_or_create(tpm: Tpm, place: Path | int, attributes: int, policy: bytes, auth: bytes) -> LoadedKey:
+    """The key of a TSS2 file, or at a persistent handle; made there when absent."""
+    if isinstance(place, Path):
+        return load_or_create_file(tpm, place, attributes, policy, auth)
+    return load_or_create_persistent(tpm, place, attributes, policy, auth)
+
+
+def read_key_file(path: Path) -> bytes | None:
+    """The bytes of a key file, `None` if absent.
+
+    Raises:
+        NotReady: unreadable, too long, or a software key.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_KEY_FILE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise NotReady("key.file", f"{path}: {error.strerror}") from error
+    if len(data) > MAX_KEY_FILE:
+        raise NotReady("key.file", f"{path} is too long for a key")
+    if not data.lstrip().startswith(TSS2_HEADER):
+        raise NotReady(
+            "key.software",
+            f"{path} holds no TPM key; a software key is accepted only with attestation.insecure_software_key, "
+            "on a laptop: remove the file and one is made inside the TPM",
+        )
+    return data
+
+
+def load_or_create_persistent(
+    tpm: Tpm, handle: int, attributes: int, policy: bytes, auth: bytes
+) -> LoadedKey:
+    """The key at a persistent handle; made and moved there when the handle is free."""
+    if not FIRST_PERSISTENT <= handle <= LAST_OWNER_PERSISTENT:
+        raise NotReady("key.handle", "a persistent handle of the owner is between 0x81000000 and 0x817fffff")
+    with guard("persistent"):
+        if handle in tpm.handles(handle):
+            return _loaded(tpm, tpm.esapi.tr_from_tpmpublic(handle), auth)
+    transient = load(tpm, create(tpm, attributes, policy, auth), auth)
+    try:
+        with guard("evict_control"):
+            reference = tpm.esapi.evict_control(ESYS_TR.RH_OWNER, transient.reference, handle)
+    finally:
+        tpm.flush(transient.reference)
+    return _loaded(tpm, reference, auth)
+
+
+def check_public(key: LoadedKey, attributes: int, policy: bytes) -> None:
+    """Refuse a key that is not exactly of the form in FORMATS section 4.
+
+    Raises:
+        HardwareRefused: other attributes, algorithm or policy.
+    """
+    found = TPMT_PUBLIC.unmarshal(key.public)[0]
+    expected = _template(attributes, policy)
+    if found.type == TPM2_ALG.ECC:
+        expected.unique.ecc = found.unique.ecc
+    if bytes(expected.marshal()) == key.public:
+        return
+    expected.authPolicy = found.authPolicy
+    if bytes(expected.marshal()) == key.public:
+        raise HardwareRefused(
+            "key.platform_state",
+            "the instance key was made under other PCR values; if the change of firmware or configuration was intended, "
+            "move the key file away and restart: a new instance then names this one as its predecessor",
+        )
+    raise HardwareRefused(
+        "key.attributes", "the key does not have the attributes and algorithm that RLU requires"
+    )
+
+
+def _template(attributes: int, policy: bytes) -> TPMT_PUBLIC:
+    template = TPMT_PUBLIC(
+        type=TPM2_ALG.ECC, nameAlg=TPM2_ALG.SHA256, objectAttributes=attributes, authPolicy=policy
+    )
+    detail = template.parameters.eccDetail
+    detail.symmetric.algorithm = TPM2_ALG.NULL
+    detail.scheme.scheme = TPM2_ALG.ECDSA
+    detail.scheme.details.ecdsa.hashAlg = TPM2_ALG.SHA256
+    detail.curveID = TPM2_ECC.NIST_P256
+    detail.kdf.scheme = TPM2_ALG.NULL
+    return template
+
+
+def _loaded(tpm: Tpm, reference: ESYS_TR, auth: bytes) -> LoadedKey:
+    with guard("read_public"):
+        tpm.esapi.tr_set_auth(reference, auth)
+        public, name, _ = tpm.esapi.read_public(reference)
+        handle = int(tpm.esapi.tr_get_tpm_handle(reference))
+    return LoadedKey(reference, handle, bytes(name), bytes(public.publicArea.marshal()))

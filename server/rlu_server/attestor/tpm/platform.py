@@ -1,0 +1,252 @@
+"""`Platform` on a TPM 2.0: keys loaded once, a policy session that is used again and again, reconnection when the TPM was away."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss import TPM2_ALG, TPMT_PUBLIC, TPMT_SIG_SCHEME
+
+from rlu_attestation import canonical
+from rlu_attestation.encoding import b64u
+from rlu_server.attestor.errors import AttestorError, HardwareUnavailable, NotReady
+from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.secret import authorisation
+from rlu_server.attestor.tpm import counter, keys, wire
+from rlu_server.attestor.tpm.connection import ATTEMPTS, Tpm, guard
+
+T = TypeVar("T")
+MAX_EVENT_LOG = 128 * 1024
+SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsement:
+    """What others say of the AK: the registrar's certificate, the EK certificate, and their intermediates (all DER)."""
+
+    ak_certificate: bytes
+    ak_chain: tuple[bytes, ...]
+    ek_certificate: bytes
+    ek_chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TpmConfiguration:
+    """Where the TPM and its keys are; `key` is a path or a persistent handle."""
+
+    tcti: str
+    key: Path | int
+    ak: Path
+    pcrs: tuple[int, ...]
+    event_log: Path | None = None
+
+
+@dataclass(slots=True)
+class _Loaded:
+    tpm: Tpm
+    key: keys.LoadedKey
+    ak: keys.LoadedKey
+    certify: dict[str, str]
+    session: wire.PolicySession | None = None
+
+
+class TpmPlatform:
+    """The instance key in a TPM 2.0.
+
+    Raises at construction:
+        HardwareUnavailable: no TPM there.
+        HardwareRefused: the key is of another form, another secret or another platform state.
+        NotReady: key file or endorsement do not fit.
+    """
+
+    kind = "tpm2"
+
+    def __init__(self, configuration: TpmConfiguration, secret: bytes, endorsement: Endorsement) -> None:
+        self._configuration = configuration
+        self._key_auth = authorisation(secret, "instance-key")
+        self._ak_auth = authorisation(secret, "ak")
+        self._endorsement = endorsement
+        self._selection = wire.pcr_selection(configuration.pcrs)
+        self._loaded: _Loaded | None = None
+        self._public: bytes | None = None
+        self._ready()
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        assert self._public is not None
+        return public_key_of(self._public)
+
+    @property
+    def verified_boot(self) -> bool:
+        try:
+            return SECURE_BOOT.read_bytes()[4:5] == b"\x01"
+        except OSError:
+            return False
+
+    def sign(self, digest: bytes) -> bytes:
+        return self._twice(lambda loaded: self._sign(loaded, digest))
+
+    def collect(self, root: bytes) -> Evidence:
+        return self._twice(lambda loaded: self._collect(loaded, root))
+
+    def raise_start_counter(self) -> int:
+        return self._twice(lambda loaded: counter.increment(loaded.tpm))
+
+    def close(self) -> None:
+        if self._loaded is not None:
+            loaded, self._loaded = self._loaded, None
+            for key in (loaded.key, loaded.ak):
+                if key.handle < keys.FIRST_PERSISTENT:
+                    loaded.tpm.flush(key.reference)
+            _end_session(loaded)
+            loaded.tpm.close()
+
+    def _twice(self, operation: Callable[[_Loaded], T]) -> T:
+        """Once more on a new connection: a TPM that was reset, or a resource manager that restarted, lost what we had loaded."""
+        try:
+            return operation(self._ready())
+        except HardwareUnavailable:
+            self._abandon()
+        try:
+            return operation(self._ready())
+        except HardwareUnavailable:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        if self._loaded is not None:
+            self._loaded.tpm.close()
+            self._loaded = None
+
+    def _ready(self) -> _Loaded:
+        if self._loaded is None:
+            tpm = Tpm(self._configuration.tcti)
+            try:
+                self._loaded = self._load(tpm)
+            except BaseException:
+                tpm.close()
+                raise
+        return self._loaded
+
+    def _load(self, tpm: Tpm) -> _Loaded:
+        config = self._configuration
+        policy = current_policy(tpm, config.pcrs)
+        key = keys.load_or_create(tpm, config.key, keys.INSTANCE_ATTRIBUTES, policy, self._key_auth)
+        keys.check_public(key, keys.INSTANCE_ATTRIBUTES, policy)
+        if self._public is not None and key.public != self._public:
+            raise NotReady("key.changed", "the instance key was replaced while the attestor ran: restart it")
+        ak = keys.load_or_create_file(tpm, config.ak, keys.AK_ATTRIBUTES, b"", self._ak_auth)
+        keys.check_public(ak, keys.AK_ATTRIBUTES, b"")
+        self._public = key.public
+        return _Loaded(tpm, key, ak, _certify(tpm, key, ak))
+
+    def _sign(self, loaded: _Loaded, digest: bytes) -> bytes:
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._sign_once(loaded, digest)
+            except HardwareUnavailable as error:
+                # Any PCR, even one outside the selection, may be extended between PolicyPCR and Sign.
+                if error.code != "tpm.pcr_changed" or attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _sign_once(self, loaded: _Loaded, digest: bytes) -> bytes:
+        tpm = loaded.tpm
+        if loaded.session is None:
+            nonce = secrets.token_bytes(wire.NONCE_SIZE)
+            loaded.session = wire.parse_session(tpm.transact(wire.start_policy_session(nonce)))
+        session, nonce = loaded.session, secrets.token_bytes(wire.NONCE_SIZE)
+        try:
+            tpm.transact(wire.policy_pcr(session.handle, self._selection))
+            tpm.transact(wire.policy_auth_value(session.handle))
+            command = wire.sign(loaded.key.handle, loaded.key.name, self._key_auth, digest, session, nonce)
+            return wire.parse_signature(tpm.transact(command), session, self._key_auth, nonce)
+        except Exception:
+            _end_session(loaded)  # its digest is half made, or its nonce unknown
+            raise
+
+    def _collect(self, loaded: _Loaded, root: bytes) -> Evidence:
+        for _ in range(ATTEMPTS):
+            pcrs = keys.read_pcrs(loaded.tpm, self._configuration.pcrs)
+            quote = _quote(loaded, self._configuration.pcrs, root)
+            if keys.read_pcrs(loaded.tpm, self._configuration.pcrs) == pcrs:
+                return self._evidence(loaded, pcrs, quote)
+        raise HardwareUnavailable("tpm.pcr_changed", "PCRs were extended during every attempt to quote them")
+
+    def _evidence(self, loaded: _Loaded, pcrs: dict[int, bytes], quote: dict[str, str]) -> Evidence:
+        endorsement = self._endorsement
+        item = {
+            "ak_certificate": b64u(endorsement.ak_certificate),
+            "ak_chain": [b64u(der) for der in endorsement.ak_chain],
+            "ak_public": b64u(loaded.ak.public),
+            "certify": loaded.certify,
+            "ek_certificate": b64u(endorsement.ek_certificate),
+            "ek_chain": [b64u(der) for der in endorsement.ek_chain],
+            "key_public": b64u(loaded.key.public),
+            "kind": self.kind,
+            "pcrs": {"sha256": {str(pcr): b64u(value) for pcr, value in pcrs.items()}},
+            "quote": quote,
+        }
+        event_log = self._event_log()
+        if event_log is not None:
+            item["event_log"] = b64u(event_log)
+
+        def for_statement(proof: BindingProof) -> bytes:
+            path = [b64u(node) for node in proof.path]
+            binding = {"leaf_index": proof.leaf_index, "path": path, "tree_size": proof.tree_size}
+            return canonical.encode({**item, "binding": binding})
+
+        return for_statement
+
+    def _event_log(self) -> bytes | None:
+        path = self._configuration.event_log
+        if path is None:
+            return None
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_EVENT_LOG + 1)
+        except OSError:
+            return None  # optional: an emulator has none, and a container may not see it
+        return data if 0 < len(data) <= MAX_EVENT_LOG else None
+
+
+def current_policy(tpm: Tpm, pcrs: tuple[int, ...]) -> bytes:
+    """authPolicy of an instance key for the platform as it is now."""
+    values = keys.read_pcrs(tpm, pcrs)
+    composite = hashlib.sha256(b"".join(values[pcr] for pcr in sorted(values))).digest()
+    return wire.policy_digest(pcrs, composite)
+
+
+def public_key_of(public: bytes) -> ec.EllipticCurvePublicKey:
+    """The P-256 key of a TPMT_PUBLIC."""
+    point = TPMT_PUBLIC.unmarshal(public)[0].unique.ecc
+    x, y = int.from_bytes(bytes(point.x), "big"), int.from_bytes(bytes(point.y), "big")
+    return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+
+
+def _certify(tpm: Tpm, key: keys.LoadedKey, ak: keys.LoadedKey) -> dict[str, str]:
+    scheme = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
+    with tpm.hmac_session() as first, tpm.hmac_session() as second, guard("certify"):
+        attest, signature = tpm.esapi.certify(key.reference, ak.reference, b"", scheme, first, second)
+    return {"attest": b64u(bytes(attest)), "signature": b64u(bytes(signature.marshal()))}
+
+
+def _quote(loaded: _Loaded, pcrs: tuple[int, ...], root: bytes) -> dict[str, str]:
+    selection = "sha256:" + ",".join(map(str, sorted(set(pcrs))))
+    with loaded.tpm.hmac_session() as session, guard("quote"):
+        attest, signature = loaded.tpm.esapi.quote(loaded.ak.reference, selection, root, session1=session)
+    return {"attest": b64u(bytes(attest)), "signature": b64u(bytes(signature.marshal()))}
+
+
+def _end_session(loaded: _Loaded) -> None:
+    if loaded.session is None:
+        return
+    handle, loaded.session = loaded.session.handle, None
+    with suppress(AttestorError):  # gone with the connection, then
+        loaded.tpm.transact(wire.flush_context(handle))

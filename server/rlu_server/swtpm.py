@@ -1,0 +1,177 @@
+"""A software TPM 2.0 (swtpm) with a certificate authority of its own, for laptops, the demo and tests.
+
+An emulator proves nothing about hardware: its endorsement certificates come from a CA made on the same disk, and only a policy that names
+that CA accepts them. The state directory is laid out as
+
+    tpm/              swtpm's state
+    ca/               the local CA: root and issuer certificates, and their keys
+    *.conf, *.options configuration of swtpm_setup and swtpm_localca
+
+so that nothing outside it is read or written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+START_TIMEOUT_S = 10.0
+SETUP_TIMEOUT_S = 120.0
+TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca")
+PORT_ATTEMPTS = 8
+
+
+class SwtpmError(Exception):
+    """The software TPM could not be made or started; the message says what to do."""
+
+
+def root_certificate(directory: Path) -> Path:
+    """PEM file of the local CA's root, which a policy names as EK root."""
+    return directory / "ca" / "swtpm-localca-rootca-cert.pem"
+
+
+def issuer_certificate(directory: Path) -> Path:
+    """PEM file of the intermediate that issued the EK certificates."""
+    return directory / "ca" / "issuercert.pem"
+
+
+def manufacture(directory: Path) -> None:
+    """Make the TPM once: RSA-2048 and P-384 endorsement keys, and their certificates by the local CA.
+
+    Does nothing when the TPM is there already.
+
+    Raises:
+        SwtpmError: a tool is missing or failed.
+    """
+    if (directory / "tpm" / "tpm2-00.permall").exists():
+        return
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise SwtpmError(f"{', '.join(missing)} not found: apt-get install swtpm swtpm-tools")
+    for part in (directory / "tpm", directory / "ca"):
+        part.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = ["swtpm_setup", "--tpm2", "--tpmstate", str(directory / "tpm"), "--overwrite"]
+    command += ["--createek", "--create-ek-cert", "--create-platform-cert", "--lock-nvram"]
+    command += ["--config", str(_write_configuration(directory))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SETUP_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SwtpmError(f"swtpm_setup did not end within {SETUP_TIMEOUT_S:.0f} s") from error
+    if done.returncode != 0:
+        raise SwtpmError(f"swtpm_setup failed ({done.returncode}): {(done.stdout + done.stderr)[-800:]}")
+
+
+class SoftwareTpm:
+    """A running swtpm; a context manager that stops it.
+
+    Attributes:
+        tcti: what `settings.attestation.tcti` takes.
+        pid: the swtpm process.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    @property
+    def tcti(self) -> str:
+        return f"swtpm:host=127.0.0.1,port={self._port}"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise SwtpmError("the software TPM is not running")
+        return self._process.pid
+
+    def start(self) -> SoftwareTpm:
+        """Power the TPM on (a platform reset: PCRs are as after boot). The port stays the same over restarts.
+
+        Raises:
+            SwtpmError: it did not come up.
+        """
+        manufacture(self.directory)
+        for _ in range(PORT_ATTEMPTS):
+            port = self._port or _free_port_pair()
+            if self._spawn(port):
+                self._port = port
+                return self
+        raise SwtpmError("swtpm did not start; see swtpm.log in its directory")
+
+    def stop(self) -> None:
+        """Power the TPM off."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> SoftwareTpm:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, port: int) -> bool:
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory / 'tpm'}"]
+        # The TCTI expects the control channel on the port after the data channel.
+        command += ["--server", f"type=tcp,port={port},bindaddr=127.0.0.1"]
+        command += ["--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1"]
+        command += ["--flags", "not-need-init,startup-clear"]
+        with (self.directory / "swtpm.log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if _listens(port + 1):
+                self._process = process
+                return True
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        return False
+
+
+def _write_configuration(directory: Path) -> Path:
+    authority = directory / "ca"
+    (directory / "localca.conf").write_text(
+        f"statedir = {authority}\nsigningkey = {authority}/signkey.pem\n"
+        f"issuercert = {authority}/issuercert.pem\ncertserial = {authority}/certserial\n"
+    )
+    (directory / "localca.options").write_text(
+        "--platform-manufacturer RLU\n--platform-version 1\n--platform-model software-tpm\n"
+    )
+    setup = directory / "setup.conf"
+    setup.write_text(
+        f"create_certs_tool = {shutil.which('swtpm_localca')}\n"
+        f"create_certs_tool_config = {directory}/localca.conf\n"
+        f"create_certs_tool_options = {directory}/localca.options\nactive_pcr_banks = sha256\n"
+    )
+    return setup
+
+
+def _free_port_pair() -> int:
+    for _ in range(64):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise SwtpmError("no two adjacent free ports on the loopback interface")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
