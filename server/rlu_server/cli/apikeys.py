@@ -1,0 +1,244 @@
+"""`rlu apikeys`: who may use this deployment.
+
+The file holds digests of secrets, never a secret; a key is shown once, on standard output, when it is made. A running gateway notices
+every change by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rlu_attestation.encoding import unb64u
+from rlu_attestation.errors import RluError
+from rlu_server.cli.keyfile import change, read_keys
+from rlu_server.core.apikeys import (
+    ID_SIZE,
+    SECRET_SIZE,
+    KeyFile,
+    KeyRecord,
+    mint,
+    principal_pseudonym,
+    tenant_pseudonym,
+)
+from rlu_server.settings import SettingsError, load
+
+app = typer.Typer(
+    name="apikeys", help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False
+)
+
+USAGE = 2
+_DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
+_UNIT_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+FileOption = Annotated[
+    Path | None, typer.Option("--file", help="The key file; default: the one the configuration names.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="RLU_CONFIG", help="rlu.toml, for the place of the key file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
+
+
+# --- what the commands share ------------------------------------------------------------------------------------------
+
+
+def parse_expiry(text: str, now: int) -> int:
+    """An instant from a duration (`90d`, `12h`) or an ISO 8601 date or time; a time without zone is UTC.
+
+    Raises:
+        ValueError: neither, or not in the future.
+    """
+    duration = _DURATION.fullmatch(text)
+    if duration is not None:
+        expires = now + int(duration[1]) * _UNIT_S[duration[2]]
+    else:
+        try:
+            # Python 3.10 does not read the "Z" of RFC 3339.
+            moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+        except ValueError:
+            raise ValueError("give a duration such as 90d or 12h, or a date such as 2027-01-31") from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        expires = int(moment.timestamp())
+    if expires <= now:
+        raise ValueError("the expiry is not in the future")
+    return expires
+
+
+def _path(file: Path | None, config: Path | None) -> Path:
+    return file if file is not None else load(config).api_keys_file
+
+
+def _fail(code: str, message: str, exit_code: int, as_json: bool) -> typer.Exit:
+    if as_json:
+        print(json.dumps({"error": {"code": code, "message": message}}))
+    else:
+        print(f"rlu apikeys: {message} ({code})", file=sys.stderr)
+    return typer.Exit(exit_code)
+
+
+@contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    """Turn what can go wrong into one line and the exit code of its cause."""
+    try:
+        yield
+    except RluError as error:
+        raise _fail(error.code, error.message, error.exit_code, as_json) from error
+    except SettingsError as error:
+        raise _fail("configuration.refused", str(error), USAGE, as_json) from error
+    except OSError as error:
+        message = f"cannot use the key file {error.filename or ''}: {error.strerror}"
+        raise _fail("apikeys.file.access", message, 1, as_json) from error
+
+
+def _state(record: KeyRecord, now: int) -> str:
+    if record.revoked is not None:
+        return "revoked"
+    return "expired" if record.expires is not None and now >= record.expires else "active"
+
+
+def _time(instant: int | None) -> str:
+    return (
+        ""
+        if instant is None
+        else datetime.fromtimestamp(instant, timezone.utc).strftime("%Y-%m-%d %H:%MZ")
+    )
+
+
+def _public(record: KeyRecord, pseudonym_key: bytes, now: int) -> dict[str, Any]:
+    """What may be shown of a record: everything but the digest."""
+    return {
+        "id": record.id,
+        "tenant": record.tenant,
+        "principal": record.principal,
+        "tenant_pseudonym": tenant_pseudonym(pseudonym_key, record.tenant),
+        "principal_pseudonym": principal_pseudonym(pseudonym_key, record.tenant, record.principal),
+        "created": record.created,
+        "expires": record.expires,
+        "revoked": record.revoked,
+        "state": _state(record, now),
+    }
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+@app.command("create")
+def create(
+    tenant: Annotated[
+        str, typer.Option(help="Whose data this key may see; tenants are isolated from each other.")
+    ],
+    principal: Annotated[str, typer.Option(help="The person or agent who holds the key.")],
+    expires: Annotated[
+        str | None, typer.Option(help="90d, 12h, or a date such as 2027-01-31; default: never.")
+    ] = None,
+    file: FileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key. It is printed once and cannot be shown again."""
+    now = int(time.time())
+    for name, value in (("tenant", tenant), ("principal", principal)):
+        if not 1 <= len(value) <= 128 or not value.isprintable():
+            raise _fail("apikeys.label", f"--{name} takes 1 to 128 printable characters", USAGE, as_json)
+    try:
+        until = None if expires is None else parse_expiry(expires, now)
+    except (ValueError, OverflowError) as error:
+        raise _fail("apikeys.expires", f"--expires: {error}", USAGE, as_json) from error
+    id_bytes, secret = secrets.token_bytes(ID_SIZE), secrets.token_bytes(SECRET_SIZE)
+    record, key = mint(id_bytes, secret, tenant, principal, now, until)
+    with _reported(as_json):
+        path = _path(file, config)
+        change(path, lambda keys: msgspec.structs.replace(keys, keys=[*keys.keys, record]))
+    if as_json:
+        print(
+            json.dumps(
+                {"key": key, "id": record.id, "tenant": tenant, "principal": principal, "expires": until}
+            )
+        )
+        return
+    until_text = f", until {_time(until)}" if until else ""
+    print(f"Key {record.id} for {principal} of {tenant}{until_text}. It is shown only now:", file=sys.stderr)
+    print(key)
+
+
+@app.command("list")
+def list_keys(file: FileOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the keys, without their secrets, and the pseudonyms by which statements name their holders."""
+    now = int(time.time())
+    with _reported(as_json):
+        keys = read_keys(_path(file, config))
+    records = [] if keys is None else [_public(r, unb64u(keys.pseudonym_key), now) for r in keys.keys]
+    if as_json:
+        print(json.dumps({"keys": records}))
+        return
+    table = Table(box=None)
+    table.add_column("id", min_width=16)
+    for name in ("tenant", "principal"):
+        table.add_column(name, overflow="fold")
+    for name, width in (("created", 17), ("expires", 17), ("state", 7)):
+        table.add_column(name, min_width=width)
+    for record in records:
+        # Labels are shown as they are, never read as markup.
+        cells = (record["id"], record["tenant"], record["principal"], _time(record["created"]))
+        table.add_row(*map(_plain, (*cells, _time(record["expires"]), record["state"])))
+    Console().print(table)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The key's id, as `rlu apikeys list` shows it.")
+    ],
+    file: FileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Revoke a key. A running gateway refuses it from its next request on."""
+    now = int(time.time())
+    if key_id.startswith("rlu_"):
+        # Whoever pastes the whole key has put a secret into the shell's history; say so without repeating it.
+        message = (
+            "give the id only, the 16 characters after `rlu_`; the secret does not belong on a command line"
+        )
+        raise _fail("apikeys.id", message, USAGE, as_json)
+    with _reported(as_json):
+        path = _path(file, config)
+        if read_keys(path) is None:
+            raise _fail("apikeys.unknown", f"there is no key file {path} yet", USAGE, as_json)
+        revoked: list[KeyRecord] = []
+        change(path, lambda keys: _revoked(keys, key_id, now, revoked))
+    if not revoked:
+        message = "there is no key with this id; `rlu apikeys list` shows them"
+        raise _fail("apikeys.unknown", message, USAGE, as_json)
+    if as_json:
+        print(json.dumps({"id": key_id, "revoked": revoked[0].revoked}))
+    else:
+        print(f"Key {key_id} of {revoked[0].principal} ({revoked[0].tenant}) is revoked.")
+
+
+def _revoked(keys: KeyFile, key_id: str, now: int, found: list[KeyRecord]) -> KeyFile:
+    """The file with that key revoked; one that was revoked before keeps its time."""
+    records = [
+        msgspec.structs.replace(r, revoked=r.revoked or now) if r.id == key_id else r for r in keys.keys
+    ]
+    found.extend(r for r in records if r.id == key_id)
+    return msgspec.structs.replace(keys, keys=records)
