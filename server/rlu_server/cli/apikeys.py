@@ -21,6 +21,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
@@ -113,9 +114,7 @@ def _state(record: KeyRecord, now: int) -> str:
 
 def _time(instant: int | None) -> str:
     return (
-        ""
-        if instant is None
-        else datetime.fromtimestamp(instant, timezone.utc).strftime("%Y-%m-%d %H:%MZ")
+        "" if instant is None else datetime.fromtimestamp(instant, timezone.utc).strftime("%Y-%m-%d %H:%MZ")
     )
 
 
@@ -190,17 +189,17 @@ def list_keys(file: FileOption = None, config: ConfigOption = None, as_json: Jso
     table.add_column("id", min_width=16)
     for name in ("tenant", "principal"):
         table.add_column(name, overflow="fold")
-    for name, width in (("created", 17), ("expires", 17), ("state", 7)):
-        table.add_column(name, min_width=width)
+    table.add_column("created", min_width=10)
+    table.add_column("state", min_width=24)
     for record in records:
+        until = (
+            f" until {_time(record['expires'])}" if record["expires"] and record["state"] == "active" else ""
+        )
+        cells = (record["id"], record["tenant"], record["principal"], _time(record["created"])[:10])
         # Labels are shown as they are, never read as markup.
-        cells = (record["id"], record["tenant"], record["principal"], _time(record["created"]))
-        table.add_row(*map(_plain, (*cells, _time(record["expires"]), record["state"])))
-    Console().print(table)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+        table.add_row(*map(Text, (*cells, record["state"] + until)))
+    # In a pipe there is no width to keep to, and nothing may be cut off.
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
 @app.command("revoke")
