@@ -102,6 +102,10 @@ class Members:
         """A nested object, to be read in a `with` block of its own."""
         return Members(self._take(name), f"{self._what}: {name}")
 
+    def value(self, name: str) -> object:
+        """A member as it is; its type is for the caller to check."""
+        return self._take(name)
+
     def mapping(self, name: str) -> dict[str, Any]:
         """A nested object whose members are not fixed."""
         value = self._take(name)
