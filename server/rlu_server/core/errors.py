@@ -70,7 +70,6 @@ CATALOGUE: dict[str, Kind] = {
     "receipt_not_found": Kind(404, "There is no such receipt in this session, or it is no longer kept."),
     "receipt_pending": Kind(503, "The receipt is not signed yet; ask again.", 1),
     "not_in_log": Kind(404, "The log has no such entry, or no signed head covers it yet."),
-    "not_in_log": Kind(404, "The log has no such entry."),
     "nonce_size": Kind(400, "The nonce must be 8 to 64 bytes in base64url without padding."),
     "sessions_full": Kind(503, "No more sessions can be opened here; close some or try later.", 30),
     # our side
@@ -81,6 +80,9 @@ CATALOGUE: dict[str, Kind] = {
     "engine_timeout": Kind(504, "The inference engine stopped answering."),
     "engine_protocol": Kind(502, "The inference engine's answer was not valid HTTP."),
     "engine_lost": Kind(502, "The inference engine went away before its answer was complete; try again."),
+    "salt_unproven": Kind(
+        503, "The engine does not honour cache salts, so tenants would not be isolated; see the operator.", 30
+    ),
     "not_ready": Kind(503, "The server is starting; try again.", 5),
     "draining": Kind(503, "The server is shutting down; try again elsewhere.", 5),
     "overloaded": Kind(503, "Too much is in flight; try again.", 2),

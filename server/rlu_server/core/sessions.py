@@ -56,6 +56,8 @@ class Session:
     conversation: bytes | None = None
     state: State = State.OPEN
     in_flight: int = 0
+    """Exchanges whose receipt is not logged yet."""
+    close_sent: bool = False
     receipts: OrderedDict[int, Logged | None] = field(default_factory=OrderedDict)
     closed: Logged | None = None
     closed_at: float = 0.0
@@ -76,8 +78,6 @@ class Session:
         """When the table must look at it again."""
         if self.state is State.CLOSED:
             return self.closed_at + KEEP_CLOSED_S
-        if self.in_flight:
-            return self.expires_at
         return min(self.expires_at, self.last_used + self.idle_s)
 
 
@@ -116,7 +116,7 @@ class SessionTable:
         if session.conversation is not None:
             self._conversations[session.conversation] = session
         self._open += 1
-        self._schedule(session)
+        self._schedule(session, session.due())
 
     def visible(self, session_id: str, principal: Principal) -> Session:
         """A session to look at, open or closed.
@@ -175,7 +175,7 @@ class SessionTable:
         session.closed = logged
         session.closed_at = now
         self._open -= 1
-        self._schedule(session)
+        self._schedule(session, session.due())
 
     def due(self, now: float) -> list[tuple[Session, str]]:
         """Sessions that must be closed now, each with the reason; forgets closed ones that were kept long enough."""
@@ -183,16 +183,19 @@ class SessionTable:
         while self._agenda and self._agenda[0][0] <= now:
             session = heapq.heappop(self._agenda)[2]
             if session.due() > now:
-                self._schedule(session)
+                self._schedule(session, session.due())
+            elif session.state is State.OPEN and session.in_flight and now < session.expires_at:
+                # Busy is not idle, however long it takes.
+                self._schedule(session, min(session.expires_at, now + session.idle_s))
             elif session.state is State.CLOSED:
                 self._sessions.pop(session.id, None)
             elif session.state is State.OPEN:
                 found.append((session, "expired" if now >= session.expires_at else "idle"))
         return found
 
-    def _schedule(self, session: Session) -> None:
+    def _schedule(self, session: Session, at: float) -> None:
         self._order += 1
-        heapq.heappush(self._agenda, (session.due(), self._order, session))
+        heapq.heappush(self._agenda, (at, self._order, session))
 
     def _leave_conversation(self, session: Session) -> None:
         if session.conversation is not None and self._conversations.get(session.conversation) is session:

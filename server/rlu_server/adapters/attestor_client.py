@@ -1,0 +1,241 @@
+"""The gateway's side of the attestor protocol: one connection, pipelined, reconnecting.
+
+Requests of one event-loop turn leave in one write. Answers come in any order and are handed to the callback of their request;
+`None` stands for "the connection ended first, nobody knows whether it was done". Each connection that was welcomed, and whose
+instance statement verified, is an *epoch*: sequence numbers of one epoch mean nothing in the next until the ledger has settled them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+from rlu_attestation.errors import RluError
+from rlu_attestation.statements import Channel
+from rlu_server.adapters import frames
+from rlu_server.adapters.events import Events
+from rlu_server.attestor import messages
+from rlu_server.attestor.messages import Answer, Failure, Message
+from rlu_server.core.errors import GatewayError
+from rlu_server.core.proof import SessionVerifier, verify_instance
+
+OnAnswer = Callable[[Answer | None], None]
+RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
+ANSWER_TIMEOUT_S = 30.0
+"""An attestor that keeps a request longer is treated as gone; even a slow TPM signs two batches in far less."""
+A = TypeVar("A", bound=Message)
+
+
+class AttestorClient:
+    """Keeps a verified connection to the attestor, as long as `run` runs.
+
+    Args:
+        on_welcome: called at the start of every epoch.
+        on_lost: called when one ends.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        version: str,
+        channel: Channel,
+        posture: messages.Posture,
+        events: Events,
+        on_welcome: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.welcome: messages.Welcome | None = None
+        self.verifier: SessionVerifier | None = None
+        self.epoch = 0
+        self._socket = socket
+        self._hello = (version, channel, posture)
+        self._events = events
+        self._on_welcome = on_welcome
+        self._on_lost = on_lost
+        self._link: _Link | None = None
+        self._last_id = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.welcome is not None
+
+    def next_id(self) -> int:
+        self._last_id = (self._last_id + 1) % 2**32
+        return self._last_id
+
+    def send(self, request: Message, on_answer: OnAnswer) -> None:
+        """Send a request; the callback is always called, never from within this call."""
+        if self._link is None or self.welcome is None:
+            asyncio.get_running_loop().call_soon(on_answer, None)
+        else:
+            self._link.send(request, on_answer)
+
+    async def call(self, request: Message, answer: type[A]) -> A:
+        """Send a request and wait for one kind of answer.
+
+        Raises:
+            GatewayError: the failure's own code if clients may see it, else `signer_unavailable`.
+        """
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self.send(request, lambda found: None if future.done() else future.set_result(found))
+        found = await future
+        if isinstance(found, answer):
+            return found
+        raise refusal(found)
+
+    async def attest(self, nonce: bytes | None) -> messages.Attestation:
+        return await self.call(messages.Attest(id=self.next_id(), nonce=nonce), messages.Attestation)
+
+    async def prove(self, leaf_index: int) -> bytes:
+        return (
+            await self.call(messages.Prove(id=self.next_id(), leaf_index=leaf_index), messages.Proof)
+        ).receipt
+
+    async def prove_consistency(self, old_size: int) -> bytes:
+        request = messages.ProveConsistency(id=self.next_id(), old_size=old_size)
+        return (await self.call(request, messages.Proof)).receipt
+
+    async def latest_head(self) -> messages.Head:
+        return await self.call(messages.LatestHead(id=self.next_id()), messages.Head)
+
+    async def run(self) -> None:
+        """Connect, introduce ourselves, verify the answer; again whenever the connection ends. Runs until cancelled."""
+        delay = RECONNECT_FIRST_S
+        loop = asyncio.get_running_loop()
+        while True:
+            link = _Link()
+            try:
+                await loop.create_unix_connection(lambda link=link: link, str(self._socket))  # type: ignore[misc]
+                if await self._introduce(link):
+                    delay = RECONNECT_FIRST_S
+                    await self._watch(link)
+            except (OSError, frames.FrameError):
+                pass
+            finally:
+                self._leave(link)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RECONNECT_LAST_S)
+
+    def distrust(self, error: RluError) -> None:
+        """An answer did not verify: this attestor must not be believed, so the connection ends."""
+        self._events.emit("attestor_untrusted", error.code)
+        if self._link is not None:
+            self._link.close()
+
+    async def _introduce(self, link: _Link) -> bool:
+        version, channel, posture = self._hello
+        request = messages.Hello(
+            id=self.next_id(),
+            gateway_version=version,
+            tls_origin=cast(messages.TlsOrigin, channel.origin),
+            tls_spki_sha256=channel.spki_sha256,
+            posture=posture,
+        )
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        link.send(request, lambda found: None if future.done() else future.set_result(found))
+        try:
+            found = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            found = None
+        if not isinstance(found, messages.Welcome):
+            self._events.emit("attestor_refused", found.code if isinstance(found, Failure) else "no_answer")
+            return False
+        try:
+            instance = verify_instance(
+                found.statement, found.jwk, found.issuer, found.profile_digest, channel
+            )
+        except RluError as error:
+            self._events.emit("attestor_untrusted", error.code)
+            return False
+        self._link, self.welcome, self.verifier = link, found, SessionVerifier(instance)
+        self.epoch += 1
+        self._events.emit("attestor_connected")
+        self._on_welcome()
+        return True
+
+    async def _watch(self, link: _Link) -> None:
+        while not link.lost.is_set():
+            try:
+                await asyncio.wait_for(link.lost.wait(), ANSWER_TIMEOUT_S / 4)
+            except asyncio.TimeoutError:
+                if link.stalled(asyncio.get_running_loop().time() - ANSWER_TIMEOUT_S):
+                    self._events.emit("attestor_refused", "no_answer")
+                    return
+
+    def _leave(self, link: _Link) -> None:
+        link.close()
+        if self._link is link:
+            self._link = self.welcome = self.verifier = None
+            self._events.emit("attestor_lost")
+            self._on_lost()
+        link.abandon()
+
+
+class _Link(asyncio.Protocol):
+    """One connection: coalesces writes, pairs answers with callbacks."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = frames.FrameReader()
+        self._waiting: dict[int, tuple[OnAnswer, float]] = {}
+        self._out: list[bytes] = []
+
+    def send(self, request: Message, on_answer: OnAnswer) -> None:
+        if self.lost.is_set():
+            self._loop.call_soon(on_answer, None)
+            return
+        self._waiting[request.id] = (on_answer, self._loop.time())
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(frames.encode(request))
+
+    def stalled(self, since: float) -> bool:
+        """Has the oldest request waited from before `since`?"""
+        return next((sent < since for _, sent in self._waiting.values()), False)
+
+    def close(self) -> None:
+        self.lost.set()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def abandon(self) -> None:
+        """Tell everyone who still waits."""
+        waiting, self._waiting = self._waiting, {}
+        for on_answer, _ in waiting.values():
+            on_answer(None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            answers = self._reader.feed(data)
+        except frames.FrameError:
+            self.close()
+            return
+        for answer in answers:
+            on_answer, _ = self._waiting.pop(answer.id, (None, 0.0))
+            if on_answer is not None:
+                on_answer(answer)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.set()
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._out:
+            out, self._out = self._out, []
+            self._transport.write(b"".join(out))
+
+
+def refusal(answer: Answer | None) -> GatewayError:
+    """What a client is told when the attestor did not do what was asked."""
+    if isinstance(answer, Failure) and answer.code in ("not_in_log", "session_expired", "overloaded"):
+        return GatewayError(answer.code)
+    if isinstance(answer, Failure) and answer.code == "unknown_session":
+        return GatewayError("session_closed")
+    return GatewayError("signer_unavailable")

@@ -1,0 +1,79 @@
+"""Events: the only thing the gateway's processes write. Fixed names and codes, ids of ours, numbers; one JSON line each.
+
+A container runtime keeps what is written to standard error on a disk, so nothing a client sent may get here: no paths, no header
+values, no bodies, no exception texts. Refusals are counted and written at most so many times a second per code.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Literal
+
+import orjson
+
+Event = Literal[
+    "gateway_started",
+    "gateway_listening",
+    "gateway_ready",
+    "gateway_not_ready",
+    "gateway_draining",
+    "gateway_stopped",
+    "keys_loaded",
+    "keys_refused",
+    "attestor_connected",
+    "attestor_lost",
+    "attestor_untrusted",
+    "attestor_refused",
+    "engine_ready",
+    "engine_lost",
+    "engine_salt_unproven",
+    "request_refused",
+    "exchange_failed",
+    "receipt_lost",
+    "session_closed",
+    "internal_error",
+]
+PER_SECOND = 10
+
+
+class Events:
+    """Writes events as JSON lines.
+
+    Args:
+        write: takes one line; standard error by default.
+    """
+
+    def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
+        self._write = write or _standard_error
+        self._second = 0
+        self._written: dict[str, int] = {}
+
+    def emit(self, event: Event, code: str = "", **numbers_and_ids: int | str) -> None:
+        """Write one event. Values are ids of ours, codes or numbers; callers pass nothing else."""
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._written.clear()
+        topic = f"{event}/{code}"
+        count = self._written.get(topic, 0) + 1
+        self._written[topic] = count
+        if count > PER_SECOND:
+            return
+        line: dict[str, int | str | float] = {"time": round(now, 3), "event": event}
+        if code:
+            line["code"] = code
+        self._write(orjson.dumps({**line, **numbers_and_ids}) + b"\n")
+
+    def internal(self, error: BaseException, request_id: str = "") -> None:
+        """A bug of ours: the exception's class and where it was raised, never its text."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
+        self.emit("internal_error", type(error).__name__, at=place, request_id=request_id)
+
+
+def _standard_error(line: bytes) -> None:
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()

@@ -1,0 +1,265 @@
+"""The ledger: carries the decisions of the session table out with the attestor.
+
+- A request is *admitted* once its session's statement was verified and the attestor has numbered the exchange; until then not one byte
+  of its response may leave. Admission overlaps with the engine's work.
+- Every admitted exchange is *recorded*, whatever became of it. A record waits here until the attestor has logged it: through a signer
+  that fails for a while, and through an attestor that restarts.
+- Without an attestor nothing new is admitted (`signer_unavailable`), neither sessions nor exchanges, because a response must name its
+  receipt. What was admitted before goes on, since its session is signed; its records wait, at most one for each connection there was.
+
+After a restart the attestor knows what it had logged and nothing else. So in a new epoch, before anything else is sent, records that
+were sent and not answered are sent again under their old number: logged ones are answered at once, others are `unknown_exchange`.
+Those, and exchanges still running, get a new number when they are recorded. The receipt stays under the number announced to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from rlu_server.adapters.attestor_client import AttestorClient, refusal
+from rlu_server.adapters.events import Events
+from rlu_server.adapters.measures import Measures
+from rlu_server.adapters.opener import Opener, Opening, Terms
+from rlu_server.adapters.recorder import Admitted, Recorder
+from rlu_server.attestor import messages
+from rlu_server.attestor.messages import Answer, Failure
+from rlu_server.core.apikeys import Principal
+from rlu_server.core.conversation import Conversation, Explicit
+from rlu_server.core.errors import GatewayError
+from rlu_server.core.sessions import Logged, Session, SessionTable, State
+
+GONE = frozenset({"unknown_session", "session_expired"})
+"""Failures that mean the attestor has ended the session itself."""
+
+
+class Applicant(Protocol):
+    """Someone who waits to be admitted. Exactly one of the two is called, later."""
+
+    def admitted(self, entry: Admitted) -> None: ...
+
+    def refused(self, error: GatewayError) -> None: ...
+
+
+class Ledger:
+    """All sessions and records of this gateway process."""
+
+    def __init__(
+        self,
+        attestor: AttestorClient,
+        table: SessionTable,
+        measures: Measures,
+        events: Events,
+        clock: Callable[[], float],
+        session_ttl_s: int,
+        session_idle_s: int,
+    ) -> None:
+        self.table = table
+        self.draining = False
+        self._attestor = attestor
+        self._measures = measures
+        self._events = events
+        self._clock = clock
+        self._ttl_s = session_ttl_s
+        self._opener = Opener(attestor, table, measures, clock, session_idle_s)
+        self._openings: dict[bytes, list[Applicant]] = {}
+        self._instance: tuple[str, bytes] | None = None
+        self._closing: dict[str, list[asyncio.Future[Logged]]] = {}
+        self.recorder = Recorder(attestor, table, measures, events, self._settled)
+
+    # --- exchanges ---
+
+    def admit(
+        self, principal: Principal, where: Explicit | Conversation, opening: Opening, applicant: Applicant
+    ) -> None:
+        """Find or open the session of a request and number the exchange.
+
+        Raises:
+            GatewayError: at once, when it is already certain: `draining`, `signer_unavailable`, `session_…`, `sessions_full`.
+        """
+        if self.draining:
+            raise GatewayError("draining")
+        if not self._attestor.ready or self.recorder.blocked:
+            raise GatewayError("signer_unavailable")
+        now = self._clock()
+        if isinstance(where, Explicit):
+            self._number(self.table.usable(where.session, principal, now), applicant, None)
+            return
+        terms = Terms(principal, None, None, self._ttl_s, (), opening, where.key)
+        session = self.table.continued(where.key, now)
+        if session is not None:
+            self._number(session, applicant, terms)
+        else:
+            self._open_for(terms, applicant)
+
+    def _open_for(self, terms: Terms, applicant: Applicant) -> None:
+        """Open a conversation's session; whoever else comes meanwhile joins it."""
+        key = terms.conversation or b""
+        waiting = self._openings.get(key)
+        if waiting is not None:
+            waiting.append(applicant)
+            return
+        self.table.admit(self._opener.under_way)
+        self._openings[key] = [applicant]
+
+        def opened(result: Session | GatewayError) -> None:
+            for waiting in self._openings.pop(key):
+                if isinstance(result, Session):
+                    self._number(result, waiting, None)
+                else:
+                    waiting.refused(result)
+
+        self._opener.open(terms, opened)
+
+    def _number(self, session: Session, applicant: Applicant, again: Terms | None) -> None:
+        """Ask for the exchange's number.
+
+        Args:
+            again: terms to open another session with, should the attestor have ended this one.
+        """
+        session.in_flight += 1
+
+        def begun(answer: Answer | None) -> None:
+            if isinstance(answer, messages.ExchangeBegun):
+                self.table.begin(session, answer.seq, self._clock())
+                applicant.admitted(Admitted(session, answer.seq, answer.seq, self._attestor.epoch))
+                return
+            session.in_flight -= 1
+            if isinstance(answer, Failure) and answer.code in GONE:
+                self._ended_by_attestor(session)
+                if again is not None:
+                    self._open_again(again, applicant)
+                    return
+            applicant.refused(refusal(answer))
+
+        self._attestor.send(messages.BeginExchange(id=self._attestor.next_id(), session=session.id), begun)
+
+    def _open_again(self, terms: Terms, applicant: Applicant) -> None:
+        try:
+            self._open_for(terms, applicant)
+        except GatewayError as error:
+            applicant.refused(error)
+
+    # --- sessions ---
+
+    async def open_explicit(
+        self,
+        principal: Principal,
+        nonce: bytes | None,
+        client_key: bytes | None,
+        ttl_s: int | None,
+        policies: Iterable[str] = (),
+    ) -> Session:
+        """A session asked for by its client.
+
+        Raises:
+            GatewayError: `draining`, `signer_unavailable`, `sessions_full`.
+        """
+        if self.draining:
+            raise GatewayError("draining")
+        self.table.admit(self._opener.under_way)
+        future: asyncio.Future[Session | GatewayError] = asyncio.get_running_loop().create_future()
+        ttl = min(ttl_s or self._ttl_s, self._ttl_s)
+        terms = Terms(principal, nonce, client_key, ttl, tuple(policies), None, None)
+        self._opener.open(terms, lambda result: None if future.done() else future.set_result(result))
+        result = await future
+        if isinstance(result, GatewayError):
+            raise result
+        return result
+
+    async def close(self, session: Session, reason: str) -> Logged:
+        """End a session and wait for the signed close.
+
+        Raises:
+            GatewayError: `session_closed`, when the attestor ended it without us.
+        """
+        if session.state is not State.CLOSED:
+            future: asyncio.Future[Logged] = asyncio.get_running_loop().create_future()
+            self._closing.setdefault(session.id, []).append(future)
+            self.begin_close(session, reason)
+            return await future
+        if session.closed is None:
+            raise GatewayError("session_closed")
+        return session.closed
+
+    def begin_close(self, session: Session, reason: str) -> None:
+        """Let nothing more begin in it, and have the close signed once its exchanges are logged."""
+        self.table.closing(session, reason)
+        self._close_if_quiet(session)
+
+    def _close_if_quiet(self, session: Session) -> None:
+        if (
+            session.state is not State.CLOSING
+            or session.in_flight
+            or session.close_sent
+            or not self._attestor.ready
+        ):
+            return
+        session.close_sent = True
+
+        def closed(answer: Answer | None) -> None:
+            session.close_sent = False
+            if isinstance(answer, messages.SessionClosed):
+                logged = Logged(answer.logged.statement, answer.logged.leaf_index)
+                self._closed(session, logged)
+            elif isinstance(answer, Failure) and answer.code in GONE:
+                self._ended_by_attestor(session)
+            elif self._attestor.ready:
+                asyncio.get_running_loop().call_later(0.5, self._close_if_quiet, session)
+
+        request = messages.CloseSession(
+            id=self._attestor.next_id(), session=session.id, reason=session.close_reason, scratch="wiped"
+        )
+        self._attestor.send(request, closed)
+
+    def _closed(self, session: Session, logged: Logged | None) -> None:
+        self.table.close(session, logged, self._clock())
+        self._measures.sessions_closed[session.close_reason] += 1
+        for future in self._closing.pop(session.id, []):
+            if not future.done():
+                if logged is None:
+                    future.set_exception(GatewayError("session_closed"))
+                else:
+                    future.set_result(logged)
+
+    def _ended_by_attestor(self, session: Session) -> None:
+        if session.state is not State.CLOSED:
+            self.table.closing(session, "ended_by_attestor")
+            self._events.emit("session_closed", "ended_by_attestor")
+            self._closed(session, None)
+
+    def _settled(self, session: Session) -> None:
+        session.last_used = self._clock()
+        self._close_if_quiet(session)
+
+    # --- time and connection ---
+
+    def tick(self) -> None:
+        """Close what has expired or was idle too long. Called about once a second."""
+        for session, reason in self.table.due(self._clock()):
+            self.begin_close(session, reason)
+
+    def welcomed(self) -> None:
+        """A new epoch: settle the past, then go on."""
+        welcome = self._attestor.welcome
+        if welcome is None:
+            return
+        instance = (welcome.issuer, welcome.profile_digest)
+        if self._instance not in (None, instance):
+            # Their statements name another instance; that one's attestor is gone, or has changed what it stands for.
+            for session in self.table:
+                self._ended_by_attestor(session)
+        self._instance = instance
+        self.recorder.welcomed()
+        for session in self.table:
+            self._close_if_quiet(session)
+
+    async def drain(self, reason: str = "drain") -> None:
+        """Close every session; returns when all closes are signed."""
+        self.draining = True
+        pending = [self.close(session, reason) for session in self.table if session.state is not State.CLOSED]
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+__all__ = ["Admitted", "Applicant", "Ledger", "Opening"]
