@@ -61,9 +61,13 @@ def verify_signed_by(certificate: Certificate, issuer: Certificate, step: str) -
 
     Raises:
         Untrusted: `<step>.signature`, or `<step>.weak_key`.
-        Unsupported: `<step>.algorithm`.
+        Unsupported: `<step>.algorithm`, `<step>.key`.
+        Malformed: `<step>.key`.
     """
-    key = issuer.public_key()
+    try:
+        key = issuer.public_key()
+    except RluError as error:
+        raise type(error)(f"{step}.key", error.message) from error
     oid, parameters = algorithm_identifier(certificate.signature_algorithm)
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -113,7 +117,7 @@ def verify_chain(
 
     Raises:
         RluError: why the most promising path failed: `<step>.unknown_issuer`, `.signature`, `.expired`, `.not_yet_valid`, `.not_a_ca`,
-            `.path_length`, `.critical_extension`, `.weak_key`, `.algorithm`, `.too_long`.
+            `.path_length`, `.critical_extension`, `.weak_key`, `.key`, `.algorithm`, `.too_long`.
     """
     if at.tzinfo is None:
         raise ValueError("the time of verification needs a time zone")

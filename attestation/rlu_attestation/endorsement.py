@@ -72,8 +72,15 @@ def parse(value: bytes) -> Endorsement:
     """Read the certificate extension.
 
     Raises:
-        Malformed: `ak.certificate.extension`, `statement.encoding`, `encoding.base64url`.
+        Malformed: `ak.certificate.extension`.
     """
+    try:
+        return _parse(value)
+    except Malformed as error:
+        raise Malformed(_CODE, error.message) from error
+
+
+def _parse(value: bytes) -> Endorsement:
     fields = canonical.decode(value, 4096)
     if fields.keys() != _KEYS:
         raise Malformed(_CODE, f"the endorsement must have exactly the keys {', '.join(sorted(_KEYS))}")
@@ -92,7 +99,7 @@ def of_certificate(certificate: Certificate) -> Endorsement:
     """The endorsement in an AK certificate.
 
     Raises:
-        Malformed: as `parse`, and `ak.certificate.extension` when there is none.
+        Malformed: `ak.certificate.extension`, also when there is none.
     """
     extension = certificate.extension(EXTENSION)
     if extension is None:

@@ -97,7 +97,9 @@ class Certificate:
         found = self.extension(BASIC_CONSTRAINTS)
         if found is None:
             return None
-        body = reader(found.value).inside(der.SEQUENCE, "basicConstraints")
+        outer = reader(found.value)
+        body = outer.inside(der.SEQUENCE, "basicConstraints")
+        outer.end()
         authority = body.next_is(der.BOOLEAN) and body.boolean("cA")
         length = body.integer("pathLenConstraint") if body.next_is(der.INTEGER) else None
         body.end()
@@ -120,7 +122,9 @@ class Certificate:
         found = self.extension(EXTENDED_KEY_USAGE)
         if found is None:
             return None
-        body = reader(found.value).inside(der.SEQUENCE, "extKeyUsage")
+        outer = reader(found.value)
+        body = outer.inside(der.SEQUENCE, "extKeyUsage")
+        outer.end()
         purposes = set()
         while body.remaining:
             purposes.add(body.oid("KeyPurposeId"))
@@ -153,7 +157,7 @@ def parse(data: bytes) -> Certificate:
     spki = fields.element(der.SEQUENCE, "subjectPublicKeyInfo").raw
     extensions = _extensions(fields, version)
     fields.end()
-    return Certificate(
+    certificate = Certificate(
         data,
         tbs.raw,
         version,
@@ -167,6 +171,12 @@ def parse(data: bytes) -> Certificate:
         algorithm.raw,
         signature,
     )
+    # Refuse here what would otherwise refuse in the middle of a verification.
+    certificate.basic_constraints()
+    certificate.key_usage()
+    certificate.extended_key_usage()
+    algorithm_identifier(algorithm.raw)
+    return certificate
 
 
 def parse_many(data: bytes) -> tuple[Certificate, ...]:
@@ -190,9 +200,9 @@ def parse_many(data: bytes) -> tuple[Certificate, ...]:
     return tuple(found)
 
 
-def reader(data: bytes) -> der.Reader:
-    """A DER reader that refuses with this module's code."""
-    return der.Reader(data, CODE, MAX_CERTIFICATE)
+def reader(data: bytes, code: str = CODE) -> der.Reader:
+    """A DER reader with the size limit of certificates."""
+    return der.Reader(data, code, MAX_CERTIFICATE)
 
 
 def _version(fields: der.Reader) -> int:

@@ -1,6 +1,6 @@
 """A whole attested machine: TPM, vendor's authority and registrar, and the evidence item they make together.
 
-`Machine().evidence(binding)` is genuine in every step at `fakes.pki.AT`. `Parts` holds the item's fields before they are put together, so that
+`Machine().evidence(binding)` is genuine in every step at `fakes.pki.AT`. `Parts` holds the fields before they are put together, so that
 a perturbation replaces one of them: `replace(parts, quote=…)`.
 """
 
@@ -67,7 +67,9 @@ class Parts:
             "key_public": b64u(self.key_public),
             "certify": {"attest": b64u(self.certify[0]), "signature": b64u(self.certify[1])},
             "quote": {"attest": b64u(self.quote[0]), "signature": b64u(self.quote[1])},
-            "pcrs": {bank: {str(n): b64u(v) for n, v in values.items()} for bank, values in self.pcrs.items()},
+            "pcrs": {
+                bank: {str(n): b64u(v) for n, v in values.items()} for bank, values in self.pcrs.items()
+            },
             "binding": {
                 "leaf_index": self.leaf_index,
                 "path": [b64u(node) for node in self.path],

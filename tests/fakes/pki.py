@@ -61,7 +61,9 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self.not_before)
             .not_valid_after(self.not_after)
-            .add_extension(x509.BasicConstraints(self.ca, self.path_length if self.ca else None), critical=True)
+            .add_extension(
+                x509.BasicConstraints(self.ca, self.path_length if self.ca else None), critical=True
+            )
             .add_extension(usage(*self.key_usage), critical=True)
         )
         for extension in self.extra:

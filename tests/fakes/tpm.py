@@ -87,7 +87,14 @@ class FakeTpm:
         """The crypto-agile event log of everything measured."""
         le16, le32 = _little(2), _little(4)
         algorithms = b"".join(le16(marshal.ALG[b]) + le16(HASHES[b].digest_size) for b in self.banks)
-        spec = b"Spec ID Event03\x00" + le32(0) + bytes([0, 2, 0, 2]) + le32(len(self.banks)) + algorithms + b"\x00"
+        spec = (
+            b"Spec ID Event03\x00"
+            + le32(0)
+            + bytes([0, 2, 0, 2])
+            + le32(len(self.banks))
+            + algorithms
+            + b"\x00"
+        )
         log = le32(0) + le32(EV_NO_ACTION) + bytes(20) + le32(len(spec)) + spec
         for pcr, event_type, data in self.events:
             log += le32(pcr) + le32(event_type) + le32(len(self.banks))
@@ -150,7 +157,9 @@ class FakeTpm:
         attested = marshal.sized(self.name(subject)) + marshal.sized(self.qualified_name(subject))
         return self._attest(attested, {"kind": marshal.CERTIFY} | changes)
 
-    def quote(self, selected: Mapping[str, Iterable[int]], extra_data: bytes, **changes: object) -> tuple[bytes, bytes]:
+    def quote(
+        self, selected: Mapping[str, Iterable[int]], extra_data: bytes, **changes: object
+    ) -> tuple[bytes, bytes]:
         """TPM2_Quote by the AK; the digest of the PCRs uses the hash of the AK's scheme."""
         attested = marshal.selection(selected) + marshal.sized(self.pcr_digest(selected, self.ak_hash))
         return self._attest(attested, {"kind": marshal.QUOTE, "extra_data": extra_data} | changes)
@@ -200,7 +209,9 @@ class FakeTpm:
             return self.ek.decrypt(secret, oaep)
         x, rest = _unsized(secret)
         y, _ = _unsized(rest)
-        point = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), self.ek.curve)
+        point = ec.EllipticCurvePublicNumbers(
+            int.from_bytes(x, "big"), int.from_bytes(y, "big"), self.ek.curve
+        )
         z = self.ek.exchange(ec.ECDH(), point.public_key())
         ours = self.ek.public_key().public_numbers().x.to_bytes((self.ek.curve.key_size + 7) // 8, "big")
         return hashlib.new(algorithm, marshal.u32(1) + z + b"IDENTITY\x00" + x + ours).digest()

@@ -84,7 +84,9 @@ def attest(
 ) -> bytes:
     """TPMS_ATTEST."""
     head = u32(magic) + u16(kind) + sized(signer) + sized(extra_data)
-    return head + u64(clock) + u32(reset_count) + u32(restart_count) + bytes([safe]) + u64(firmware) + attested
+    return (
+        head + u64(clock) + u32(reset_count) + u32(restart_count) + bytes([safe]) + u64(firmware) + attested
+    )
 
 
 def ecdsa_signature(der: bytes, digest: str, size: int) -> bytes:

@@ -11,7 +11,8 @@ from rlu_attestation.x509 import Certificate
 EK_PURPOSE = "2.23.133.8.1"
 """tcg-kp-EKCertificate. Newer certificates of Google Compute Engine carry no extended key usage at all."""
 
-_CODE = "tpm2.ek"
+_NV_CODE = "tpm2.ek_nv"
+_CODE = "ek.vendor.encoding"
 _MANUFACTURER, _MODEL, _VERSION = "2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"
 _DIRECTORY_NAME = der.context(4)
 _STRINGS = frozenset({0x0C, 0x13, 0x16})  # UTF8String, PrintableString, IA5String
@@ -57,18 +58,18 @@ def trim_nv(data: bytes) -> bytes:
     """The DER certificate at the start of a TPM's NV index, without the padding behind it (0xFF or 0x00, by vendor).
 
     Raises:
-        Malformed: not DER, or something else than padding behind it (`tpm2.ek`).
+        Malformed: not DER, or something else than padding behind it (`tpm2.ek_nv`).
     """
     if len(data) < 4 or data[:1] != bytes([der.SEQUENCE]):
-        raise Malformed(_CODE, "the NV index does not begin with a certificate")
+        raise Malformed(_NV_CODE, "the NV index does not begin with a certificate")
     if len(data) > _MAX_NV:
-        raise Malformed(_CODE, f"an NV index has at most {_MAX_NV} bytes")
+        raise Malformed(_NV_CODE, f"an NV index has at most {_MAX_NV} bytes")
     size = _total_length(data)
     if size > len(data):
-        raise Malformed(_CODE, "the certificate is longer than the NV index")
+        raise Malformed(_NV_CODE, "the certificate is longer than the NV index")
     rest = data[size:]
     if rest.strip(b"\xff") and rest.strip(b"\x00"):
-        raise Malformed(_CODE, "something else than padding follows the certificate")
+        raise Malformed(_NV_CODE, "something else than padding follows the certificate")
     return data[:size]
 
 
@@ -76,12 +77,12 @@ def vendor_of(certificate: Certificate) -> TpmVendor:
     """Manufacturer, model and firmware version from the subject alternative name (EK Credential Profile section 3.2.9).
 
     Raises:
-        Malformed: a directory name that is not DER, or an attribute given twice (`tpm2.ek`, `x509.encoding`).
+        Malformed: a directory name that is not DER, or an attribute given twice (`ek.vendor.encoding`).
     """
     found: dict[str, str] = {}
     extension = certificate.extension(x509.SUBJECT_ALTERNATIVE_NAME)
     if extension is not None:
-        outer = x509.reader(extension.value)
+        outer = x509.reader(extension.value, _CODE)
         names = outer.inside(der.SEQUENCE, "subjectAltName")
         outer.end()
         while names.remaining:
@@ -99,7 +100,7 @@ def vendor_of(certificate: Certificate) -> TpmVendor:
 
 
 def _read_name(content: bytes, found: dict[str, str]) -> None:
-    wrapper = x509.reader(content)
+    wrapper = x509.reader(content, _CODE)
     rdns = wrapper.inside(der.SEQUENCE, "directoryName")
     wrapper.end()
     while rdns.remaining:
@@ -132,5 +133,5 @@ def _total_length(data: bytes) -> int:
         return 2 + first
     octets = first & 0x7F
     if octets not in (1, 2):
-        raise Malformed(_CODE, "a certificate in NV has a length of at most two bytes")
+        raise Malformed(_NV_CODE, "a certificate in NV has a length of at most two bytes")
     return 2 + octets + int.from_bytes(data[2 : 2 + octets], "big")

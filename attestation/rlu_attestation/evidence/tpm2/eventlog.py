@@ -6,11 +6,11 @@ the digest of the data, which depends on the event's type; `Event.data` is the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlu_attestation.cursor import Cursor
-from rlu_attestation.errors import Malformed, Untrusted
+from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence.tpm2.constants import BANKS, Alg, digest, digest_size
 
 MAX_LOG = 192 * 1024
@@ -37,8 +37,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
+    """A parsed log: the hash algorithms it carries (known ones), its events, and the locality that the TPM was started from."""
+
     algorithms: tuple[Alg, ...]
     events: tuple[Event, ...]
+    startup_locality: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +65,22 @@ def parse(data: bytes) -> EventLog:
         if len(events) == MAX_EVENTS:
             raise cursor.malformed(f"more than {MAX_EVENTS} events")
         events.append(_event(cursor, sizes))
-    return EventLog(algorithms, tuple(events))
+    return EventLog(algorithms, tuple(events), _startup_locality(cursor, events))
 
 
 def replay(log: EventLog, bank: Alg) -> dict[int, bytes]:
     """Values of the PCRs that the log extends, in one of its banks."""
     size = digest_size(bank)
     values: dict[int, bytes] = {}
-    locality = 0
     for event in log.events:
         if event.event_type == EV_NO_ACTION:
-            if event.pcr == 0 and event.data.startswith(_STARTUP_LOCALITY):
-                if 0 in values or len(event.data) != len(_STARTUP_LOCALITY) + 1:
-                    raise Malformed(_CODE, "the StartupLocality event is misplaced or has the wrong size")
-                locality = event.data[-1]
             continue
         start = values.get(event.pcr)
         if start is None:
             start = (
                 b"\xff" * size
                 if event.pcr in _DYNAMIC
-                else bytes(size - 1) + bytes([locality if event.pcr == 0 else 0])
+                else bytes(size - 1) + bytes([log.startup_locality if event.pcr == 0 else 0])
             )
         values[event.pcr] = digest(bank, start + event.digests[bank])
     return values
@@ -110,6 +108,24 @@ def verify_replay(log: EventLog, pcrs: Mapping[str, Mapping[int, bytes]]) -> Rep
     if not covered:
         raise Untrusted("quote.eventlog.uncovered", "the event log accounts for none of the quoted PCRs")
     return Replay(log, covered)
+
+
+def _startup_locality(cursor: Cursor, events: Sequence[Event]) -> int:
+    """What PCR 0 starts with; the event that says so comes before any that extends PCR 0."""
+    locality = 0
+    extended = seen = False
+    for event in events:
+        if event.pcr != 0:
+            continue
+        if event.event_type != EV_NO_ACTION:
+            extended = True
+        elif event.data.startswith(_STARTUP_LOCALITY):
+            if extended or seen or len(event.data) != len(_STARTUP_LOCALITY) + 1:
+                raise cursor.malformed(
+                    "the StartupLocality event is misplaced, repeated or has the wrong size"
+                )
+            locality, seen = event.data[-1], True
+    return locality
 
 
 def _spec_id(cursor: Cursor) -> tuple[tuple[Alg, ...], dict[int, int]]:

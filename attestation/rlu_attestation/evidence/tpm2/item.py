@@ -10,7 +10,9 @@ from rlu_attestation import canonical, x509
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.evidence import MAX_ITEM
+from rlu_attestation.evidence.tpm2 import eventlog
 from rlu_attestation.evidence.tpm2.constants import BANKS, digest_size
+from rlu_attestation.evidence.tpm2.eventlog import EventLog
 from rlu_attestation.evidence.tpm2.policy import PcrValues
 from rlu_attestation.evidence.tpm2.structures import (
     Attest,
@@ -65,7 +67,7 @@ class Tpm2Evidence:
     quote: Attested
     pcrs: PcrValues
     binding: BindingPath
-    event_log: bytes | None
+    event_log: EventLog | None
 
 
 def parse(data: bytes) -> Tpm2Evidence:
@@ -92,7 +94,7 @@ def parse(data: bytes) -> Tpm2Evidence:
         quote=_attested(item["quote"]),
         pcrs=_pcrs(item["pcrs"]),
         binding=_binding(item["binding"]),
-        event_log=_bytes(item["event_log"]) if "event_log" in item else None,
+        event_log=eventlog.parse(_bytes(item["event_log"])) if "event_log" in item else None,
     )
 
 

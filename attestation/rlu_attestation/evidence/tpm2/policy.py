@@ -28,17 +28,17 @@ def selection_bytes(bank: Alg, pcrs: Iterable[int]) -> bytes:
     return head + bits.to_bytes(_SELECT_BYTES, "little")
 
 
-def pcr_digest(algorithm: Alg, selection: PcrSelection, values: PcrValues) -> bytes:
+def pcr_digest(
+    algorithm: Alg, selection: PcrSelection, values: PcrValues, code: str = "quote.pcrs.selection"
+) -> bytes:
     """Digest of the selected values in the selection's order.
 
     Raises:
-        Untrusted: `quote.pcrs.selection` when the values are not exactly those selected.
+        Untrusted: `code` when the values are not exactly those selected.
     """
     selected = {BANKS[bank]: set(pcrs) for bank, pcrs in selection.banks if pcrs}
     if selected != {bank: set(found) for bank, found in values.items()}:
-        raise Untrusted(
-            "quote.pcrs.selection", "the PCR values beside the quote are not those that it selects"
-        )
+        raise Untrusted(code, "the PCR values beside the quote are not those that it selects")
     return digest(
         algorithm, b"".join(values[BANKS[bank]][pcr] for bank, pcrs in selection.banks for pcr in pcrs)
     )

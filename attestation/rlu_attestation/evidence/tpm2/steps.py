@@ -24,11 +24,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rlu_attestation import endorsement, x509
 from rlu_attestation.chain import verify_chain
 from rlu_attestation.endorsement import AIK_PURPOSE, Endorsement
-from rlu_attestation.errors import Untrusted
+from rlu_attestation.errors import Malformed, Untrusted
 from rlu_attestation.evidence.tpm2 import eventlog
 from rlu_attestation.evidence.tpm2.constants import Alg, Attribute, Curve
 from rlu_attestation.evidence.tpm2.ek import EK_PURPOSE, TpmVendor, vendor_of
@@ -71,7 +72,11 @@ def verify_ek_chain(
 
 
 def ek_vendor(evidence: Tpm2Evidence) -> TpmVendor:
-    """ek.vendor: manufacturer, model and version from the EK certificate, and whether that is a software TPM."""
+    """ek.vendor: manufacturer, model and version from the EK certificate, and whether that is a software TPM.
+
+    Raises:
+        Malformed: `ek.vendor.encoding`.
+    """
     return vendor_of(evidence.ek_certificate)
 
 
@@ -93,7 +98,7 @@ def verify_ak_certificate(
     if constraints is None or constraints[0] or (usage is not None and x509.DIGITAL_SIGNATURE not in usage):
         raise Untrusted(f"{step}.usage", "the certificate is an authority's, or not for signatures")
     endorsed = endorsement.of_certificate(leaf)
-    if leaf.public_key() != evidence.ak_public.public_key():
+    if _spki(evidence.ak_public) != leaf.spki:
         raise Untrusted(f"{step}.key", "the certificate is for another key than the AK")
     if not hmac.compare_digest(endorsed.ak_name, name_of(evidence.ak_public)):
         raise Untrusted(f"{step}.ak_name", "the registrar endorsed another AK")
@@ -163,14 +168,13 @@ def verify_key_policy(evidence: Tpm2Evidence) -> None:
     """key.policy: the instance key can sign only in the quoted platform state, for a caller that knows its secret.
 
     Raises:
-        Untrusted: `key.policy.mismatch`, `quote.pcrs.selection`.
+        Untrusted: `key.policy.mismatch`, `.selection`, `.type`.
     """
-    quoted = _quoted(evidence)
-    digest = pcr_digest(Alg.SHA256, quoted.pcr_select, evidence.pcrs)
+    step = "key.policy"
+    quoted = _quoted(evidence, step)
+    digest = pcr_digest(Alg.SHA256, quoted.pcr_select, evidence.pcrs, f"{step}.selection")
     if not hmac.compare_digest(evidence.key_public.auth_policy, key_policy(quoted.pcr_select.raw, digest)):
-        raise Untrusted(
-            "key.policy.mismatch", "the instance key is not bound to the quoted PCRs and a secret"
-        )
+        raise Untrusted(f"{step}.mismatch", "the instance key is not bound to the quoted PCRs and a secret")
 
 
 def verify_key_certify(evidence: Tpm2Evidence) -> None:
@@ -196,8 +200,9 @@ def verify_quote_signature(evidence: Tpm2Evidence) -> None:
     Raises:
         Untrusted: `quote.signature.type`, `.invalid`.
     """
-    _quoted(evidence)
-    verify(evidence.ak_public, evidence.quote.attest.raw, evidence.quote.signature, "quote.signature.invalid")
+    step = "quote.signature"
+    _quoted(evidence, step)
+    verify(evidence.ak_public, evidence.quote.attest.raw, evidence.quote.signature, f"{step}.invalid")
 
 
 def verify_quote_binding(evidence: Tpm2Evidence, binding: bytes) -> None:
@@ -209,10 +214,13 @@ def verify_quote_binding(evidence: Tpm2Evidence, binding: bytes) -> None:
 
     Raises:
         Untrusted: `quote.binding.mismatch`.
-        Malformed: `proof.inclusion` when the path does not fit the tree.
+        Malformed: `quote.binding.path` when the path does not fit the tree.
     """
     path = evidence.binding
-    root = root_from_inclusion(leaf_hash(binding), path.leaf_index, path.tree_size, path.path)
+    try:
+        root = root_from_inclusion(leaf_hash(binding), path.leaf_index, path.tree_size, path.path)
+    except Malformed as error:
+        raise Malformed("quote.binding.path", error.message) from error
     if not hmac.compare_digest(root, evidence.quote.attest.extra_data):
         raise Untrusted("quote.binding.mismatch", "the quote was not made for this statement")
 
@@ -221,14 +229,14 @@ def verify_quote_pcrs(evidence: Tpm2Evidence) -> PcrValues:
     """quote.pcrs: the values beside the quote are exactly those it selects, with its digest; returns them.
 
     Raises:
-        Untrusted: `quote.pcrs.empty`, `.selection`, `.digest`.
+        Untrusted: `quote.pcrs.empty`, `.selection`, `.digest`, `.type`.
     """
     step = "quote.pcrs"
-    quoted = _quoted(evidence)
+    quoted = _quoted(evidence, step)
     if not evidence.pcrs:
         raise Untrusted(f"{step}.empty", "the quote selects no PCR")
     # The TPM hashes the values with the hash of the AK's signature scheme (Part 3, TPM2_Quote).
-    digest = pcr_digest(evidence.quote.signature.hash, quoted.pcr_select, evidence.pcrs)
+    digest = pcr_digest(evidence.quote.signature.hash, quoted.pcr_select, evidence.pcrs, f"{step}.selection")
     if not hmac.compare_digest(digest, quoted.pcr_digest):
         raise Untrusted(f"{step}.digest", "the PCR values are not those that were quoted")
     return evidence.pcrs
@@ -258,16 +266,19 @@ def verify_quote_eventlog(evidence: Tpm2Evidence) -> eventlog.Replay | None:
 
     Raises:
         Untrusted: `quote.eventlog.mismatch`, `.uncovered`.
-        Malformed: `tpm2.event_log`.
     """
     if evidence.event_log is None:
         return None
-    log = eventlog.parse(evidence.event_log)
-    return eventlog.verify_replay(log, evidence.pcrs)
+    return eventlog.verify_replay(evidence.event_log, evidence.pcrs)
 
 
-def _quoted(evidence: Tpm2Evidence) -> QuoteInfo:
+def _spki(public: Public) -> bytes:
+    """The public area's key as a DER SubjectPublicKeyInfo."""
+    return public.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _quoted(evidence: Tpm2Evidence, step: str) -> QuoteInfo:
     attested = evidence.quote.attest.attested
     if not isinstance(attested, QuoteInfo):
-        raise Untrusted("quote.signature.type", "what the AK signed is not a quote")
+        raise Untrusted(f"{step}.type", "what the AK signed is not a quote")
     return attested

@@ -86,11 +86,7 @@ class Public:
     key: RsaKey | EccKey
 
     def public_key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
-        """The key for verifying signatures.
-
-        Raises:
-            Malformed: a point that is not on its curve, or impossible RSA numbers (`tpm2.public`).
-        """
+        """The key for verifying signatures; what `parse_public` returned always has one."""
         try:
             if isinstance(self.key, RsaKey):
                 return rsa.RSAPublicNumbers(
@@ -184,7 +180,9 @@ def parse_public(data: bytes) -> Public:
     scheme = _scheme(cursor, _RSA_SCHEMES if kind is Alg.RSA else _ECC_SCHEMES)
     key = _rsa_key(cursor) if kind is Alg.RSA else _ecc_key(cursor)
     cursor.end()
-    return Public(data, name_alg, Attribute(bits), auth_policy, symmetric, scheme, key)
+    public = Public(data, name_alg, Attribute(bits), auth_policy, symmetric, scheme, key)
+    public.public_key()
+    return public
 
 
 def parse_attest(data: bytes) -> Attest:
