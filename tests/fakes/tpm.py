@@ -158,10 +158,15 @@ class FakeTpm:
         return self._attest(attested, {"kind": marshal.CERTIFY} | changes)
 
     def quote(
-        self, selected: Mapping[str, Iterable[int]], extra_data: bytes, **changes: object
+        self,
+        selected: Mapping[str, Iterable[int]],
+        extra_data: bytes,
+        pcr_digest: bytes | None = None,
+        **changes: object,
     ) -> tuple[bytes, bytes]:
         """TPM2_Quote by the AK; the digest of the PCRs uses the hash of the AK's scheme."""
-        attested = marshal.selection(selected) + marshal.sized(self.pcr_digest(selected, self.ak_hash))
+        digest = self.pcr_digest(selected, self.ak_hash) if pcr_digest is None else pcr_digest
+        attested = marshal.selection(selected) + marshal.sized(digest)
         return self._attest(attested, {"kind": marshal.QUOTE, "extra_data": extra_data} | changes)
 
     def sign_attest(self, attest: bytes) -> bytes:
