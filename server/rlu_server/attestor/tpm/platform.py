@@ -13,8 +13,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import TPM2_ALG, TPMT_PUBLIC, TPMT_SIG_SCHEME
 
-from rlu_attestation import canonical
-from rlu_attestation.encoding import b64u
+from rlu_attestation.evidence.tpm2 import item
 from rlu_server.attestor.errors import AttestorError, HardwareUnavailable, NotReady
 from rlu_server.attestor.platform import BindingProof, Evidence
 from rlu_server.attestor.secret import authorisation
@@ -52,7 +51,7 @@ class _Loaded:
     tpm: Tpm
     key: keys.LoadedKey
     ak: keys.LoadedKey
-    certify: dict[str, str]
+    certify: tuple[bytes, bytes]
     session: wire.PolicySession | None = None
 
 
@@ -179,28 +178,24 @@ class TpmPlatform:
                 return self._evidence(loaded, pcrs, quote)
         raise HardwareUnavailable("tpm.pcr_changed", "PCRs were extended during every attempt to quote them")
 
-    def _evidence(self, loaded: _Loaded, pcrs: dict[int, bytes], quote: dict[str, str]) -> Evidence:
+    def _evidence(self, loaded: _Loaded, pcrs: dict[int, bytes], quote: tuple[bytes, bytes]) -> Evidence:
         endorsement = self._endorsement
-        item = {
-            "ak_certificate": b64u(endorsement.ak_certificate),
-            "ak_chain": [b64u(der) for der in endorsement.ak_chain],
-            "ak_public": b64u(loaded.ak.public),
-            "certify": loaded.certify,
-            "ek_certificate": b64u(endorsement.ek_certificate),
-            "ek_chain": [b64u(der) for der in endorsement.ek_chain],
-            "key_public": b64u(loaded.key.public),
-            "kind": self.kind,
-            "pcrs": {"sha256": {str(pcr): b64u(value) for pcr, value in pcrs.items()}},
-            "quote": quote,
-        }
         event_log = self._event_log()
-        if event_log is not None:
-            item["event_log"] = b64u(event_log)
 
         def for_statement(proof: BindingProof) -> bytes:
-            path = [b64u(node) for node in proof.path]
-            binding = {"leaf_index": proof.leaf_index, "path": path, "tree_size": proof.tree_size}
-            return canonical.encode({**item, "binding": binding})
+            return item.encode(
+                ek_certificate=endorsement.ek_certificate,
+                ek_chain=endorsement.ek_chain,
+                ak_public=loaded.ak.public,
+                ak_certificate=endorsement.ak_certificate,
+                ak_chain=endorsement.ak_chain,
+                key_public=loaded.key.public,
+                certify=loaded.certify,
+                quote=quote,
+                pcrs={"sha256": pcrs},
+                binding=item.BindingPath(proof.leaf_index, proof.path, proof.tree_size),
+                event_log=event_log,
+            )
 
         return for_statement
 
@@ -230,18 +225,18 @@ def public_key_of(public: bytes) -> ec.EllipticCurvePublicKey:
     return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 
 
-def _certify(tpm: Tpm, key: keys.LoadedKey, ak: keys.LoadedKey) -> dict[str, str]:
+def _certify(tpm: Tpm, key: keys.LoadedKey, ak: keys.LoadedKey) -> tuple[bytes, bytes]:
     scheme = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
     with tpm.hmac_session() as first, tpm.hmac_session() as second, guard("certify"):
         attest, signature = tpm.esapi.certify(key.reference, ak.reference, b"", scheme, first, second)
-    return {"attest": b64u(bytes(attest)), "signature": b64u(bytes(signature.marshal()))}
+    return bytes(attest), bytes(signature.marshal())
 
 
-def _quote(loaded: _Loaded, pcrs: tuple[int, ...], root: bytes) -> dict[str, str]:
+def _quote(loaded: _Loaded, pcrs: tuple[int, ...], root: bytes) -> tuple[bytes, bytes]:
     selection = "sha256:" + ",".join(map(str, sorted(set(pcrs))))
     with loaded.tpm.hmac_session() as session, guard("quote"):
         attest, signature = loaded.tpm.esapi.quote(loaded.ak.reference, selection, root, session1=session)
-    return {"attest": b64u(bytes(attest)), "signature": b64u(bytes(signature.marshal()))}
+    return bytes(attest), bytes(signature.marshal())
 
 
 def _end_session(loaded: _Loaded) -> None:

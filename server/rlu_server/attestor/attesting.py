@@ -1,0 +1,138 @@
+"""Instance statements: composed for a nonce or for the record, bound by evidence, signed.
+
+Requests that wait together share one quote: the quote's qualifying data is the root of a tree over their bindings (FORMATS section 3). Each
+statement then needs a signature of its own; batches of leaves go in between, so that a crowd of verifiers does not hold up sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rlu_attestation import jose
+from rlu_attestation.errors import RluError
+from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
+from rlu_attestation.merkle import Tree, leaf_hash
+from rlu_server.attestor import facts
+from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.errors import AttestorError
+from rlu_server.attestor.messages import Hello
+from rlu_server.attestor.platform import BindingProof, Evidence, Platform
+
+MAX_SHARED = 64
+"""Statements that share one quote."""
+MAX_WAITING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStatement:
+    """An instance statement with its evidence."""
+
+    jws: str
+    kind: str
+    evidence: bytes
+    profile: bytes
+    issued_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    claims: InstanceClaims
+    done: asyncio.Future[SignedStatement]
+
+
+class Attesting:
+    """Makes instance statements.
+
+    Args:
+        directory: `<runtime>/facts`.
+        ttl_s: how long a statement is valid.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        platform: Platform,
+        key: facts.Key,
+        directory: Path,
+        ttl_s: int,
+        clock: Callable[[], int],
+    ) -> None:
+        self._committer = committer
+        self._platform = platform
+        self._key = key
+        self._kid = jose.thumbprint(key.jwk)
+        self._directory = directory
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._oemboot = platform.verified_boot
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The instance key."""
+        return self._key.jwk
+
+    def profile(self, hello: Hello) -> bytes:
+        """The instance profile digest as of now, for this gateway.
+
+        Raises:
+            RluError: the facts, or what the gateway says of its TLS key, are unusable.
+        """
+        return profile_digest(self._claims(hello, None).to_json())
+
+    async def statement(self, hello: Hello, nonce: bytes | None) -> SignedStatement:
+        """A fresh statement.
+
+        Raises:
+            RluError: as `profile`; `overloaded`; `signer_unavailable`.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise AttestorError("overloaded", "too many statements wait for a signature")
+        waiting = _Waiting(self._claims(hello, nonce), asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._wake.set()
+        return await waiting.done
+
+    async def run(self) -> None:
+        """Serve requests until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_SHARED], self._waiting[MAX_SHARED:]
+                try:
+                    await self._serve(batch)
+                except RluError as error:
+                    for waiting in batch:
+                        if not waiting.done.done():
+                            waiting.done.set_exception(error)
+
+    async def _serve(self, batch: list[_Waiting]) -> None:
+        tree = Tree()
+        for waiting in batch:
+            tree.append(leaf_hash(binding(claims_bytes(waiting.claims.to_json()))))
+        evidence = await self._committer.on_signer(lambda: self._platform.collect(tree.root()))
+        for index, waiting in enumerate(batch):
+            if not waiting.done.cancelled():
+                signed = await self._sign(waiting.claims, evidence, BindingProof.of(tree, index))
+                if not waiting.done.done():
+                    waiting.done.set_result(signed)
+
+    async def _sign(self, claims: InstanceClaims, evidence: Evidence, proof: BindingProof) -> SignedStatement:
+        item = evidence(proof)
+        payload = replace(claims, evidence={self._platform.kind: hashlib.sha256(item).digest()})
+        signing_input = jose.jws_signing_input(self._kid, payload.encode())
+        digest = hashlib.sha256(signing_input).digest()
+        signature = await self._committer.on_signer(lambda: self._platform.sign(digest))
+        jws = jose.jws_assemble(signing_input, signature)
+        profile = profile_digest(payload.to_json())
+        return SignedStatement(jws, self._platform.kind, item, profile, claims.issued_at)
+
+    def _claims(self, hello: Hello, nonce: bytes | None) -> InstanceClaims:
+        known = facts.read(self._directory)
+        return facts.claims(self._key, known, hello, nonce, self._clock(), self._ttl_s, self._oemboot)

@@ -1,0 +1,186 @@
+"""Group commit (design section 4): whatever waits while the signer is busy becomes the next batch, and one signed head covers it.
+
+The event loop owns all state; one thread does what blocks, one thing at a time: sign a head, write the batch, collect evidence, sign
+a statement. For a batch that thread signs first, then writes leaves and head with a single `fdatasync`, and only then is anything
+released. So the disk holds exactly what was, or was about to be, released, and a crash needs no repair but to cut an unfinished tail.
+
+There is no timer in the path of a signature. After a failure, leaves of our own (closes nobody asked for) are tried again in a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rlu_attestation import cose, jose
+from rlu_attestation.errors import RluError
+from rlu_server.attestor.errors import AttestorError
+from rlu_server.attestor.events import Event, EventLog
+from rlu_server.attestor.journal import Journal
+from rlu_server.attestor.ledger import Draft, Ledger
+from rlu_server.attestor.platform import Platform
+from rlu_server.attestor.records import head_line
+from rlu_server.attestor.sessions import Pending
+
+T = TypeVar("T")
+MAX_BATCH = 4096
+"""Leaves under one signature; keeps a batch's composition and write below a tenth of a second."""
+MAX_WAITING = 65536
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTree:
+    """The latest head, and what receipts under it are cut from."""
+
+    size: int
+    root: bytes
+    protected: bytes
+    signature: bytes
+
+    @property
+    def head(self) -> bytes:
+        return cose.assemble_head(self.protected, self.root, self.signature)
+
+
+class Committer:
+    """The signer thread and its two queues: leaves, and other work (`steps`) that takes turns with them."""
+
+    def __init__(
+        self, ledger: Ledger, journal: Journal, platform: Platform, clock: Callable[[], int], events: EventLog
+    ) -> None:
+        self.ledger = ledger
+        self.platform = platform
+        self.signed: SignedTree | None = None
+        self._journal = journal
+        self._clock = clock
+        self._events = events
+        self._key = platform.public_key
+        self._kid = jose.thumbprint(jose.public_jwk(self._key))
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signer")
+        self._waiting: deque[Pending] = deque()
+        self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._wake = asyncio.Event()
+        self._draining = False
+        self.failing = False
+        """Did the latest signature of a head fail?"""
+
+    def submit(self, pendings: Sequence[Pending]) -> None:
+        """Add leaves to the next batch.
+
+        Raises:
+            AttestorError: `overloaded`; never for leaves of our own.
+        """
+        if len(self._waiting) >= MAX_WAITING and any(p.token is not None for p in pendings):
+            raise AttestorError("overloaded", "too many statements wait for a signature")
+        self._waiting.extend(pendings)
+        self._wake.set()
+
+    async def on_signer(self, operation: Callable[[], T]) -> T:
+        """Run something on the signer's thread, between two batches.
+
+        Raises:
+            AttestorError: `signer_unavailable` when the hardware failed.
+        """
+        turn: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._work.append((operation, turn))
+        self._wake.set()
+        return await turn
+
+    async def run(self) -> None:
+        """Serve both queues until `drain`, then finish what is there."""
+        while not self._draining:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting or self._work:
+                if self._waiting:
+                    await self._commit_batch()
+                if self._work:
+                    await self._take_turn()
+
+    def drain(self) -> None:
+        """Let `run` return once nothing waits."""
+        self._draining = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the signer's thread."""
+        self._thread.shutdown(wait=True)
+
+    async def sign_head(self) -> None:
+        """A fresh head over the tree as it is; shows that the key works. Only before `run`.
+
+        Raises:
+            AttestorError, OSError: the hardware or the disk failed.
+        """
+        draft = self.ledger.draft([], self._clock())
+        self.signed = await self._in_thread(lambda: self._sign_and_store(draft, self._clock()))
+        self.ledger.commit(draft)
+
+    async def _commit_batch(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+        now = self._clock()
+        draft = self.ledger.draft(batch, now)
+        try:
+            signed = await self._in_thread(lambda: self._sign_and_store(draft, now))
+        except (RluError, OSError) as error:
+            self.ledger.rollback(draft)
+            self._fail(batch, error)
+            return
+        self.ledger.commit(draft)
+        self.signed = signed
+        if self.failing:
+            self.failing = False
+            self._events.emit(Event.SIGNER_RECOVERED)
+        for entry in draft.entries:
+            if entry.pending.token is not None:
+                entry.pending.token.committed(entry)
+
+    def _fail(self, batch: Sequence[Pending], error: RluError | OSError) -> None:
+        self.failing = True
+        if isinstance(error, RluError):
+            self._events.emit(Event.SIGNER_FAILED, error.code, len(batch))
+        else:
+            self._events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}", len(batch))
+        own = [pending for pending in batch if pending.token is None]
+        if own and not self._draining:
+            asyncio.get_running_loop().call_later(RETRY_S, self.submit, own)
+        for pending in batch:
+            if pending.token is not None:
+                pending.token.failed(unavailable())
+
+    async def _take_turn(self) -> None:
+        operation, turn = self._work.popleft()
+        try:
+            result = await self._in_thread(operation)
+        except (RluError, OSError) as error:
+            if isinstance(error, RluError):
+                self._events.emit(Event.SIGNER_FAILED, error.code)
+            if not turn.done():
+                turn.set_exception(unavailable())
+        else:
+            if not turn.done():
+                turn.set_result(result)
+
+    async def _in_thread(self, operation: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, operation)
+
+    def _sign_and_store(self, draft: Draft, now: int) -> SignedTree:
+        protected = cose.head_protected(self._kid, self.ledger.issuer, now, draft.size)
+        message = cose.signature_input(protected, draft.root)
+        signature = self.platform.sign(hashlib.sha256(message).digest())
+        # A signature that does not verify must not get into the log; this costs less than a tenth of a millisecond.
+        jose.verify_es256(self._key, message, signature)
+        signed = SignedTree(draft.size, draft.root, protected, signature)
+        self._journal.append(draft.lines + head_line(signed.head, draft.size))
+        return signed
+
+
+def unavailable() -> AttestorError:
+    """What the gateway hears of any failure of hardware or disk; the code of the cause is in the event log."""
+    return AttestorError("signer_unavailable", "the signer does not answer; nothing was signed, try again")

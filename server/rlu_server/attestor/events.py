@@ -1,0 +1,46 @@
+"""What the attestor writes to its standard output: fixed event names, stable codes and counts, as JSON lines. Nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from typing import TextIO
+
+
+class Event(str, Enum):
+    """Every event there is."""
+
+    STARTED = "attestor.started"
+    DRAINING = "attestor.draining"
+    STOPPED = "attestor.stopped"
+    REFUSED_TO_START = "attestor.refused_to_start"
+    LOG_TAIL_DROPPED = "log.tail_dropped"
+    LOG_WRITE_FAILED = "log.write_failed"
+    SIGNER_FAILED = "signer.failed"
+    SIGNER_RECOVERED = "signer.recovered"
+    GATEWAY_GREETED = "gateway.greeted"
+    GATEWAY_LOST = "gateway.lost"
+    PEER_REFUSED = "peer.refused"
+    FRAME_REFUSED = "frame.refused"
+    STATEMENT_RENEWED = "statement.renewed"
+    INSTANCE_CHANGED = "instance.changed"
+    FACTS_REFUSED = "facts.refused"
+    INTERNAL = "internal.error"
+
+
+class EventLog:
+    """Writes events to a stream."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+
+    def emit(self, event: Event, code: str | None = None, count: int | None = None) -> None:
+        """Write one event; `code` is the stable code of an error, never its text."""
+        line: dict[str, str | int] = {"event": event.value}
+        if code is not None:
+            line["code"] = code
+        if count is not None:
+            line["count"] = count
+        self._stream.write(json.dumps(line) + "\n")
+        self._stream.flush()

@@ -1,0 +1,286 @@
+"""Sessions, exchanges and the tree: what the attestor knows, and every leaf of the log. No I/O, clock or hidden randomness.
+
+A request becomes a `Pending` leaf. `draft` turns waiting ones into the next batch, whose root is then signed and written elsewhere;
+`commit` makes the batch part of the state, `rollback` forgets it as if it had never been asked for, so that a request whose signature
+failed can simply be made again. Sequence numbers are given out by `begin` at once; they count only with their receipt.
+
+A session belongs to the connection that opened it (`owner`), or to nobody after a restart, until a gateway of the same instance profile
+greets.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.merkle import Tree, leaf_hash
+from rlu_attestation.statements import Receipt, SessionStatement, running_next
+from rlu_server.attestor import composition, records
+from rlu_server.attestor.composition import Stamp
+from rlu_server.attestor.errors import AttestorError, LogCorrupt
+from rlu_server.attestor.sessions import (
+    Caller,
+    Entry,
+    Pending,
+    PendingClose,
+    PendingReceipt,
+    PendingSession,
+    Session,
+)
+
+SESSION_ID_SIZE = 16
+EXPIRED_BUT_BUSY_S = 5
+
+
+@dataclass(slots=True)
+class _State:
+    """What a batch will make of a session."""
+
+    running: bytes
+    count: int
+    last_seq: int
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Draft:
+    """A batch that waits for its signature."""
+
+    before: int
+    size: int
+    root: bytes
+    entries: list[Entry]
+    lines: bytes
+    states: dict[str, _State]
+    lost: list[tuple[Session, int]]
+
+
+class Ledger:
+    """All sessions of one instance, and its tree."""
+
+    def __init__(self, issuer: str, random: Callable[[int], bytes]) -> None:
+        self.issuer = issuer
+        self.tree = Tree()
+        self.signed_size = 0
+        self._random = random
+        self._sessions: dict[str, Session] = {}
+        self._expiry: list[tuple[int, str]] = []
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are live."""
+        return len(self._sessions)
+
+    def stamp(self, now: int) -> Stamp:
+        """Issuer, time and a fresh blind for one statement."""
+        return Stamp(self.issuer, now, self._random(16))
+
+    def new_session_id(self) -> str:
+        """A random session id."""
+        return b64u(self._random(SESSION_ID_SIZE))
+
+    def open(self, statement: SessionStatement, owner: object, token: Caller) -> PendingSession:
+        """A session that begins when its batch is committed."""
+        data = statement.encode()
+        leaf = leaf_hash(data)
+        session = Session(statement.session, leaf, statement.expires_at, statement.instance, leaf, owner)
+        return PendingSession(session, token, data)
+
+    def find(self, session_id: str, owner: object) -> Session:
+        """A live session of this owner.
+
+        Raises:
+            AttestorError: `unknown_session`, also for another owner's.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.owner is not owner or session.closing:
+            raise AttestorError("unknown_session", "no such session on this connection")
+        return session
+
+    def begin(self, session_id: str, owner: object, now: int) -> int:
+        """The next sequence number.
+
+        Raises:
+            AttestorError: `unknown_session`, `session_expired`.
+        """
+        session = self.find(session_id, owner)
+        if now >= session.expires_at:
+            raise AttestorError("session_expired", "the session has expired; open another one")
+        seq = session.next_seq
+        session.next_seq += 1
+        session.open.add(seq)
+        return seq
+
+    def record(self, session: Session, receipt: Receipt, token: Caller) -> PendingReceipt:
+        """The end of an exchange.
+
+        Raises:
+            AttestorError: `unknown_exchange`, if it never began or has ended.
+        """
+        if receipt.seq not in session.open:
+            raise AttestorError("unknown_exchange", "no such exchange is open in this session")
+        pending = PendingReceipt(session, token, receipt.encode(), receipt.seq)
+        session.open.discard(receipt.seq)
+        return pending
+
+    def close(self, session: Session, reason: str, scratch: str, token: Caller | None) -> PendingClose:
+        """The end of a session; nothing more can begin in it."""
+        session.closing = True
+        return PendingClose(session, token, reason, scratch)
+
+    def disown(self, owner: object, reason: str) -> list[PendingClose]:
+        """Closes for all sessions of an owner that is gone."""
+        owned = [s for s in self._sessions.values() if s.owner is owner and not s.closing]
+        return [self.close(session, reason, "unknown", None) for session in owned]
+
+    def adopt(self, owner: object, profile: bytes, reason: str) -> list[PendingClose]:
+        """Give sessions without owner to a gateway of their profile; returns closes for the others."""
+        strangers: list[PendingClose] = []
+        for session in self._sessions.values():
+            if session.owner is None and not session.closing:
+                if session.profile == profile:
+                    session.owner = owner
+                else:
+                    strangers.append(self.close(session, reason, "unknown", None))
+        return strangers
+
+    def expire(self, now: int) -> list[PendingClose]:
+        """Closes for sessions whose time is over and in which nothing is open."""
+        closes: list[PendingClose] = []
+        while self._expiry and self._expiry[0][0] <= now:
+            _, session_id = heapq.heappop(self._expiry)
+            session = self._sessions.get(session_id)
+            if session is None or session.closing:
+                continue
+            if session.open:
+                heapq.heappush(self._expiry, (now + EXPIRED_BUT_BUSY_S, session_id))
+            else:
+                closes.append(self.close(session, "expired", "unknown", None))
+        return closes
+
+    def draft(self, batch: Iterable[Pending], now: int) -> Draft:
+        """Append a batch to the tree. Exactly one of `commit` and `rollback` must follow before the next draft."""
+        draft = Draft(self.tree.size, 0, b"", [], b"", {}, [])
+        lines: list[bytes] = []
+        for pending in batch:
+            if isinstance(pending, PendingSession):
+                lines.append(self._draft_session(draft, pending))
+            elif isinstance(pending, PendingReceipt):
+                lines.append(self._draft_receipt(draft, pending, pending.statement, pending.seq))
+            elif isinstance(pending, PendingClose):
+                lines.extend(self._draft_close(draft, pending, now))
+        draft.size, draft.root, draft.lines = self.tree.size, self.tree.root(), b"".join(lines)
+        return draft
+
+    def commit(self, draft: Draft) -> None:
+        """The batch is signed and on the disk."""
+        for entry in draft.entries:
+            if isinstance(entry.pending, PendingSession):
+                self._enter(entry.pending.session)
+        for session_id, state in draft.states.items():
+            session = self._sessions[session_id]
+            session.running, session.count, session.last_seq = state.running, state.count, state.last_seq
+            if state.closed:
+                del self._sessions[session_id]
+        self.signed_size = draft.size
+
+    def rollback(self, draft: Draft) -> None:
+        """The batch was not signed: it never was."""
+        self.tree.truncate(draft.before)
+        for session, seq in draft.lost:
+            session.open.add(seq)
+        for entry in draft.entries:
+            if isinstance(entry.pending, PendingReceipt):
+                entry.pending.session.open.add(entry.pending.seq)
+            elif isinstance(entry.pending, PendingClose) and entry.pending.token is not None:
+                entry.pending.session.closing = (
+                    False  # our own closes are tried again; the gateway's only if it asks
+                )
+
+    def replay(self, batch: records.Batch) -> None:
+        """Rebuild the state from a batch of the log.
+
+        Raises:
+            LogCorrupt: it cannot follow what came before.
+        """
+        for record in batch.leaves:
+            if record.index != self.tree.size:
+                raise LogCorrupt("log.index", f"leaf {record.index} stands where {self.tree.size} belongs")
+            leaf = unb64u(record.leaf)
+            if isinstance(record, records.SessionRecord):
+                self._enter(Session(record.session, leaf, record.exp, unb64u(record.profile), leaf, None))
+            else:
+                self._replay_later(record, leaf)
+            self.tree.append(leaf)
+        if batch.head.size != self.tree.size:
+            raise LogCorrupt("log.size", f"a head over {batch.head.size} leaves follows {self.tree.size}")
+        self.signed_size = self.tree.size
+
+    def _replay_later(self, record: records.ReceiptRecord | records.CloseRecord, leaf: bytes) -> None:
+        session = self._sessions.get(record.session)
+        if session is None:
+            raise LogCorrupt("log.session", f"leaf {record.index} belongs to no live session")
+        if isinstance(record, records.CloseRecord):
+            del self._sessions[record.session]
+            return
+        session.running = running_next(session.running, leaf)
+        session.count += 1
+        session.last_seq = max(session.last_seq, record.seq)
+        session.next_seq = session.last_seq + 1
+
+    def _enter(self, session: Session) -> None:
+        self._sessions[session.id] = session
+        heapq.heappush(self._expiry, (session.expires_at, session.id))
+
+    def _draft_session(self, draft: Draft, pending: PendingSession) -> bytes:
+        session = pending.session
+        index = self.tree.append(session.leaf)
+        draft.entries.append(Entry(pending, pending.statement, index))
+        return records.session_line(index, session.id, session.leaf, session.expires_at, session.profile)
+
+    def _draft_receipt(self, draft: Draft, pending: Pending, statement: bytes, seq: int) -> bytes:
+        state = _state(draft, pending.session)
+        leaf = leaf_hash(statement)
+        index = self.tree.append(leaf)
+        state.running = running_next(state.running, leaf)
+        state.count += 1
+        state.last_seq = max(state.last_seq, seq)
+        if isinstance(pending, PendingReceipt):
+            draft.entries.append(Entry(pending, statement, index))
+        return records.receipt_line(index, pending.session.id, leaf, seq)
+
+    def _draft_close(self, draft: Draft, pending: PendingClose, now: int) -> list[bytes]:
+        session = pending.session
+        lines: list[bytes] = []
+        reason = pending.reason if pending.token is None else "session_closed"
+        for seq in sorted(session.open):
+            receipt = composition.lost_receipt(self.stamp(now), session.id, session.leaf, seq, reason)
+            lines.append(self._draft_receipt(draft, pending, receipt.encode(), seq))
+            draft.lost.append((session, seq))
+        session.open.clear()
+        state = _state(draft, session)
+        statement = composition.close(
+            self.stamp(now),
+            session.id,
+            session.leaf,
+            last_seq=state.last_seq,
+            count=state.count,
+            running=state.running,
+            reason=pending.reason,
+            scratch=pending.scratch,
+        ).encode()
+        leaf = leaf_hash(statement)
+        index = self.tree.append(leaf)
+        state.closed = True
+        draft.entries.append(Entry(pending, statement, index))
+        return [*lines, records.close_line(index, session.id, leaf)]
+
+
+def _state(draft: Draft, session: Session) -> _State:
+    state = draft.states.get(session.id)
+    if state is None:
+        state = _State(session.running, session.count, session.last_seq)
+        draft.states[session.id] = state
+    return state

@@ -1,0 +1,161 @@
+"""The attestor process: put together from the settings, run until a signal, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import time
+from pathlib import Path
+
+from rlu_attestation import cose, jose
+from rlu_attestation.encoding import unb64u
+from rlu_attestation.instance import issuer
+from rlu_server.attestor import enrolment, facts, secret
+from rlu_server.attestor.attesting import Attesting
+from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.enrolment import StateFiles
+from rlu_server.attestor.errors import LogCorrupt, NotReady
+from rlu_server.attestor.events import Event, EventLog
+from rlu_server.attestor.journal import Journal
+from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.platform import Platform
+from rlu_server.attestor.server import Server
+from rlu_server.attestor.service import Attestor
+from rlu_server.attestor.software import SoftwarePlatform
+from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
+from rlu_server.settings import Settings
+
+EVENT_LOG = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
+
+
+def now() -> int:
+    """Seconds since the epoch."""
+    return int(time.time())
+
+
+def runtime_dir(settings: Settings) -> Path:
+    """The runtime directory.
+
+    Raises:
+        NotReady: it is not set.
+    """
+    if settings.runtime_dir is None:
+        raise NotReady("runtime_dir", "runtime_dir is not set; `rlu serve` makes one and passes it on")
+    return settings.runtime_dir
+
+
+def socket_path(directory: Path) -> Path:
+    """Where the attestor listens."""
+    return directory / "attestor" / "attestor.sock"
+
+
+def tpm_configuration(settings: Settings) -> TpmConfiguration:
+    """Where the TPM and its keys are.
+
+    Raises:
+        NotReady: the key path is neither a path nor a handle.
+    """
+    place = settings.key_path
+    try:
+        key: Path | int = int(place, 16) if place.startswith(("0x", "0X")) else Path(place)
+    except ValueError as error:
+        raise NotReady("key.handle", "a persistent handle looks like 0x81000010") from error
+    device = settings.attestation.tcti.startswith("device:")
+    return TpmConfiguration(
+        tcti=settings.attestation.tcti,
+        key=key,
+        ak=StateFiles(settings.state_dir).ak,
+        pcrs=tuple(sorted(set(settings.attestation.pcrs))),
+        event_log=EVENT_LOG if device else None,
+    )
+
+
+def open_platform(settings: Settings) -> Platform:
+    """The key's holder: a TPM, or with `insecure_software_key` this process."""
+    files = StateFiles(settings.state_dir)
+    files.secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.attestation.insecure_software_key:
+        given = Path(settings.attestation.key_path) if settings.attestation.key_path else None
+        return SoftwarePlatform(given, files.software_counter)
+    return TpmPlatform(
+        tpm_configuration(settings), secret.load_or_create(files.secret), enrolment.load(files.enrolment)
+    )
+
+
+def rebuild(ledger: Ledger, journal: Journal) -> bool:
+    """Read the log back into the ledger; True if a crash had torn its end off.
+
+    Raises:
+        LogCorrupt: a head in it is not one over the leaves before it.
+    """
+    batch = None
+    for batch in journal.batches:
+        ledger.replay(batch)
+        head = cose.parse_head(unb64u(batch.head.head))
+        if head.root != ledger.tree.root() or head.issuer != ledger.issuer:
+            raise LogCorrupt("log.head", f"the head over {batch.head.size} leaves is not theirs")
+    return journal.accept(batch)
+
+
+async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -> None:
+    """Run the attestor until SIGTERM or SIGINT, then drain it.
+
+    Raises:
+        RluError: it cannot start; the code says why.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    directory = runtime_dir(settings)
+    platform = open_platform(settings)
+    with contextlib.closing(platform):
+        jwk = jose.public_jwk(platform.public_key)
+        name = issuer(jose.thumbprint(jwk))
+        journal = Journal(StateFiles(settings.state_dir).log, name)
+        with contextlib.closing(journal):
+            ledger = Ledger(name, secrets.token_bytes)
+            if rebuild(ledger, journal):
+                events.emit(Event.LOG_TAIL_DROPPED)
+            key = facts.Key(jwk, platform.kind, platform.raise_start_counter(), journal.predecessor)
+            committer = Committer(ledger, journal, platform, now, events)
+            try:
+                await committer.sign_head()
+                attesting = Attesting(
+                    committer,
+                    platform,
+                    key,
+                    directory / "facts",
+                    settings.attestation.statement_ttl_s,
+                    now,
+                )
+                attestor = Attestor(committer, attesting, now, events, settings.attestation.renew_s)
+                await _run(Server(attestor, socket_path(directory), allowed), stop)
+            finally:
+                committer.close()
+    events.emit(Event.STOPPED)
+
+
+async def _run(server: Server, stop: asyncio.Event) -> None:
+    committer, events = server.attestor.committer, server.attestor.events
+    await server.start()
+    events.emit(Event.STARTED, count=committer.ledger.sessions)
+    signing = asyncio.create_task(committer.run())
+    chores = [
+        asyncio.create_task(server.attestor.attesting.run()),
+        asyncio.create_task(server.run_clock()),
+    ]
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([signing, stopping, *chores], return_when=asyncio.FIRST_COMPLETED)
+    if stopping in done:
+        events.emit(Event.DRAINING)
+        server.stop_listening()
+    committer.drain()
+    # Anything but the signal ending first is a bug; gather raises it, and the process ends rather than limp on.
+    await asyncio.gather(signing, *(task for task in chores if task.done()))
+    for task in (*chores, stopping):
+        task.cancel()
+    server.close_connections()
+    await asyncio.sleep(0)

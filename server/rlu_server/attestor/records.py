@@ -1,0 +1,171 @@
+"""Lines of the attestation log file: one JSON object each, content-free (design P5).
+
+    {"iss":…,"kind":"log","predecessor":{"head":…,"iss":…}?,"version":1}                      first line
+    {"exp":…,"index":…,"kind":"session","leaf":…,"profile":…,"session":…}
+    {"index":…,"kind":"receipt","leaf":…,"seq":…,"session":…}
+    {"index":…,"kind":"close","leaf":…,"session":…}
+    {"head":…,"kind":"head","size":…}                                                          ends a batch
+
+`leaf` is the leaf hash, `profile` the instance profile digest, `head` the signed head, all base64url. A leaf hash is blinded by 128
+random bits of its statement; nothing here tells what was said, by whom, or how it went. A batch and its head are written at once, after
+the head was signed, and reach the disk before anything of it is released: what follows the last head was never shown to anyone.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from rlu_attestation.encoding import b64u
+from rlu_server.attestor.errors import LogCorrupt
+from rlu_server.attestor.messages import SessionId, Size
+
+VERSION = 1
+HEAD_MARK = b'"kind":"head"'
+DigestText = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+Encoded = Annotated[str, Meta(max_length=4096, pattern="^[A-Za-z0-9_-]+$")]
+
+
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
+    pass
+
+
+class PredecessorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    head: Encoded
+    iss: str
+
+
+class LogRecord(_Line, frozen=True, tag="log"):
+    iss: str
+    version: int
+    predecessor: PredecessorRecord | None = None
+
+
+class SessionRecord(_Line, frozen=True, tag="session"):
+    exp: Size
+    index: Size
+    leaf: DigestText
+    profile: DigestText
+    session: SessionId
+
+
+class ReceiptRecord(_Line, frozen=True, tag="receipt"):
+    index: Size
+    leaf: DigestText
+    seq: Size
+    session: SessionId
+
+
+class CloseRecord(_Line, frozen=True, tag="close"):
+    index: Size
+    leaf: DigestText
+    session: SessionId
+
+
+class HeadRecord(_Line, frozen=True, tag="head"):
+    head: Encoded
+    size: Size
+
+
+LeafRecord = SessionRecord | ReceiptRecord | CloseRecord
+Record = LogRecord | LeafRecord | HeadRecord
+
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Leaves and the head over them; `end` is the offset after it."""
+
+    leaves: list[LeafRecord]
+    head: HeadRecord
+    end: int
+
+
+def first_line(issuer: str, predecessor: PredecessorRecord | None) -> bytes:
+    """The line that starts a log."""
+    record = LogRecord(iss=issuer, version=VERSION, predecessor=predecessor)
+    return _line({k: v for k, v in msgspec.to_builtins(record).items() if v is not None})
+
+
+def session_line(index: int, session: str, leaf: bytes, expires_at: int, profile: bytes) -> bytes:
+    """A session's line."""
+    return (
+        f'{{"exp":{expires_at},"index":{index},"kind":"session","leaf":"{b64u(leaf)}",'
+        f'"profile":"{b64u(profile)}","session":"{session}"}}\n'
+    ).encode("ascii")
+
+
+def receipt_line(index: int, session: str, leaf: bytes, seq: int) -> bytes:
+    """A receipt's line."""
+    return (
+        f'{{"index":{index},"kind":"receipt","leaf":"{b64u(leaf)}","seq":{seq},"session":"{session}"}}\n'
+    ).encode("ascii")
+
+
+def close_line(index: int, session: str, leaf: bytes) -> bytes:
+    """A close's line."""
+    return f'{{"index":{index},"kind":"close","leaf":"{b64u(leaf)}","session":"{session}"}}\n'.encode("ascii")
+
+
+def head_line(head: bytes, size: int) -> bytes:
+    """A signed head's line."""
+    return f'{{"head":"{b64u(head)}","kind":"head","size":{size}}}\n'.encode("ascii")
+
+
+def read_first(line: bytes) -> LogRecord:
+    """Parse the first line.
+
+    Raises:
+        LogCorrupt: it is not one.
+    """
+    record = _parse(line)
+    if not isinstance(record, LogRecord) or record.version != VERSION:
+        raise LogCorrupt("log.header", "the log's first line is not one of this version")
+    return record
+
+
+def read_batches(data: mmap.mmap, start: int) -> Iterator[Batch]:
+    """The whole batches after the first line; what a crash tore off at the end is left out.
+
+    Raises:
+        LogCorrupt: damage before the last batch, which no crash explains.
+    """
+    leaves: list[LeafRecord] = []
+    at = start
+    while at < len(data):
+        end = data.find(b"\n", at) + 1
+        record = _parse(data[at:end]) if end else None
+        if record is None or isinstance(record, LogRecord):
+            _refuse_if_more_heads(data, at)
+            return
+        if isinstance(record, HeadRecord):
+            yield Batch(leaves, record, end)
+            leaves = []
+        else:
+            leaves.append(record)
+        at = end
+
+
+def _refuse_if_more_heads(data: mmap.mmap, at: int) -> None:
+    # The disk may hold any part of the last batch after a power cut, even its head. Two heads mean a batch that was synced.
+    one = data.find(HEAD_MARK, at)
+    if one >= 0 and data.find(HEAD_MARK, one + 1) >= 0:
+        raise LogCorrupt("log.damaged", f"the log is damaged at byte {at}, before batches that were complete")
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        return _decoder.decode(line)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _line(value: object) -> bytes:
+    return _encoder.encode(value) + b"\n"

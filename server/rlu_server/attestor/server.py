@@ -1,0 +1,152 @@
+"""The attestor's Unix socket: peers checked by the kernel's word, frames bounded, answers of one loop turn in one write."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import cast
+
+from rlu_attestation.errors import Malformed
+from rlu_server.attestor import frames, messages
+from rlu_server.attestor.events import Event
+from rlu_server.attestor.service import Attestor, Gateway
+
+MAX_CONNECTIONS = 16
+HIGH_WATER = 8 * 1024 * 1024
+"""Unread answers beyond which no more requests are read from a gateway."""
+DRIFT_CHECK_S = 10.0
+EXPIRY_CHECK_S = 1.0
+UCRED = struct.Struct("3i")
+
+
+class Server:
+    """Listens, and does what is due by the clock: expiry of sessions, drift of the instance.
+
+    Args:
+        allowed: user ids that may connect.
+    """
+
+    def __init__(self, attestor: Attestor, path: Path, allowed: frozenset[int]) -> None:
+        self.attestor = attestor
+        self.allowed = allowed
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._path = path
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind the socket, replacing one that a killed predecessor left."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: Connection(self), str(self._path))
+        # Who may connect is decided by the directory's permissions and, for certain, by the peer's credentials.
+        os.chmod(self._path, 0o666 if self.allowed - {os.getuid()} else 0o600)
+
+    async def run_clock(self) -> None:
+        """Close expired sessions and those of an instance that changed; runs until cancelled."""
+        committer = self.attestor.committer
+        until_drift = DRIFT_CHECK_S
+        while True:
+            await asyncio.sleep(EXPIRY_CHECK_S)
+            expired = committer.ledger.expire(self.attestor.clock())
+            if expired:
+                committer.submit(expired)
+            until_drift -= EXPIRY_CHECK_S
+            if until_drift <= 0:
+                until_drift = DRIFT_CHECK_S
+                for connection in list(self.connections):
+                    connection.gateway.check_drift()
+
+    def stop_listening(self) -> None:
+        """No new connections and no new requests; sessions stay as they are, for the attestor's next start."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    def close_connections(self) -> None:
+        """End the connections, after their last answers."""
+        for connection in list(self.connections):
+            connection.finish()
+
+
+class Connection(asyncio.Protocol):
+    """One peer."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._reader = frames.RequestReader()
+        self._out: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self.gateway = Gateway(server.attestor, self._send, self.finish)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if peer_uid(transport.get_extra_info("socket")) not in self._server.allowed:
+            self._refuse("peer.uid")
+        elif self._server.draining or len(self._server.connections) >= MAX_CONNECTIONS:
+            self._refuse("peer.too_many")
+        else:
+            self._transport.set_write_buffer_limits(high=HIGH_WATER)
+            self._server.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._server.draining or self.gateway.gone:
+            return
+        try:
+            requests = self._reader.feed(data)
+        except Malformed as error:
+            self._server.attestor.events.emit(Event.FRAME_REFUSED, error.code)
+            self.gateway.fail(0, error)
+            self.gateway.lost("gateway_lost")
+            self.finish()
+            return
+        for request in requests:
+            self.gateway.request(request)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        if not self._server.draining:
+            self.gateway.lost("gateway_lost")
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """Write what there is, then close."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _refuse(self, code: str) -> None:
+        self._server.attestor.events.emit(Event.PEER_REFUSED, code)
+        self.gateway.gone = True
+        assert self._transport is not None
+        self._transport.abort()
+
+    def _send(self, answer: messages.Answer) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(frames.encode(answer))
+
+    def _flush(self) -> None:
+        if self._out and self._transport is not None:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """User id of the process at the other end, as the kernel recorded it."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    return int(UCRED.unpack(credentials)[1])

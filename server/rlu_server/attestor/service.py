@@ -1,0 +1,247 @@
+"""One gateway's connection, as requests and answers; no socket here.
+
+`Gateway.request` takes a decoded request; answers leave through `send`, in any order. What a gateway opened is closed when it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from rlu_attestation import cose
+from rlu_attestation.errors import Malformed, RluError
+from rlu_server.attestor import composition, facts, messages
+from rlu_server.attestor.attesting import Attesting, SignedStatement
+from rlu_server.attestor.committer import Committer, SignedTree
+from rlu_server.attestor.errors import AttestorError
+from rlu_server.attestor.events import Event, EventLog
+from rlu_server.attestor.sessions import Entry, PendingSession
+
+Send = Callable[[messages.Answer], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Attestor:
+    """What all connections share."""
+
+    committer: Committer
+    attesting: Attesting
+    clock: Callable[[], int]
+    events: EventLog
+    renew_s: int
+
+
+class Gateway:
+    """A gateway that is connected.
+
+    Args:
+        send: takes an answer; never called after `lost`.
+        close: ends the connection.
+    """
+
+    def __init__(self, attestor: Attestor, send: Send, close: Callable[[], None]) -> None:
+        self._attestor = attestor
+        self._ledger = attestor.committer.ledger
+        self._send = send
+        self._close = close
+        self._hello: messages.Hello | None = None
+        self._statement: SignedStatement | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.gone = False
+
+    def request(self, request: messages.Request) -> None:
+        """Act on one request."""
+        try:
+            self._dispatch(request)
+        except RluError as error:
+            self.fail(request.id, error)
+
+    def lost(self, reason: str) -> None:
+        """The connection ended: close what it had opened."""
+        if self.gone:
+            return
+        self.gone = True
+        for task in self._tasks:
+            task.cancel()
+        if self._hello is not None:
+            closes = self._ledger.disown(self, reason)
+            self._attestor.events.emit(Event.GATEWAY_LOST, reason, len(closes))
+            if closes:
+                self._attestor.committer.submit(closes)
+
+    def check_drift(self) -> None:
+        """Close everything when the instance is no longer the one that was stated; the gateway then greets again."""
+        if self.gone or self._hello is None or self._statement is None:
+            return
+        try:
+            unchanged = self._attestor.attesting.profile(self._hello) == self._statement.profile
+        except RluError as error:
+            self._attestor.events.emit(Event.FACTS_REFUSED, error.code)
+            unchanged = False
+        if not unchanged:
+            self._attestor.events.emit(Event.INSTANCE_CHANGED)
+            self.lost("instance_changed")
+            self._close()
+
+    def answer(self, answer: messages.Answer) -> None:
+        """Send an answer, if there is still someone to read it."""
+        if not self.gone:
+            self._send(answer)
+
+    def fail(self, request_id: int, error: RluError) -> None:
+        """Send a failure."""
+        self.answer(messages.Failure(id=request_id, code=error.code, message=error.message[:256]))
+
+    def _dispatch(self, request: messages.Request) -> None:
+        if isinstance(request, messages.Hello):
+            if self._hello is not None:
+                raise Malformed("malformed", "a connection is greeted once")
+            self._hello = request
+            self._later(request.id, self._greet(request))
+        elif self._statement is None or self._hello is None:
+            raise AttestorError("hello_required", "greet first, and wait for the welcome")
+        elif isinstance(request, messages.OpenSession):
+            self._open(request, self._hello, self._statement)
+        elif isinstance(request, messages.BeginExchange):
+            seq = self._ledger.begin(request.session, self, self._attestor.clock())
+            self.answer(messages.ExchangeBegun(id=request.id, seq=seq))
+        elif isinstance(request, messages.RecordReceipt):
+            self._record(request)
+        elif isinstance(request, messages.CloseSession):
+            session = self._ledger.find(request.session, self)
+            token = Ask(self, request.id, messages.SessionClosed)
+            self._attestor.committer.submit(
+                [self._ledger.close(session, request.reason, request.scratch, token)]
+            )
+        elif isinstance(request, messages.Attest):
+            self._later(request.id, self._attest(request, self._hello, self._statement))
+        else:
+            self._prove(request)
+
+    async def _greet(self, hello: messages.Hello) -> None:
+        statement = await self._attestor.attesting.statement(hello, None)
+        self._statement = statement
+        strangers = self._ledger.adopt(self, statement.profile, "gateway_lost")
+        self._attestor.committer.submit(strangers)
+        self._attestor.events.emit(Event.GATEWAY_GREETED)
+        self.answer(
+            messages.Welcome(
+                id=hello.id,
+                statement=statement.jws,
+                jwk=self._attestor.attesting.jwk,
+                issuer=self._ledger.issuer,
+                profile_digest=statement.profile,
+            )
+        )
+
+    async def _attest(
+        self, request: messages.Attest, hello: messages.Hello, standing: SignedStatement
+    ) -> None:
+        attestor = self._attestor
+        if request.nonce is None and attestor.clock() < standing.issued_at + attestor.renew_s:
+            statement = standing
+        else:
+            statement = await attestor.attesting.statement(hello, request.nonce)
+            if request.nonce is None and statement.profile == standing.profile:
+                self._statement = statement
+                attestor.events.emit(Event.STATEMENT_RENEWED)
+        evidence = [messages.EvidenceItem(kind=statement.kind, data=statement.evidence)]
+        self.answer(messages.Attestation(id=request.id, statement=statement.jws, evidence=evidence))
+        if statement.profile != standing.profile:
+            self.check_drift()
+
+    def _open(self, request: messages.OpenSession, hello: messages.Hello, statement: SignedStatement) -> None:
+        ledger, committer = self._ledger, self._attestor.committer
+        session = composition.session_statement(
+            ledger.stamp(self._attestor.clock()),
+            ledger.new_session_id(),
+            request,
+            statement.profile,
+            facts.channel(hello),
+        )
+        committer.submit([ledger.open(session, self, Ask(self, request.id))])
+
+    def _record(self, request: messages.RecordReceipt) -> None:
+        ledger = self._ledger
+        session = ledger.find(request.session, self)
+        receipt = composition.receipt(ledger.stamp(self._attestor.clock()), request, session.leaf)
+        token = Ask(self, request.id, messages.ReceiptRecorded)
+        self._attestor.committer.submit([ledger.record(session, receipt, token)])
+
+    def _prove(self, request: messages.Prove | messages.ProveConsistency | messages.LatestHead) -> None:
+        signed = self._attestor.committer.signed
+        if signed is None:
+            raise AttestorError("signer_unavailable", "no head has been signed yet")
+        tree = self._ledger.tree
+        if isinstance(request, messages.LatestHead):
+            self.answer(messages.Head(id=request.id, head=signed.head, tree_size=signed.size))
+        elif isinstance(request, messages.Prove):
+            if request.leaf_index >= signed.size:
+                raise AttestorError("not_in_log", "the log has no such leaf under a signed head")
+            receipt = inclusion(
+                signed, request.leaf_index, tree.inclusion_path(request.leaf_index, signed.size)
+            )
+            self.answer(messages.Proof(id=request.id, receipt=receipt))
+        else:
+            if not 0 < request.old_size <= signed.size:
+                raise AttestorError("not_in_log", "the log has no head of that size")
+            path = tree.consistency_path(request.old_size, signed.size)
+            proof = cose.assemble_consistency(
+                signed.protected, signed.signature, request.old_size, signed.size, path
+            )
+            self.answer(messages.Proof(id=request.id, receipt=proof))
+
+    def _later(self, request_id: int, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except RluError as error:
+                self.fail(request_id, error)
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that waits for its leaf to be signed."""
+
+    gateway: Gateway
+    request_id: int
+    kind: type[messages.ReceiptRecorded] | type[messages.SessionClosed] = messages.ReceiptRecorded
+
+    def committed(self, entry: Entry) -> None:
+        """Answer with the statement, and for a session with the proof that it is under the head."""
+        gateway = self.gateway
+        logged = messages.Logged(statement=entry.statement, leaf_index=entry.index)
+        if not isinstance(entry.pending, PendingSession):
+            gateway.answer(self.kind(id=self.request_id, logged=logged))
+            return
+        attestor = gateway._attestor
+        if gateway.gone:  # it left while its session was being signed
+            ledger = attestor.committer.ledger
+            attestor.committer.submit([ledger.close(entry.pending.session, "gateway_lost", "unknown", None)])
+            return
+        signed = attestor.committer.signed
+        assert signed is not None
+        path = attestor.committer.ledger.tree.inclusion_path(entry.index, signed.size)
+        gateway.answer(
+            messages.SessionOpened(
+                id=self.request_id,
+                session=entry.pending.session.id,
+                logged=logged,
+                receipt=inclusion(signed, entry.index, path),
+            )
+        )
+
+    def failed(self, error: RluError) -> None:
+        """Say that nothing was signed."""
+        self.gateway.fail(self.request_id, error)
+
+
+def inclusion(signed: SignedTree, index: int, path: list[bytes]) -> bytes:
+    """A COSE Receipt under a signed head."""
+    return cose.assemble_inclusion(signed.protected, signed.signature, signed.size, index, path)

@@ -1,0 +1,71 @@
+"""Sessions, and the leaves that wait for a head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rlu_attestation.errors import RluError
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session under a signed head (or about to be)."""
+
+    id: str
+    leaf: bytes
+    expires_at: int
+    profile: bytes
+    running: bytes
+    owner: object | None
+    count: int = 0
+    last_seq: int = 0
+    next_seq: int = 1
+    open: set[int] = field(default_factory=set)
+    closing: bool = False
+
+
+class Caller(Protocol):
+    """Whom to tell what became of a pending leaf."""
+
+    def committed(self, entry: Entry) -> None:
+        """The leaf is under a signed head."""
+
+    def failed(self, error: RluError) -> None:
+        """The leaf never was."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A leaf that waits for a head; `token` is whom to tell, `None` for leaves of the attestor's own."""
+
+    session: Session
+    token: Caller | None
+
+
+@dataclass(slots=True, eq=False)
+class PendingSession(Pending):
+    statement: bytes
+
+
+@dataclass(slots=True, eq=False)
+class PendingReceipt(Pending):
+    statement: bytes
+    seq: int
+
+
+@dataclass(slots=True, eq=False)
+class PendingClose(Pending):
+    """Becomes a `failed` receipt for each exchange still open, and the close itself."""
+
+    reason: str
+    scratch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A pending leaf in its place: the statement and its index in the log."""
+
+    pending: Pending
+    statement: bytes
+    index: int
