@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Literal
 
@@ -160,7 +160,7 @@ def _assemble(path: str, request: Json, answer: Answer, script: Script) -> Reply
         reply = whole(200, rendered.body)
         cut = len(reply.head) // 2
         return Reply(reply.head[:cut], [], "stall" if script.fault.kind == "stall" else "close")
-    return whole(200, rendered.body, first_s=first_s)
+    return replace(whole(200, rendered.body, first_s=first_s), reusable=not script.turns)
 
 
 def _streamed(rendered: Rendered, script: Script) -> Reply:

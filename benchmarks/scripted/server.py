@@ -21,6 +21,7 @@ from scripted.script import ScriptBook, ScriptError, load_book
 
 BURST = 16
 """Events written per turn of the loop when there is no pause between them; keeps many streams fair to each other."""
+INSPECTION = "/_scripted"
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Engine:
         self.application = Application(book or ScriptBook())
         self.inspect = inspect
         self.seen: deque[Seen] = deque(maxlen=keep)
-        self._replies: dict[tuple[str, str, bytes], Reply] = {}
+        self._replies: dict[tuple[bytes, bytes, bytes], Reply] = {}
 
     @property
     def book(self) -> ScriptBook:
@@ -57,13 +58,15 @@ class Engine:
         self.application.book = book
         self._replies.clear()
 
-    def reply(self, method: str, path: str, body: bytes) -> Reply:
-        if self.inspect and path == "/_scripted":
-            return self._inspected(method, body)
-        key = (method, path, body)
+    def reply(self, method: bytes, target: bytes, body: bytes) -> Reply:
+        # The lookup comes first: it is all that an unscripted answer costs after its first time.
+        key = (method, target, body)
         reply = self._replies.get(key)
         if reply is None:
-            reply = self.application.reply(method, path, body)
+            name, path = method.decode("ascii"), target.decode("latin-1").partition("?")[0]
+            if self.inspect and path == INSPECTION:
+                return self._inspected(name, body)
+            reply = self.application.reply(name, path, body)
             if reply.reusable and len(self._replies) < 64:
                 self._replies[key] = reply
         return reply
@@ -96,7 +99,6 @@ class Connection(asyncio.Protocol):
         self.paused = False
         self.closed = False
         self.target = b""
-        self.headers: list[tuple[str, str]] = []
         self.body: list[bytes] = []
 
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------
@@ -138,33 +140,25 @@ class Connection(asyncio.Protocol):
     # --- httptools ----------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self.target, self.headers, self.body = b"", [], []
+        self.target, self.body = b"", []
 
     def on_url(self, url: bytes) -> None:
         self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.engine.inspect:
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        pass
 
     def on_body(self, data: bytes) -> None:
         self.body.append(data)
 
     def on_message_complete(self) -> None:
-        method = self.parser.get_method().decode()
-        target = self.target.decode("latin-1")
-        body = b"".join(self.body)
-        path = target.partition("?")[0]
-        seen = None
-        if self.engine.inspect and path != "/_scripted":
-            seen = Seen(method, target, self.headers, body)
-            self.engine.seen.append(seen)
-        self.waiting.append((self.engine.reply(method, path, body), seen))
+        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.waiting.append(
+            (self.engine.reply(self.parser.get_method(), self.target, body), self.noted(body))
+        )
         if self.current is None:
             self._begin()
+
+    def noted(self, body: bytes) -> Seen | None:
+        """What is kept of this request: nothing."""
+        return None
 
     # --- sending ------------------------------------------------------------------------------------------------
 
@@ -215,12 +209,36 @@ class Connection(asyncio.Protocol):
             self._begin()
 
 
+class InspectedConnection(Connection):
+    """A connection that keeps what it was asked; its own class because a callback for headers that nobody reads costs time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.headers: list[tuple[str, str]] = []
+        super().__init__(engine)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def noted(self, body: bytes) -> Seen | None:
+        target = self.target.decode("latin-1")
+        if not self.engine.inspect or target == INSPECTION:
+            return None
+        seen = Seen(self.parser.get_method().decode(), target, self.headers, body)
+        self.engine.seen.append(seen)
+        return seen
+
+
 async def serve(
     engine: Engine, *, uds: Path | str | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> asyncio.Server:
     """Listen on a Unix socket (a stale one is removed first) or on TCP."""
     loop = asyncio.get_running_loop()
+    kind = InspectedConnection if engine.inspect else Connection
     if uds is None:
-        return await loop.create_server(lambda: Connection(engine), host, port)
+        return await loop.create_server(lambda: kind(engine), host, port)
     Path(uds).unlink(missing_ok=True)
-    return await loop.create_unix_server(lambda: Connection(engine), str(uds))
+    return await loop.create_unix_server(lambda: kind(engine), str(uds))
