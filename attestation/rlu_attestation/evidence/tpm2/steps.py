@@ -56,10 +56,16 @@ def verify_ek_chain(
     Raises:
         RluError: `ek.chain.` and a cause of `chain.verify_chain`, or `usage`.
     """
+    return verify_ek_certificate(evidence.ek_certificate, evidence.ek_chain, roots, at)
+
+
+def verify_ek_certificate(
+    leaf: Certificate, intermediates: Sequence[Certificate], roots: Sequence[Certificate], at: datetime
+) -> tuple[Certificate, ...]:
+    """The same for a certificate that is not in evidence, as a registrar gets it."""
     step = "ek.chain"
-    leaf = evidence.ek_certificate
     handled = frozenset({x509.SUBJECT_ALTERNATIVE_NAME, x509.EXTENDED_KEY_USAGE, x509.CERTIFICATE_POLICIES})
-    path = verify_chain(leaf, evidence.ek_chain, roots, at, step, handled)
+    path = verify_chain(leaf, intermediates, roots, at, step, handled)
     usage, purposes, constraints = leaf.key_usage(), leaf.extended_key_usage(), leaf.basic_constraints()
     if usage is not None and not usage & _EK_USAGES:
         raise Untrusted(
