@@ -82,7 +82,11 @@ class Bundle:
         }
         if self.channel is not None:
             value["channel"] = {"spki_sha256": b64u(self.channel)}
-        for name, data in (("nonce", self.nonce), ("commitment_key", self.commitment_key), ("head", self.head)):
+        for name, data in (
+            ("nonce", self.nonce),
+            ("commitment_key", self.commitment_key),
+            ("head", self.head),
+        ):
             if data is not None:
                 value[name] = b64u(data)
         for name, logged in (("session", self.session), ("close", self.close)):
@@ -134,7 +138,9 @@ def _read(value: object) -> Bundle:
             head=members.optional(members.binary, "head"),
         )
     if bundle.session is None and (bundle.exchanges or bundle.close or bundle.commitment_key is not None):
-        raise Malformed(_CODE, "exchanges, a close or a commitment key belong to a session, and there is none")
+        raise Malformed(
+            _CODE, "exchanges, a close or a commitment key belong to a session, and there is none"
+        )
     return bundle
 
 
@@ -206,5 +212,3 @@ def _exchange_json(exchange: Exchange) -> dict[str, Any]:
     if exchange.response is not None:
         value["response"] = b64u(exchange.response)
     return value
-
-

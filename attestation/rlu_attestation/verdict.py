@@ -118,6 +118,8 @@ class Verdict:
         covers: what was verified, of `instance`, `session`, `receipts`, `close`.
         at: the time every check used, in seconds since the epoch.
         time: `asserted`: the time is the caller's word, as long as no witness or time stamp proves it.
+        policy: SHA-256 of the policy file, empty for none.
+        emulated: the TPM is a software one.
         freshness: `verifier` when the nonce is the caller's own, `asserted` when it comes with the bundle, `none` without one.
     """
 
@@ -126,6 +128,7 @@ class Verdict:
     covers: tuple[str, ...]
     at: int
     freshness: str
+    policy: bytes
     emulated: bool = False
     time: str = "asserted"
 
@@ -173,6 +176,7 @@ class Verdict:
             "at": self.at,
             "time": self.time,
             "freshness": self.freshness,
+            "policy_sha256": self.policy.hex(),
             "emulated": self.emulated,
             "steps": [step.to_json() for step in self.steps],
             "claims": [claim.to_json() for claim in self.claims],

@@ -1,0 +1,145 @@
+"""Every step of the verification: id, title and what passing proves, in one place; and the names that policies use for steps and claims.
+
+The order and the numbers are in `verifier`; codes are `<step>.<cause>`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    title: str
+    proves: str
+
+
+STEPS = {
+    # The instance: statement, evidence, endorsement.
+    "statement.encoding": Entry(
+        "Instance statement is well-formed", "the statement has one reading, and is of the profile we know"
+    ),
+    "statement.signature": Entry(
+        "Instance statement is signed", "the holder of the instance key made this statement"
+    ),
+    "statement.time": Entry("Statement is within its time", "at the time given, the statement was in force"),
+    "statement.nonce": Entry(
+        "Statement answers the nonce", "the statement was made after the nonce was chosen"
+    ),
+    "evidence.digest": Entry(
+        "Evidence is what the statement names",
+        "the evidence beside the statement is what its signer collected",
+    ),
+    "evidence.encoding": Entry("Evidence is well-formed", "the evidence has one reading"),
+    "key.hardware": Entry("Instance key is held by hardware", "hardware evidence speaks for the key"),
+    "ek.chain": Entry("EK certificate chain", "a TPM vendor whose CA the policy names made this TPM"),
+    "ek.vendor": Entry("TPM vendor", "which TPM this is, in the words of its vendor's certificate"),
+    "ak.certificate": Entry(
+        "AK certificate by the registrar",
+        "a registrar that the policy names saw this AK in that TPM, and where",
+    ),
+    "ak.attributes": Entry(
+        "AK attributes", "the AK signs only what the TPM itself made, and cannot leave it"
+    ),
+    "key.attributes": Entry(
+        "Key attributes",
+        "the instance key was made in the TPM, cannot leave it, and works only by its policy",
+    ),
+    "key.match": Entry("Key that signs is the attested one", "evidence and statement speak of one key"),
+    "key.policy": Entry(
+        "Key policy", "the key signs only in the quoted platform state, for who knows its secret"
+    ),
+    "key.certify": Entry("Key certified by the AK", "the instance key is in the same TPM as the AK"),
+    "quote.signature": Entry("Quote signature", "the TPM made the quote"),
+    "quote.binding": Entry(
+        "Quote is bound to the statement", "the TPM quoted for exactly these claims and this nonce"
+    ),
+    "quote.pcrs": Entry("PCR values", "the PCR values shown are those quoted"),
+    "quote.clock": Entry("Quote and certification are of one boot", "the TPM was not reset in between"),
+    "quote.eventlog": Entry("Event log replay", "the firmware's log leads to the quoted PCR values"),
+    "endorsement.match": Entry(
+        "Region, boundary and site as endorsed", "the registrar endorsed the place that the statement names"
+    ),
+    "channel": Entry("TLS channel", "the connection ends at the attested key"),
+    # The log and what it holds.
+    "log.heads": Entry("Log shows one history", "no two signed heads or receipts here contradict each other"),
+    "log.head": Entry("Signed head", "the instance key signed the log's state"),
+    "session.inclusion": Entry(
+        "Session is in the signed log", "the instance key signed this session, in an append-only log"
+    ),
+    "session.statement": Entry("Session statement is well-formed", "the session statement has one reading"),
+    "session.instance": Entry("Session is of this instance", "what was attested is what opened the session"),
+    "session.time": Entry("Session is within its time", "at the time given, the session was in force"),
+    "session.nonce": Entry("Session answers the nonce", "the session was opened after the nonce was chosen"),
+    "session.channel": Entry("Session's TLS channel", "the session was opened for the attested TLS key"),
+    "session.commitment_key": Entry(
+        "Commitment key", "the key that opens the receipts is the one the session committed to"
+    ),
+    "session.opening": Entry("Opening request", "the implicit session was opened by exactly this request"),
+    "receipt.inclusion": Entry("Receipt is in the signed log", "the instance key signed this receipt"),
+    "receipt.statement": Entry("Receipt is well-formed", "the receipt has one reading"),
+    "receipt.session": Entry("Receipt is of this session", "the receipt cannot be of another session"),
+    "receipt.sequence": Entry(
+        "Receipts are in sequence", "no two receipts claim one number or one place in the log"
+    ),
+    "receipt.request": Entry("Request bytes", "the gateway reports to have received exactly these bytes"),
+    "receipt.response": Entry("Response bytes", "the gateway reports to have sent exactly these bytes"),
+    "receipt.forwarded": Entry(
+        "Forwarded request", "the gateway reports to have passed the request on unchanged"
+    ),
+    "close.inclusion": Entry("Close is in the signed log", "the instance key signed the end of the session"),
+    "close.statement": Entry("Close is well-formed", "the close has one reading"),
+    "close.session": Entry("Close is of this session", "the close cannot be of another session"),
+    "close.running": Entry("Running commitment", "the receipts here are all that the session has"),
+    # Appraisal by the policy.
+    "policy.coverage": Entry("Everything required is here", "the bundle covers what the policy requires"),
+    "policy.tpm": Entry("TPM is hardware", "the TPM is not an emulator, going by its vendor's certificate"),
+    "policy.hardware_profile": Entry("Hardware profile", "the policy accepts the profile"),
+    "policy.region": Entry("Region", "the policy accepts the region"),
+    "policy.boundary": Entry("Boundary", "the policy accepts the boundary"),
+    "policy.site": Entry("Site", "the policy accepts the site"),
+    "policy.model": Entry("Model", "the policy accepts the model, by the digest of its manifest"),
+    "policy.engine": Entry("Engine", "the policy accepts the engine, its version and arguments"),
+    "policy.gateway": Entry("Gateway", "the policy accepts the gateway, its version and image"),
+    "policy.debug": Entry("Debug state", "the policy accepts the debug state"),
+    "policy.boot": Entry("Verified boot", "the platform says that verified boot is on"),
+    "policy.pcrs": Entry("Platform state", "the policy accepts the PCR values"),
+    "policy.channel": Entry("Origin of the TLS key", "the policy accepts where the TLS key was born"),
+    "policy.lock": Entry("Lock posture", "every process is locked as the policy demands"),
+    "policy.sources": Entry("Sources of the claims", "every claim is known as well as the policy demands"),
+}
+
+CLAIMS = (
+    "key",
+    "tpm",
+    "pcrs",
+    "verified_boot",
+    "debug",
+    "tls",
+    "model",
+    "engine",
+    "gateway",
+    "hardware_profile",
+    "lock",
+    "log",
+    "region",
+    "boundary",
+    "site",
+)
+"""Claims of an instance, by the names that `[minimum_source]` uses."""
+
+COVERAGE = ("instance", "session", "receipts", "close")
+"""What a bundle may cover; `require` of a policy says what it must."""
+
+WAIVABLE = (
+    "statement.nonce",
+    "channel",
+    "session.nonce",
+    "session.commitment_key",
+    "session.opening",
+    "receipt.request",
+    "receipt.forwarded",
+    "receipt.response",
+    "close.running",
+)
+"""Steps that may be impossible to make, for which a policy may name a reason. A check that was made and failed is never waived."""

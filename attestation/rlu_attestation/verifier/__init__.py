@@ -1,0 +1,93 @@
+"""The verification of a bundle: from bytes to a verdict, offline, with the time as an argument.
+
+     1  statement.encoding, statement.signature     the instance statement has one reading, and the key in it signed it
+     2  statement.time                              it was in force at the time given
+     3  statement.nonce                             it answers the nonce
+     4  evidence.digest, evidence.encoding,         the evidence is what the statement names, and about the key
+        key.hardware                                as the statement describes it
+     5  ek.chain … quote.eventlog, key.match        a genuine TPM, known to a registrar, holds that key, in the quoted state, and quoted for
+                                                    exactly this statement (`tpm` lists them)
+     6  endorsement.match                           region, boundary and site are those that the registrar endorsed
+     7  channel                                     the TLS connection ends at the attested key
+     8  session.inclusion, .statement, .instance,   the same key signed this session, which is of the instance in the attested state,
+        .time, .nonce, .channel                     answers the nonce, and was opened for the attested TLS key
+     9  session.commitment_key, session.opening     the commitment key is the session's; an implicit session was opened by this request
+    10  receipt.inclusion, .statement, .session,    each receipt is signed, of this session, once, and about exactly the bytes here
+        .request, .forwarded, .response, .sequence
+    11  close.inclusion, .statement, .session,      the session ended, and the receipts here are all it has
+        .running
+    12  log.head, log.heads                         the head is signed; nothing signed contradicts another
+    13  policy.…                                    what was verified is acceptable
+
+A step that fails does not end the verification; those that need its result are recorded as `….not_checked`. Steps 8 to 12 are absent when
+the bundle holds nothing for them, and `policy.coverage` says what the verdict covers.
+
+Not done here: revocation, witnesses, proof of time (the verdict says `time: asserted`), and whether an engine produced what the gateway
+reports to have relayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlu_attestation.verdict import Claim, Verdict
+from rlu_attestation.verifier.appraisal import appraise, coverage
+from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedLeaf
+from rlu_attestation.verifier.exchanges import check_close, check_exchanges
+from rlu_attestation.verifier.instance import check_instance
+from rlu_attestation.verifier.session import check_commitment_key, check_session, verify_head, verify_history
+from rlu_attestation.verifier.sources import claims_of
+from rlu_attestation.verifier.trail import Failed, Trail, need
+
+__all__ = ["Context", "verify"]
+
+
+def verify(context: Context) -> Verdict:
+    """Verify a bundle against a policy.
+
+    Nothing is raised for what is wrong with the bundle: every finding is a step of the verdict.
+    """
+    trail = Trail(context.policy.waivers)
+    instance = check_instance(trail, context)  # 1 to 7
+    leaves = _check_session(trail, context, instance)  # 8 to 11
+    _check_log(trail, context, instance, [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)])  # 12
+    claims: tuple[Claim, ...] = () if isinstance(instance, Failed) else claims_of(instance)
+    appraise(trail, context, instance, claims)  # 13
+    tpm = instance.tpm if isinstance(instance, VerifiedInstance) else None
+    return Verdict(
+        steps=trail.steps,
+        claims=claims,
+        covers=coverage(context.bundle),
+        at=context.at,
+        freshness=context.freshness,
+        emulated=tpm is not None and tpm.vendor.emulator,
+        policy=context.policy.digest,
+    )
+
+
+def _check_session(
+    trail: Trail, context: Context, instance: VerifiedInstance | Failed
+) -> Sequence[VerifiedLeaf | Failed]:
+    bundle = context.bundle
+    if bundle.session is None:
+        return ()
+    session = check_session(trail, context, instance, bundle.session)  # 8
+    key = check_commitment_key(trail, context, session)  # 9
+    exchanges = check_exchanges(trail, context, instance, session, key)  # 9 and 10
+    leaves: list[VerifiedLeaf | Failed] = [session if isinstance(session, Failed) else session.leaf]
+    leaves += [exchange if isinstance(exchange, Failed) else exchange.leaf for exchange in exchanges]
+    if bundle.close is not None:
+        leaves.append(check_close(trail, context, instance, session, exchanges, bundle.close))  # 11
+    return leaves
+
+
+def _check_log(
+    trail: Trail, context: Context, instance: VerifiedInstance | Failed, leaves: list[VerifiedLeaf]
+) -> None:
+    encoded = context.bundle.head
+    if encoded is None and context.bundle.session is None:
+        return
+    largest = max((leaf.receipt.tree_size for leaf in leaves), default=0)
+    head = trail.check("log.head", lambda: verify_head(need(instance).signed, encoded, largest, context))
+    known = None if isinstance(head, Failed) else head
+    trail.check("log.heads", lambda: verify_history(leaves, known))

@@ -1,0 +1,209 @@
+"""Step 13: what was verified, held against the policy. Every violation is found, each with what was expected and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rlu_attestation.bundle import Bundle
+from rlu_attestation.encoding import b64u
+from rlu_attestation.errors import Refused
+from rlu_attestation.instance import POSTURE_ROLES, InstanceClaims
+from rlu_attestation.policy import Policy, spell
+from rlu_attestation.verdict import Claim
+from rlu_attestation.verifier.context import Context, VerifiedInstance
+from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, Waived, need
+
+_LISTED: tuple[tuple[str, tuple[tuple[str, Callable[[InstanceClaims], str]], ...]], ...] = (
+    ("policy.hardware_profile", (("hardware_profiles", lambda c: c.hardware_profile),)),
+    ("policy.region", (("regions", lambda c: c.region),)),
+    ("policy.boundary", (("boundaries", lambda c: c.boundary),)),
+    ("policy.site", (("sites", lambda c: c.site),)),
+    ("policy.model", (("models", lambda c: b64u(c.model_manifest)),)),
+    (
+        "policy.engine",
+        (
+            ("engines", lambda c: f"{c.engine.name}/{c.engine.version}"),
+            ("engine_arguments", lambda c: b64u(c.engine.digest or b"")),
+        ),
+    ),
+    (
+        "policy.gateway",
+        (
+            ("gateways", lambda c: f"{c.gateway.name}/{c.gateway.version}"),
+            ("gateway_images", lambda c: b64u(c.gateway.digest or b"")),
+        ),
+    ),
+    ("policy.debug", (("debug_states", lambda c: c.dbgstat),)),
+)
+"""Steps whose rules of `[accept]` list values: rule, and what the statement says."""
+
+
+def appraise(
+    trail: Trail, context: Context, instance: VerifiedInstance | Failed, claims: Sequence[Claim]
+) -> None:
+    """Run one step for each rule."""
+    policy = context.policy
+    known: Sequence[Claim] | Failed = instance if isinstance(instance, Failed) else claims
+    trail.check("policy.coverage", lambda: appraise_coverage(context.bundle, policy), str)
+    trail.check("policy.tpm", lambda: appraise_tpm(need(instance), policy))
+    for step, rules in _LISTED:
+
+        def listed(
+            step: str = step, rules: Sequence[tuple[str, Callable[[InstanceClaims], str]]] = rules
+        ) -> str:
+            stated = need(instance).claims
+            return appraise_values(step, [(rule, value(stated)) for rule, value in rules], policy)
+
+        trail.check(step, listed, str)
+    trail.check("policy.boot", lambda: appraise_boot(need(instance).claims, policy))
+    trail.check("policy.pcrs", lambda: appraise_pcrs(need(instance), policy), str)
+    trail.check("policy.channel", lambda: appraise_channel(need(instance).claims, policy), str)
+    trail.check("policy.lock", lambda: appraise_lock(need(instance).claims, policy), str)
+    trail.check("policy.sources", lambda: appraise_sources(need(known), policy))
+
+
+def coverage(bundle: Bundle) -> tuple[str, ...]:
+    """What a bundle holds, by the names of `catalogue.COVERAGE`."""
+    parts = (
+        ("instance", True),
+        ("session", bundle.session is not None),
+        ("receipts", bool(bundle.exchanges)),
+        ("close", bundle.close is not None),
+    )
+    return tuple(name for name, here in parts if here)
+
+
+def appraise_coverage(bundle: Bundle, policy: Policy) -> str:
+    """Raises Refused: `policy.coverage.missing`."""
+    here = coverage(bundle)
+    missing = sorted(policy.require - set(here))
+    if missing:
+        raise Refused(
+            "policy.coverage.missing", f"the policy requires {', '.join(missing)}; not in the bundle"
+        )
+    return ", ".join(here)
+
+
+def appraise_tpm(instance: VerifiedInstance, policy: Policy) -> None:
+    """Raises Refused: `policy.tpm.emulator`, unless the policy accepts it (`Waived`)."""
+    if instance.tpm is None:
+        raise NotApplicable("there is no TPM")
+    if not instance.tpm.vendor.emulator:
+        return
+    if policy.unsafe_accept_emulated_tpm:
+        raise Waived(
+            "policy.tpm.emulator",
+            "the TPM is an emulator, accepted by unsafe_accept_emulated_tpm: it proves the mechanism, not the machine",
+        )
+    raise Refused("policy.tpm.emulator", "the TPM is an emulator: whoever runs it can copy its keys")
+
+
+def appraise_values(step: str, stated: Iterable[tuple[str, str]], policy: Policy) -> str:
+    """Every stated value is in its rule's list; returns them in words.
+
+    Raises:
+        Refused: `<step>.unset` when a rule is left out, `<step>.mismatch`.
+    """
+    wrong: list[str] = []
+    unset = False
+    shown: list[str] = []
+    for rule, value in stated:
+        accepted = policy.accept.get(rule, frozenset())
+        found = value or "nothing"
+        shown.append(found if accepted is not None else f"{found} (any)")
+        if accepted is None or value in accepted:
+            continue
+        unset = unset or not accepted
+        expected = (
+            " or ".join(sorted(accepted)) if accepted else f"nothing, since the policy leaves out {rule}"
+        )
+        wrong.append(f"expected {expected}; found {found}")
+    if wrong:
+        raise Refused(f"{step}.{'unset' if unset else 'mismatch'}", "; ".join(wrong))
+    return ", ".join(shown)
+
+
+def appraise_boot(claims: InstanceClaims, policy: Policy) -> None:
+    """Raises Refused: `policy.boot.off`, unless the policy accepts it (`Waived`)."""
+    if claims.oemboot:
+        return
+    if policy.unsafe_accept_unverified_boot:
+        raise Waived(
+            "policy.boot.off", "verified boot is off or unknown, accepted by unsafe_accept_unverified_boot"
+        )
+    raise Refused("policy.boot.off", "expected verified boot; found that it is off or unknown")
+
+
+def appraise_pcrs(instance: VerifiedInstance, policy: Policy) -> str:
+    """Raises Refused: `policy.pcrs.unset`, `.mismatch`."""
+    if instance.tpm is None:
+        raise NotApplicable("there is no TPM")
+    if policy.pcrs is None:
+        return "any"
+    if not policy.pcrs:
+        raise Refused("policy.pcrs.unset", "the policy names no PCR values")
+    wrong: list[str] = []
+    for bank, expected in sorted(policy.pcrs.items()):
+        quoted = instance.tpm.pcrs.get(bank, {})
+        for number, accepted in sorted(expected.items()):
+            value = quoted.get(number)
+            if value not in accepted:
+                wanted = " or ".join(sorted(item.hex() for item in accepted))
+                found = "it was not quoted" if value is None else value.hex()
+                wrong.append(f"{bank}:{number} expected {wanted}; found {found}")
+    if wrong:
+        raise Refused("policy.pcrs.mismatch", "; ".join(wrong))
+    return ", ".join(
+        f"{bank} {', '.join(map(str, sorted(values)))}" for bank, values in sorted(policy.pcrs.items())
+    )
+
+
+def appraise_channel(claims: InstanceClaims, policy: Policy) -> str:
+    """Raises Refused: `policy.channel.unset`, `.mismatch`."""
+    origin = claims.tls.origin
+    if not policy.channel_origins:
+        raise Refused("policy.channel.unset", f"the policy leaves out channel.origins; found {origin}")
+    if origin not in policy.channel_origins:
+        raise Refused(
+            "policy.channel.mismatch",
+            f"expected {' or '.join(sorted(policy.channel_origins))}; found {origin}",
+        )
+    return origin
+
+
+def appraise_lock(claims: InstanceClaims, policy: Policy) -> str:
+    """Raises Refused: `policy.lock.unset`, `.mismatch`."""
+    wrong: list[str] = []
+    unset = [role for role in POSTURE_ROLES if role not in policy.lock]
+    for role in POSTURE_ROLES:
+        bounds, posture = policy.lock.get(role), claims.lock.get(role)
+        if role in unset:
+            wrong.append(f"the policy leaves out lock.{role}")
+        elif bounds is not None and posture is None:
+            wrong.append(f"{role}: no posture is stated")
+        elif bounds is not None and posture is not None:
+            wrong += [
+                f"{role}: {key} expected {bound}; found {spell(posture.get(key))}"
+                for key, bound in sorted(bounds.items())
+                if not bound.accepts(posture.get(key))
+            ]
+    if wrong:
+        raise Refused(f"policy.lock.{'unset' if unset else 'mismatch'}", "; ".join(wrong))
+    return ", ".join(f"{role} (any)" if policy.lock[role] is None else role for role in POSTURE_ROLES)
+
+
+def appraise_sources(claims: Sequence[Claim], policy: Policy) -> None:
+    """Every claim is known at least as well as the policy demands.
+
+    Raises:
+        Refused: `policy.sources.weak`.
+    """
+    wrong: list[str] = []
+    for claim in claims:
+        minimum = policy.minimum_source.get(claim.name, policy.default_source)
+        if not claim.source.at_least(minimum):
+            wrong.append(f"{claim.name} expected {minimum.value}; found {claim.source.value}")
+    missing = sorted(set(policy.minimum_source) - {claim.name for claim in claims})
+    wrong += [f"{name} expected {policy.minimum_source[name].value}; found nothing" for name in missing]
+    if wrong:
+        raise Refused("policy.sources.weak", "; ".join(wrong))

@@ -1,0 +1,119 @@
+"""What a verification is held against, and the types that say what was proved so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rlu_attestation.bundle import Bundle
+from rlu_attestation.cose import InclusionReceipt
+from rlu_attestation.endorsement import Endorsement
+from rlu_attestation.evidence.tpm2 import PcrValues, TpmVendor
+from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.policy import Policy
+from rlu_attestation.statements import SessionStatement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The input of a verification.
+
+    Attributes:
+        at: the time of every check, in seconds since the epoch.
+        nonce: the nonce the caller chose itself; without it the bundle's word is taken and the verdict says so.
+        channel: SHA-256 of the SubjectPublicKeyInfo the caller saw itself; without it the bundle's word is taken.
+        plaintext: the caller reached the server without TLS, so that there is no channel to compare.
+        insecure_accept_software_key: go on, with a waiver, when no hardware holds the key.
+    """
+
+    bundle: Bundle
+    policy: Policy
+    at: int
+    nonce: bytes | None = None
+    channel: bytes | None = None
+    plaintext: bool = False
+    insecure_accept_software_key: bool = False
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.at, timezone.utc)
+
+    @property
+    def expected_nonce(self) -> bytes | None:
+        return self.nonce if self.nonce is not None else self.bundle.nonce
+
+    @property
+    def seen_channel(self) -> bytes | None:
+        if self.plaintext:
+            return None
+        return self.channel if self.channel is not None else self.bundle.channel
+
+    @property
+    def freshness(self) -> str:
+        if self.nonce is not None:
+            return "verifier"
+        return "none" if self.bundle.nonce is None else "asserted"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedStatement:
+    """An instance statement taken apart; nothing is verified."""
+
+    kid: bytes
+    claims: InstanceClaims
+    binding: bytes
+    profile: bytes
+    signing_input: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStatement:
+    """An instance statement whose signature verified under the key that it names. Who holds that key is not yet known."""
+
+    claims: InstanceClaims
+    key: ec.EllipticCurvePublicKey
+    kid: bytes
+    binding: bytes
+    profile: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TpmProof:
+    """What TPM evidence proved; every step of it passed."""
+
+    vendor: TpmVendor
+    endorsement: Endorsement
+    pcrs: PcrValues
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedInstance:
+    """A signed statement whose key hardware speaks for (`tpm`), or a software key that the caller accepts (`None`)."""
+
+    signed: SignedStatement
+    tpm: TpmProof | None
+
+    @property
+    def claims(self) -> InstanceClaims:
+        return self.signed.claims
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLeaf:
+    """A statement that the log of the signing instance holds, under a signed head."""
+
+    statement: bytes
+    leaf: bytes
+    receipt: InclusionReceipt
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSession:
+    """A session statement that the instance signed."""
+
+    statement: SessionStatement
+    leaf: VerifiedLeaf
