@@ -1,11 +1,12 @@
 """A software TPM 2.0 (swtpm) with a certificate authority of its own, for laptops, the demo and tests.
 
-An emulator proves nothing about hardware: its endorsement certificates come from a CA made on the same disk, and only a policy that names
-that CA accepts them. The state directory is laid out as
+An emulator proves nothing about hardware: its endorsement certificates come from a CA made on the same disk, and only a policy that
+names that CA accepts them. The state directory is laid out as
 
     tpm/              swtpm's state
     ca/               the local CA: root and issuer certificates, and their keys
     *.conf, *.options configuration of swtpm_setup and swtpm_localca
+    swtpm.sock        where it listens: a Unix socket, since a locked attestor has no network
 
 so that nothing outside it is read or written.
 """
@@ -22,7 +23,7 @@ from types import TracebackType
 START_TIMEOUT_S = 10.0
 SETUP_TIMEOUT_S = 120.0
 TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca")
-PORT_ATTEMPTS = 8
+MAX_SOCKET_PATH = 107
 
 
 class SwtpmError(Exception):
@@ -69,6 +70,7 @@ class SoftwareTpm:
     """A running swtpm; a context manager that stops it.
 
     Attributes:
+        directory: its state, see above.
         tcti: what `settings.attestation.tcti` takes.
         pid: the swtpm process.
     """
@@ -76,11 +78,11 @@ class SoftwareTpm:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self._socket = directory.resolve() / "swtpm.sock"
 
     @property
     def tcti(self) -> str:
-        return f"swtpm:host=127.0.0.1,port={self._port}"
+        return f"swtpm:path={self._socket}"
 
     @property
     def pid(self) -> int:
@@ -89,18 +91,38 @@ class SoftwareTpm:
         return self._process.pid
 
     def start(self) -> SoftwareTpm:
-        """Power the TPM on (a platform reset: PCRs are as after boot). The port stays the same over restarts.
+        """Power the TPM on (a platform reset: PCRs are as after boot).
 
         Raises:
             SwtpmError: it did not come up.
         """
+        if len(f"{self._socket}.ctrl") > MAX_SOCKET_PATH or "," in str(self._socket):
+            raise SwtpmError(
+                f"{self._socket} is no usable socket path: take a shorter directory, without commas"
+            )
         manufacture(self.directory)
-        for _ in range(PORT_ATTEMPTS):
-            port = self._port or _free_port_pair()
-            if self._spawn(port):
-                self._port = port
+        for path in (self._socket, self._control):
+            path.unlink(missing_ok=True)
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory / 'tpm'}"]
+        command += ["--server", f"type=unixio,path={self._socket}"]
+        # The TCTI expects the control channel under this name.
+        command += ["--ctrl", f"type=unixio,path={self._control}"]
+        command += ["--flags", "not-need-init,startup-clear"]
+        with (self.directory / "swtpm.log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if _listens(self._control) and self._socket.exists():
+                self._process = process
                 return self
-        raise SwtpmError("swtpm did not start; see swtpm.log in its directory")
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        raise SwtpmError(f"swtpm did not start; see {self.directory / 'swtpm.log'}")
+
+    @property
+    def _control(self) -> Path:
+        return self._socket.with_name(f"{self._socket.name}.ctrl")
 
     def stop(self) -> None:
         """Power the TPM off."""
@@ -121,24 +143,6 @@ class SoftwareTpm:
     ) -> None:
         self.stop()
 
-    def _spawn(self, port: int) -> bool:
-        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory / 'tpm'}"]
-        # The TCTI expects the control channel on the port after the data channel.
-        command += ["--server", f"type=tcp,port={port},bindaddr=127.0.0.1"]
-        command += ["--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1"]
-        command += ["--flags", "not-need-init,startup-clear"]
-        with (self.directory / "swtpm.log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while process.poll() is None and time.monotonic() < deadline:
-            if _listens(port + 1):
-                self._process = process
-                return True
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-        return False
-
 
 def _write_configuration(directory: Path) -> Path:
     authority = directory / "ca"
@@ -158,20 +162,6 @@ def _write_configuration(directory: Path) -> Path:
     return setup
 
 
-def _free_port_pair() -> int:
-    for _ in range(64):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise SwtpmError("no two adjacent free ports on the loopback interface")
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
