@@ -35,7 +35,8 @@ from rlu_attestation.evidence.sev_snp.item import SevSnpEvidence
 from rlu_attestation.evidence.sev_snp.product import ProductLine, TcbParts, product_of_cpuid
 from rlu_attestation.evidence.sev_snp.report import REPORT_DATA_SIZE, VMPL_HOST, SigningKey
 from rlu_attestation.evidence.sev_snp.roots import PINNED, Root
-from rlu_attestation.evidence.sev_snp.vek import VekExtensions, common_name, parse_extensions
+from rlu_attestation.evidence.sev_snp.vek import VekExtensions, parse_extensions
+from rlu_attestation.names import common_name
 from rlu_attestation.x509 import Certificate
 
 _PATH = 3
@@ -107,7 +108,7 @@ def verify_vek(evidence: SevSnpEvidence) -> VekExtensions:
 
     Raises:
         Untrusted: `sev-snp.vek.signing_key`, `.name`, `.key`.
-        Malformed: `sev-snp.vek.extension`.
+        Malformed: `sev-snp.vek.extension`, `.name`.
         Unsupported: `sev-snp.vek.version`, `sev-snp.product.unknown`.
     """
     step = "sev-snp.vek"
@@ -117,7 +118,7 @@ def verify_vek(evidence: SevSnpEvidence) -> VekExtensions:
             f"{step}.signing_key",
             f"the report names {evidence.report.signing_key.name}, the certificate is for a {extensions.kind.name}",
         )
-    if common_name(evidence.vek.subject) != _VEK_NAMES[extensions.kind]:
+    if common_name(evidence.vek.subject, f"{step}.name") != _VEK_NAMES[extensions.kind]:
         raise Untrusted(f"{step}.name", f"the certificate is not named {_VEK_NAMES[extensions.kind]}")
     _p384(evidence.vek, f"{step}.key")
     return extensions

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlu_attestation import der, x509
+from rlu_attestation import der
 from rlu_attestation.errors import Malformed, Unsupported
 from rlu_attestation.evidence.sev_snp.product import ProductLine, TcbVersion, product_of_name
 from rlu_attestation.evidence.sev_snp.report import SigningKey
+from rlu_attestation.names import printable
 from rlu_attestation.x509 import Certificate
 
 AMD_VEK = "1.3.6.1.4.1.3704.1."
@@ -19,8 +20,6 @@ STRUCT_VERSION, PRODUCT_NAME, SPL, HWID, CSP_ID = "1", "2", "3.", "4", "5"
 
 _CODE = "sev-snp.vek.extension"
 _IA5_STRING = 0x16
-_COMMON_NAME = "2.5.4.3"
-_STRINGS = frozenset({0x0C, 0x13, 0x16})  # UTF8String, PrintableString, IA5String
 _CLASSIC_LEVELS = ("1", "2", "4", "5", "6", "7", "3", "8")
 _TURIN_LEVELS = ("9", "1", "2", "3", "5", "6", "7", "8")
 """Extensions 3.n in the order of the bytes of TCB_VERSION: blSPL 1, teeSPL 2, snpSPL 3, spl4 … spl7, ucodeSPL 8, fmcSPL 9."""
@@ -75,29 +74,6 @@ def parse_extensions(certificate: Certificate) -> VekExtensions:
     return VekExtensions(kind, product_name, product, tcb, hwid, csp_id)
 
 
-def common_name(name: bytes) -> str:
-    """The one common name in a DER name.
-
-    Raises:
-        Malformed: none, several, or not text (`sev-snp.vek.extension`).
-    """
-    outer = x509.reader(name)
-    rdns = outer.inside(der.SEQUENCE, "Name")
-    outer.end()
-    found = []
-    while rdns.remaining:
-        rdn = rdns.inside(der.SET, "RelativeDistinguishedName")
-        while rdn.remaining:
-            pair = rdn.inside(der.SEQUENCE, "AttributeTypeAndValue")
-            oid, value = pair.oid("type"), pair.any("value")
-            pair.end()
-            if oid == _COMMON_NAME and value.tag in _STRINGS:
-                found.append(_printable(value.content))
-    if len(found) != 1:
-        raise Malformed(_CODE, "a certificate's name has exactly one common name")
-    return found[0]
-
-
 def _take(found: dict[str, bytes], suffix: str) -> bytes:
     if suffix not in found:
         raise Malformed(_CODE, f"extension {AMD_VEK}{suffix} is missing")
@@ -117,13 +93,7 @@ def _text(value: bytes) -> str:
     body = der.Reader(value, _CODE, len(value))
     content = body.element(_IA5_STRING, "IA5String").content
     body.end()
-    return _printable(content)
-
-
-def _printable(content: bytes) -> str:
-    if not 0 < len(content) <= 128 or not content.isascii() or not content.decode("ascii").isprintable():
-        raise Malformed(_CODE, "a name is not 1 to 128 characters of printable ASCII")
-    return content.decode("ascii")
+    return printable(content, _CODE)
 
 
 def _hwid(value: bytes, product: ProductLine) -> bytes:
