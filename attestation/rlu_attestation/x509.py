@@ -32,6 +32,7 @@ DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, KEY_AGREEMENT, KEY_CERT_SIGN = 0, 2, 4, 5
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
+_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -80,7 +81,7 @@ class Certificate:
 
         Raises:
             Malformed: not a SubjectPublicKeyInfo.
-            Unsupported: neither RSA nor ECDSA on a known curve.
+            Unsupported: neither RSA nor on P-256, P-384 or P-521 (`x509.key`).
         """
         try:
             key = load_der_public_key(self.spki)
@@ -88,9 +89,11 @@ class Certificate:
             raise Unsupported("x509.key", "the certificate's key is of an unknown kind") from error
         except ValueError as error:
             raise Malformed(CODE, "the certificate's key is not a public key") from error
-        if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-            raise Unsupported("x509.key", "the certificate's key is neither RSA nor ECDSA")
-        return key
+        if isinstance(key, rsa.RSAPublicKey):
+            return key
+        if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
+            return key
+        raise Unsupported("x509.key", "the certificate's key is neither RSA nor on a NIST curve")
 
     def basic_constraints(self) -> tuple[bool, int | None] | None:
         """`(cA, pathLenConstraint)`, or None without the extension."""
