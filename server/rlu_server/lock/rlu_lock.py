@@ -56,7 +56,9 @@ class Refused(Exception):
 def _syscall(number: int, *arguments: Any) -> int:
     """Raw system call; returns its result, or minus errno."""
     ctypes.set_errno(0)
-    converted = [a if isinstance(a, (ctypes._SimpleCData, ctypes.Array)) else ctypes.c_long(a) for a in arguments]
+    converted = [
+        a if isinstance(a, (ctypes._SimpleCData, ctypes.Array)) else ctypes.c_long(a) for a in arguments
+    ]
     result = int(_libc.syscall(ctypes.c_long(number), *converted))
     return result if result != -1 else -ctypes.get_errno()
 
@@ -164,8 +166,25 @@ _NUMBERS: dict[str, tuple[Optional[int], Optional[int]]] = {
 DENY_GROUPS: dict[str, tuple[str, ...]] = {
     "debug": ("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd"),
     "kernel": (
-        *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "bpf", "perf_event_open"),
-        *("userfaultfd", "fanotify_init", "lookup_dcookie", "syslog", "acct", "quotactl", "quotactl_fd", "reboot"),
+        *(
+            "kexec_load",
+            "kexec_file_load",
+            "init_module",
+            "finit_module",
+            "delete_module",
+            "bpf",
+            "perf_event_open",
+        ),
+        *(
+            "userfaultfd",
+            "fanotify_init",
+            "lookup_dcookie",
+            "syslog",
+            "acct",
+            "quotactl",
+            "quotactl_fd",
+            "reboot",
+        ),
         *("swapon", "swapoff", "sethostname", "setdomainname", "settimeofday", "clock_settime", "adjtimex"),
         *("clock_adjtime", "iopl", "ioperm", "modify_ldt", "vhangup", "uselib", "nfsservctl"),
     ),
@@ -244,7 +263,13 @@ def _socket_block(allowed: Iterable[str]) -> list[_Instruction]:
     if "unix" in allowed:
         block += [_argument(0), _Instruction(_JEQ, _AF_UNIX, 0, 1), _PASS]
     if "netlink" in allowed:  # NETLINK_ROUTE only
-        block += [_argument(0), _Instruction(_JEQ, _AF_NETLINK, 0, 3), _argument(2), _Instruction(_JEQ, 0, 0, 1), _PASS]
+        block += [
+            _argument(0),
+            _Instruction(_JEQ, _AF_NETLINK, 0, 3),
+            _argument(2),
+            _Instruction(_JEQ, 0, 0, 1),
+            _PASS,
+        ]
     for kind, sock_type, protocol in (("tcp", 1, 6), ("udp", 2, 17)):
         if kind in allowed:
             inner = [_argument(1), _Instruction(_AND, 0xF), _Instruction(_JEQ, sock_type, 0, 4), _argument(2)]
@@ -261,7 +286,12 @@ def seccomp_program(rules: dict[str, Any], machine: str = "") -> list[_Instructi
     """
     column = _column(machine)
     architecture = _ARCHITECTURES[machine or platform.machine()][1]
-    program = [_Instruction(_LD, 4), _Instruction(_JEQ, architecture, 1, 0), _Instruction(_RET, _KILL), _Instruction(_LD, 0)]
+    program = [
+        _Instruction(_LD, 4),
+        _Instruction(_JEQ, architecture, 1, 0),
+        _Instruction(_RET, _KILL),
+        _Instruction(_LD, 0),
+    ]
     if column == 0:
         program += [_Instruction(_JGE, _X32_BIT, 0, 1), _Instruction(_RET, _KILL)]
     blocks: list[tuple[str, list[_Instruction]]] = []
@@ -343,8 +373,14 @@ def _apply_landlock(rules: dict[str, Any], paths: dict[str, list[str]]) -> None:
         for right, ports in ((_NET_BIND_TCP, "bind"), (_NET_CONNECT_TCP, "connect")):
             for port in (network or {}).get(ports, ()):
                 rule = ctypes.create_string_buffer(struct.pack("=QQ", right, int(port)))
-                _checked("Landlock port rule", _syscall(_number("landlock_add_rule"), ruleset, 2, rule, 0), remedy)
-        _checked("Landlock", _syscall(_number("landlock_restrict_self"), ruleset, 0), "no_new_privs must be set first")
+                _checked(
+                    "Landlock port rule", _syscall(_number("landlock_add_rule"), ruleset, 2, rule, 0), remedy
+                )
+        _checked(
+            "Landlock",
+            _syscall(_number("landlock_restrict_self"), ruleset, 0),
+            "no_new_privs must be set first",
+        )
     finally:
         os.close(ruleset)
 
@@ -370,7 +406,11 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
         if not stat.S_ISDIR(os.fstat(handle).st_mode):
             rights &= _FS_ON_FILES
         rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, handle), 12)
-        _checked(f"Landlock rule for {path}", _syscall(_number("landlock_add_rule"), ruleset, 1, rule, 0), "is it a real path?")
+        _checked(
+            f"Landlock rule for {path}",
+            _syscall(_number("landlock_add_rule"), ruleset, 1, rule, 0),
+            "is it a real path?",
+        )
     finally:
         os.close(handle)
 
@@ -380,7 +420,13 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
 _CLONE_FLAGS = {"network": 0x40000000, "ipc": 0x08000000, "user": 0x10000000}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 23, 24, 38, 39
-_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 1, 2, 3, 27, 28
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = (
+    1,
+    2,
+    3,
+    27,
+    28,
+)
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _SECUREBITS_NO_ROOT = 0b1111  # NOROOT, NO_SETUID_FIXUP, and both locked
 _MCL_CURRENT_FUTURE = 3
@@ -401,7 +447,11 @@ def _apply_namespaces(names: list[str]) -> None:
         'root, or set lock.engine_network = "shared" (weaker: the statement says so, and the network itself must deny egress)',
     )
     if not privileged:
-        for name, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        for name, line in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(line)
     if "network" in names:
@@ -459,7 +509,11 @@ def _apply_user(user: Optional[dict[str, Any]]) -> None:
 
 def _drop_capabilities() -> None:
     header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
-    _checked("dropping capabilities", _syscall(_number("capset"), header, ctypes.create_string_buffer(24)), "report this")
+    _checked(
+        "dropping capabilities",
+        _syscall(_number("capset"), header, ctypes.create_string_buffer(24)),
+        "report this",
+    )
 
 
 def _close_files(keep: set[int]) -> None:
@@ -479,8 +533,28 @@ def _close_files(keep: set[int]) -> None:
 
 _PATH_KINDS = ("read", "execute", "write", "devices", "ioctl_devices")
 _PROFILE_KEYS = frozenset(
-    {*_PATH_KINDS, "name", "landlock", "seccomp", "namespaces", "no_new_privileges", "core_dumps", "dumpable", "capabilities"}
-    | {"user", "other_users", "lock_memory", "environment", "close_files", "die_with_parent", "scratch", "swap", "require"}
+    {
+        *_PATH_KINDS,
+        "name",
+        "landlock",
+        "seccomp",
+        "namespaces",
+        "no_new_privileges",
+        "core_dumps",
+        "dumpable",
+        "capabilities",
+    }
+    | {
+        "user",
+        "other_users",
+        "lock_memory",
+        "environment",
+        "close_files",
+        "die_with_parent",
+        "scratch",
+        "swap",
+        "require",
+    }
 )
 
 
@@ -488,7 +562,13 @@ def python_paths() -> list[str]:
     """What this interpreter needs to read and execute: its installation and everything on `sys.path`."""
     found = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
     found += [entry for entry in sys.path if entry]
-    return sorted({os.path.realpath(entry) for entry in found if os.path.exists(entry) and os.path.realpath(entry) != "/"})
+    return sorted(
+        {
+            os.path.realpath(entry)
+            for entry in found
+            if os.path.exists(entry) and os.path.realpath(entry) != "/"
+        }
+    )
 
 
 def load_profile(path: str, definitions: dict[str, list[str]]) -> dict[str, Any]:
@@ -645,7 +725,11 @@ _GROUP_TRIALS: dict[str, dict[str, tuple[int, ...]]] = {
         "open_by_handle_at": (_BAD, _BAD, 0),
     },
     "keys": {"add_key": (_BAD, 0, 0, 0, 0), "request_key": (_BAD, 0, 0, 0), "keyctl": (_BAD, 0, 0, 0, 0)},
-    "io_uring": {"io_uring_setup": (0, 0), "io_uring_enter": (_BAD, 0, 0, 0, 0, 0), "io_uring_register": (_BAD, 0, 0, 0)},
+    "io_uring": {
+        "io_uring_setup": (0, 0),
+        "io_uring_enter": (_BAD, 0, 0, 0, 0, 0),
+        "io_uring_register": (_BAD, 0, 0, 0),
+    },
     "attributes": {
         "setxattr": (_BAD, _BAD, 0, 0, 0),
         "fsetxattr": (_BAD, _BAD, 0, 0, 0),
@@ -670,13 +754,19 @@ def probe() -> dict[str, Value]:
 
     Booleans say what is *possible* here; strings list what is, or "none".
     """
-    posture: dict[str, Value] = {"lock": VERSION, "profile": str(_State.profile.get("name", "none")), "runs": _State.runs}
+    posture: dict[str, Value] = {
+        "lock": VERSION,
+        "profile": str(_State.profile.get("name", "none")),
+        "runs": _State.runs,
+    }
     posture["landlock_abi"] = landlock_abi()
     posture.update(_probe_files())
     posture.update(_probe_network())
     for group in _GROUP_TRIALS:
         posture[f"calls_{group}"] = _trial_group(group)
-    posture["calls_namespaces"] = _reachable(_syscall(_number("clone"), 0x10000000 | 0x200, 0, 0, 0, 0))  # EINVAL by itself
+    posture["calls_namespaces"] = _reachable(
+        _syscall(_number("clone"), 0x10000000 | 0x200, 0, 0, 0, 0)
+    )  # EINVAL by itself
     posture["calls_terminal"] = _probe_terminal()
     posture["calls_dumpable"] = _reachable(_prctl(_PR_SET_DUMPABLE, 77))
     posture.update(_probe_process())
@@ -687,7 +777,9 @@ def probe() -> dict[str, Value]:
 def _probe_files() -> dict[str, Value]:
     scratch = _State.profile.get("scratch")
     found: dict[str, Value] = {
-        "read_outside": any(_attempt(lambda d=d: os.listdir(d)) for d in ("/", "/home", "/root", "/var", "/tmp", "/mnt")),
+        "read_outside": any(
+            _attempt(lambda d=d: os.listdir(d)) for d in ("/", "/home", "/root", "/var", "/tmp", "/mnt")
+        ),
         "write_outside_scratch": any(_can_create(d) for d in _outside_directories()),
         "truncate_outside": _attempt(lambda: os.truncate("/proc/self/comm", 0)),
         "device_ioctl": _probe_device_ioctl(),
@@ -760,7 +852,9 @@ def _probe_execute(scratch: Optional[str]) -> bool:
 
 def _spawns(path: str) -> bool:
     try:
-        child = os.posix_spawn(path, [path], {}, file_actions=[(os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)])
+        child = os.posix_spawn(
+            path, [path], {}, file_actions=[(os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)]
+        )
     except OSError:
         return False
     os.waitpid(child, 0)
@@ -808,7 +902,9 @@ def _probe_network() -> dict[str, Value]:
         "tcp_bind": _binds(),
         "udp": _opens(socket.AF_INET, socket.SOCK_DGRAM),
         "raw_sockets": _opens(17, socket.SOCK_RAW) or _opens(socket.AF_INET, socket.SOCK_RAW),
-        "other_sockets": _opens(40, socket.SOCK_STREAM) or _opens(38, 5) or _opens(socket.AF_INET, socket.SOCK_STREAM, 262),
+        "other_sockets": _opens(40, socket.SOCK_STREAM)
+        or _opens(38, 5)
+        or _opens(socket.AF_INET, socket.SOCK_STREAM, 262),
         "netlink": _opens(_AF_NETLINK, socket.SOCK_RAW),
         "fast_open": _fast_open(),
         "abstract_sockets": _reaches_witness(),
@@ -950,7 +1046,11 @@ def _unlisted_variables() -> list[str]:
 
 def _kept_variables(profile: dict[str, Any]) -> set[str]:
     environment = profile.get("environment", {})
-    return {*environment.get("keep", ()), *environment.get("set", {}), "LC_CTYPE"}  # LC_CTYPE: Python sets it (PEP 538)
+    return {
+        *environment.get("keep", ()),
+        *environment.get("set", {}),
+        "LC_CTYPE",
+    }  # LC_CTYPE: Python sets it (PEP 538)
 
 
 def _probe_memory() -> dict[str, Value]:
@@ -1037,13 +1137,23 @@ def findings(posture: dict[str, Value], require: dict[str, Any]) -> list[Finding
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rlu_lock.py", description="Start a program under RLU's lock.")
     parser.add_argument("--profile", help="JSON file of restrictions")
-    parser.add_argument("--define", action="append", default=[], metavar="NAME=VALUE", help="value for a placeholder; may repeat")
+    parser.add_argument(
+        "--define",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="value for a placeholder; may repeat",
+    )
     parser.add_argument("--posture-fd", type=int, help="write the measured posture (JSON) to this descriptor")
     parser.add_argument("--posture", help="write the measured posture to this file")
-    parser.add_argument("--probe", action="store_true", help="print the posture of an unlocked process and exit")
+    parser.add_argument(
+        "--probe", action="store_true", help="print the posture of an unlocked process and exit"
+    )
     parser.add_argument("--check", action="store_true", help="lock, measure, print, and exit")
     parser.add_argument("--module", help="Python module to become")
-    parser.add_argument("--path", action="append", default=[], help="directory to put first on the module search path")
+    parser.add_argument(
+        "--path", action="append", default=[], help="directory to put first on the module search path"
+    )
     parser.add_argument("--exec", dest="program", help="program to execute")
     parser.add_argument("arguments", nargs="*", help="arguments of the program, after --")
     return parser
@@ -1113,7 +1223,10 @@ def main(argv: Optional[list[str]] = None) -> NoReturn:
     if options.probe:
         print(json.dumps(probe(), sort_keys=True, indent=1))
         sys.exit(0)
-    if options.profile is None or (options.module is None) + (options.program is None) + (not options.check) != 2:
+    if (
+        options.profile is None
+        or (options.module is None) + (options.program is None) + (not options.check) != 2
+    ):
         _parser().error("pass --profile, and one of --module, --exec, --check")
     # Opened before the lock: the program must not be able to write where the posture is read.
     handle: Optional[int] = options.posture_fd
@@ -1130,7 +1243,11 @@ def main(argv: Optional[list[str]] = None) -> NoReturn:
         _refuse(options, handle, [str(error) or type(error).__name__])
     short = findings(posture, profile.get("require", {}))
     if short:
-        _refuse(options, handle, [f"{f.name} is {f.measured!r}, required {f.required!r}; {f.remedy}" for f in short])
+        _refuse(
+            options,
+            handle,
+            [f"{f.name} is {f.measured!r}, required {f.required!r}; {f.remedy}" for f in short],
+        )
     _report(options, posture, handle)
     if options.check:
         sys.exit(0)

@@ -1,0 +1,1 @@
+"""How vLLM is started: arguments, environment, output that reaches the outside as event names only, readiness and the known answer."""
