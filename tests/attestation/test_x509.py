@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fakes import machine as machines
 from fakes.pki import AT, YEAR, Authority, common_name
+from fakes.refusals import code_of
 from fakes.tpm import private_key
 from rlu_attestation import x509
 from rlu_attestation.errors import Malformed, RluError, Unsupported
@@ -198,7 +199,4 @@ def test_a_damaged_certificate_raises_only_our_error(data: st.DataObject) -> Non
     changed = bytearray(EK)
     for position in data.draw(st.lists(st.integers(0, len(EK) - 1), min_size=1, max_size=4)):
         changed[position] = data.draw(st.integers(0, 255))
-    try:
-        x509.parse(bytes(changed)).public_key()
-    except RluError:
-        pass
+    code_of(lambda: x509.parse(bytes(changed)).public_key())

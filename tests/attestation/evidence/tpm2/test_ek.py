@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from fakes import machine as machines
 from fakes.pki import AT, YEAR, common_name
+from fakes.refusals import code_of
 from fakes.tpm import private_key
 from rlu_attestation import x509
-from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.errors import Malformed
 from rlu_attestation.evidence import tpm2
 
 EK = machines.vendor_intermediate().certify_ek(private_key("p256", "ek/ek").public_key())
@@ -48,10 +49,7 @@ def test_anything_else_in_nv_refuses(data: bytes) -> None:
 
 @given(st.binary(max_size=100))
 def test_arbitrary_nv_raises_only_our_error(data: bytes) -> None:
-    try:
-        assert data.startswith(tpm2.trim_nv(data))
-    except RluError:
-        pass
+    assert code_of(lambda: tpm2.trim_nv(data)) in (None, "tpm2.ek_nv")
 
 
 def with_names(*names: pyca.GeneralName) -> x509.Certificate:
@@ -120,7 +118,5 @@ def test_ambiguous_or_unprintable_attributes_refuse(names: tuple[pyca.GeneralNam
 @given(st.binary(max_size=60))
 def test_arbitrary_alternative_names_raise_only_our_error(value: bytes) -> None:
     garbled = pyca.UnrecognizedExtension(pyca.ObjectIdentifier("2.5.29.17"), value)
-    try:
-        tpm2.vendor_of(with_extension(garbled))
-    except Malformed as error:
-        assert error.code == "ek.vendor.encoding"
+    certificate = with_extension(garbled)
+    assert code_of(lambda: tpm2.vendor_of(certificate)) in (None, "ek.vendor.encoding")

@@ -194,8 +194,8 @@ def test_st_ek_certificates(name: str, intermediate: str, root: str) -> None:
         "id:00490004",
     )
     assert not vendor.emulator
+    late = datetime(2029, 1, 1, tzinfo=timezone.utc)
     with pytest.raises(Untrusted) as refused:
-        late = datetime(2029, 1, 1, tzinfo=timezone.utc)
         chain.verify_chain(ek, others, anchors, late, "ek.chain", EK_EXTENSIONS)
     assert refused.value.code == "ek.chain.expired"
 
