@@ -19,6 +19,8 @@ from rlu_server.core.errors import GatewayError
 from rlu_server.core.proof import Asked, SessionVerifier
 from rlu_server.core.sessions import Logged, Session, SessionTable
 
+EXPIRY_MARGIN_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -106,7 +108,8 @@ class Opener:
             opened=logged,
             inclusion=answer.receipt,
             opened_at=statement.issued_at,
-            expires_at=statement.expires_at,
+            expires=statement.expires_at,
+            expires_at=statement.expires_at - min(EXPIRY_MARGIN_S, asked.ttl_s / 10),
             idle_s=self._idle_s,
             last_used=now,
             conversation=conversation,

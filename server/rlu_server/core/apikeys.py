@@ -125,6 +125,24 @@ def principal_pseudonym(pseudonym_key: bytes, tenant: str, principal: str) -> st
     )
 
 
+def presented_key(authorization: bytes | str | None, x_api_key: bytes | str | None) -> str:
+    """The key in `Authorization: Bearer` or `x-api-key`; both must agree if both are there.
+
+    Raises:
+        GatewayError: `key_missing`, `key_invalid`.
+    """
+    bearer = _text(authorization)
+    if bearer is not None:
+        scheme, _, value = bearer.partition(" ")
+        bearer = value.strip() if scheme.lower() == "bearer" else None
+    direct = _text(x_api_key)
+    if not bearer and not direct:
+        raise GatewayError("key_missing")
+    if bearer and direct and bearer != direct:
+        raise GatewayError("key_invalid", "`Authorization` and `x-api-key` hold different keys; send one.")
+    return bearer or direct or ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     digest: bytes
@@ -176,6 +194,10 @@ def _entry(pseudonym_key: bytes, record: KeyRecord) -> _Entry:
         principal_pseudonym(pseudonym_key, record.tenant, record.principal),
     )
     return _Entry(unb64u(record.secret_sha256), record.expires, record.revoked is not None, principal)
+
+
+def _text(value: bytes | str | None) -> str | None:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _digest(secret: str) -> bytes:

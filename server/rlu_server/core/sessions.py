@@ -37,9 +37,14 @@ class State(enum.Enum):
 class Session:
     """One signed session.
 
-    `id` is the statement's `jti`, `raw_id` its 16 bytes; `tenant` and `principal` are pseudonyms; `inclusion` is the COSE Receipt the
-    gateway verified; `receipts` maps the sequence number announced in `RLU-Receipt` to the logged receipt, `None` while it is
-    being signed.
+    Attributes:
+        id: the statement's `jti`; `raw_id` its 16 bytes.
+        tenant, principal: pseudonyms.
+        inclusion: the COSE Receipt the gateway verified.
+        expires: the statement's `exp`.
+        expires_at: a little earlier, so that we have the close signed, and not the attestor on its own.
+        receipts: the number announced in `RLU-Receipt`, with the logged receipt, or `None` while it is being signed.
+        in_flight: exchanges whose receipt is not logged yet.
     """
 
     id: str
@@ -49,15 +54,16 @@ class Session:
     commitment_key: bytes
     opened: Logged
     inclusion: bytes
-    opened_at: float
+    opened_at: int
+    expires: int
     expires_at: float
     idle_s: float
     last_used: float
     conversation: bytes | None = None
     state: State = State.OPEN
     in_flight: int = 0
-    """Exchanges whose receipt is not logged yet."""
     close_sent: bool = False
+    last_seq: int = 0
     receipts: OrderedDict[int, Logged | None] = field(default_factory=OrderedDict)
     closed: Logged | None = None
     closed_at: float = 0.0
@@ -150,6 +156,7 @@ class SessionTable:
     def begin(self, session: Session, seq: int, now: float) -> None:
         """An exchange was given its number; its receipt is now pending."""
         session.last_used = now
+        session.last_seq = max(session.last_seq, seq)
         session.receipts[seq] = None
         while len(session.receipts) > self._receipts_per_session:
             session.receipts.popitem(last=False)

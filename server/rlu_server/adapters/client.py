@@ -1,0 +1,383 @@
+"""One client connection: requests in their order, answers in the same order.
+
+States are few: the connection waits for a request, receives one (head, then content), or has one being answered (`_job`). A request is
+looked at once a read has been parsed as a whole; pipelined ones wait in `_queue`, and while any wait nothing more is read. A refusal
+before the content has arrived is answered at once, then what still comes is thrown away for a moment so that the answer is not lost in
+a reset. Every state has a deadline, checked by one sweep over all connections instead of a timer for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol, cast
+
+import httptools
+
+from rlu_server.adapters import http1
+from rlu_server.adapters.http1 import Incoming
+from rlu_server.core import errors
+from rlu_server.core.errors import Dialect, GatewayError
+from rlu_server.core.routes import dialect_of
+from rlu_server.settings import Gateway
+
+LINGER_S = 2.0
+LINGER_BYTES = 4 * 1024 * 1024
+MAX_QUEUE = 64
+HIGH_WATER = 256 * 1024
+_REQUEST_ID_HEADER = {
+    Dialect.ANTHROPIC: b"request-id: ",
+    Dialect.OPENAI: b"x-request-id: ",
+    Dialect.RLU: b"x-request-id: ",
+}
+
+
+class Job(Protocol):
+    """Who answers a request."""
+
+    def content_arrived(self) -> None:
+        """More content is in `incoming.parts`."""
+
+    def complete(self) -> None:
+        """The request is complete; answer it."""
+
+    def client_gone(self) -> None:
+        """Nobody will read the answer."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Desk(Protocol):
+    """Who decides about requests."""
+
+    settings: Gateway
+    connections: set[Connection]
+
+    @property
+    def draining(self) -> bool: ...
+
+    def next_request_id(self) -> str: ...
+
+    def accept(self, connection: Connection, incoming: Incoming, request_id: str) -> Job:
+        """Choose who answers, going by the head alone. Raises GatewayError."""
+
+    def refused(self, incoming: Incoming, error: GatewayError, request_id: str) -> None:
+        """A request was answered with an error by this connection."""
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection; also what jobs write their answers to."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.request_id = ""
+        self.paused_since: float | None = None
+        self._desk = desk
+        self._settings = desk.settings
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._arriving: Incoming | None = None
+        self._queue: deque[Incoming] = deque()
+        self._current: Incoming | None = None
+        self._job: Job | None = None
+        self._completed = False
+        self._deadline = self._loop.time() + desk.settings.header_timeout_s
+        self._head_bytes = 0
+        self._poison: GatewayError | None = None
+        self._lingering = False
+        self._discarded = 0
+        self._keep_alive = True
+
+    # --- the transport's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self._desk.connections.add(self)
+        if len(self._desk.connections) > self._settings.max_connections:
+            self._refuse(Incoming(), GatewayError("overloaded"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._desk.connections.discard(self)
+        self._queue.clear()
+        self._lingering = True
+        job, self._job = self._job, None
+        if job is not None:
+            job.client_gone()
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._discard(len(data))
+            return
+        before = self._arriving
+        size_before = before.size if before is not None else 0
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._poison = GatewayError("http_upgrade")
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._poison = cause if isinstance(cause, GatewayError) else GatewayError("http_malformed")
+        if self._poison is None:
+            self._check_flow(before, size_before, len(data))
+        if self._poison is not None and self._transport is not None:
+            self._transport.pause_reading()
+        self._advance()
+
+    def eof_received(self) -> bool:
+        # A client that has shut down its sending side is not waited for: agents that want an answer keep theirs open.
+        return False
+
+    def pause_writing(self) -> None:
+        self.paused_since = self._loop.time()
+        if self._job is not None:
+            self._job.pause()
+
+    def resume_writing(self) -> None:
+        self.paused_since = None
+        if self._job is not None:
+            self._job.resume()
+
+    def tick(self, now: float) -> None:
+        """The sweep: end what takes too long. `now` is the loop's time."""
+        if self.paused_since is not None and now > self.paused_since + self._settings.idle_timeout_s:
+            self._drop()
+        elif now > self._deadline and (self._job is None or not self._completed):
+            if self._lingering or (self._arriving is None and not self._queue):
+                self._drop()
+            else:
+                self._fail(GatewayError("request_timeout"))
+
+    def stop_if_idle(self) -> None:
+        """Drain: a connection that waits for its next request has nothing to wait for."""
+        if self._job is None and not self._queue and self._arriving is None and not self._lingering:
+            self.abort()
+
+    # --- the job's side ---
+
+    def start(self, status: int, lines: list[bytes], content: bytes, *, ended: bool) -> None:
+        """Begin the answer: head and, in the same write, the first content in its final framing."""
+        assert self._current is not None
+        assert self._transport is not None
+        dialect = dialect_of(self._current.path)
+        lines.append(b"%b%b\r\n" % (_REQUEST_ID_HEADER[dialect], self.request_id.encode("ascii")))
+        if not self._keep_alive or self._desk.draining:
+            self._keep_alive = False
+            lines.append(b"Connection: close\r\n")
+        head = http1.head(status, lines)
+        self._transport.write(head + content if content else head)
+        if ended:
+            self.finish()
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        self._job = None
+        self.request_id = ""
+        current, self._current = self._current, None
+        if current is not None and not current.complete:
+            self._linger()
+        elif not self._keep_alive:
+            self._close()
+        else:
+            self._deadline = self._loop.time() + self._settings.idle_timeout_s
+            self._advance()
+
+    def refuse(self, error: GatewayError, lines: list[bytes] | None = None) -> bytes:
+        """Answer the current request with an error; returns the content that was sent."""
+        assert self._current is not None
+        if not self._current.complete:
+            self._keep_alive = False
+        return self._refuse(self._current, error, lines)
+
+    def abort(self) -> None:
+        """End the connection so that the client cannot take what it got for a complete answer; the job hears no more."""
+        self._job = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def chunks(self) -> bool:
+        """May the answer be chunked? HTTP/1.0 ends it by closing."""
+        if self._current is not None and self._current.version == "1.0":
+            self._keep_alive = False
+            return False
+        return True
+
+    # --- inside ---
+
+    def _advance(self) -> None:
+        while self._job is None and not self._lingering:
+            incoming = self._queue[0] if self._queue else self._arriving
+            if incoming is None or not incoming.head_complete:
+                if self._poison is not None:
+                    self._fail(self._poison)
+                return
+            if self._queue:
+                self._queue.popleft()
+            self._current, self._completed = incoming, False
+            self._accept(incoming)
+        job = self._job
+        if job is not None and not self._completed:
+            job.content_arrived()
+            if self._job is job and self._current is not None:
+                if self._current.complete:
+                    self._completed = True
+                    job.complete()
+                elif self._poison is not None:
+                    self._fail(self._poison)
+        self._read_on()
+
+    def _accept(self, incoming: Incoming) -> None:
+        self.request_id = self._desk.next_request_id()
+        self._keep_alive = incoming.keep_alive
+        try:
+            incoming.check_head(self._settings.max_body_bytes)
+            self._job = self._desk.accept(self, incoming, self.request_id)
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        if not incoming.complete:
+            self._deadline = self._loop.time() + self._settings.body_timeout_s
+            if b"expect" in incoming.headers and not incoming.size and incoming.version == "1.1":
+                self.write(http1.CONTINUE)
+
+    def _read_on(self) -> None:
+        """Read only while nothing waits in line; what is in flight is watched for the client's leaving."""
+        if self._transport is None or self._transport.is_closing() or self._poison is not None:
+            return
+        wanted = not self._queue
+        if wanted != self._transport.is_reading():
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _check_flow(self, before: Incoming | None, size_before: int, received: int) -> None:
+        """Bound what is buffered while a head or a chunked body is incomplete."""
+        arriving = self._arriving
+        if arriving is None:
+            self._head_bytes = 0
+            return
+        if not arriving.head_complete:
+            if not self._head_bytes and self._job is None:
+                self._deadline = self._loop.time() + self._settings.header_timeout_s
+            self._head_bytes += received
+            if self._head_bytes > self._settings.max_header_bytes:
+                self._poison = GatewayError("header_too_large")
+            return
+        self._head_bytes = 0
+        if arriving is before and b"transfer-encoding" in arriving.headers:
+            # Chunk extensions and trailers are read and dropped; they must not cost more than the content.
+            arriving.overhead += received - (arriving.size - size_before)
+            if arriving.overhead > self._settings.max_header_bytes + 32 * arriving.chunks:
+                self._poison = GatewayError("http_malformed")
+
+    def _fail(self, error: GatewayError) -> None:
+        """The request that is arriving cannot be understood or waited for."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.client_gone()
+        incoming = self._current or self._arriving or Incoming()
+        self._keep_alive = False
+        self._refuse(incoming, error)
+
+    def _refuse(self, incoming: Incoming, error: GatewayError, lines: list[bytes] | None = None) -> bytes:
+        self._job = None
+        self._current = incoming
+        path = incoming.path or incoming.target.partition(b"?")[0]
+        dialect = dialect_of(path)
+        request_id = self.request_id = self.request_id or self._desk.next_request_id()
+        content = errors.body(error, dialect, request_id)
+        head = [
+            b"Content-Type: %b\r\nContent-Length: %d\r\n"
+            % (errors.content_type(dialect).encode("ascii"), len(content)),
+            *(lines or ()),
+        ]
+        if error.retry_after_s is not None:
+            head.append(b"Retry-After: %d\r\n" % error.retry_after_s)
+        if error.status == 401:
+            head.append(b'WWW-Authenticate: Bearer realm="rlu"\r\n')
+        if not incoming.complete:
+            self._keep_alive = False
+        self._desk.refused(incoming, error, request_id)
+        self.start(error.status, head, b"" if incoming.method == b"HEAD" else content, ended=True)
+        return content
+
+    def _linger(self) -> None:
+        """Throw away what still comes, for a moment."""
+        self._lingering = True
+        self._deadline = self._loop.time() + LINGER_S
+        if self._transport is not None and not self._transport.is_closing():
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._transport.resume_reading()
+
+    def _drop(self) -> None:
+        """End the connection from our side; a job is told as if the client had left."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > LINGER_BYTES:
+            self.abort()
+
+    def _close(self) -> None:
+        self._lingering = True
+        # What is still buffered may go to a slow reader.
+        self._deadline = self._loop.time() + self._settings.idle_timeout_s
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- the parser's callbacks ---
+
+    def on_message_begin(self) -> None:
+        if len(self._queue) >= MAX_QUEUE:
+            raise GatewayError("overloaded")
+        self._arriving = Incoming()
+
+    def on_url(self, url: bytes) -> None:
+        assert self._arriving is not None
+        self._arriving.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        incoming = self._arriving
+        assert incoming is not None
+        if incoming.head_complete:
+            return  # a trailer
+        incoming.add_header(name, value)
+        if incoming.head_bytes > self._settings.max_header_bytes:
+            raise GatewayError("header_too_large")
+
+    def on_headers_complete(self) -> None:
+        incoming = self._arriving
+        assert incoming is not None
+        incoming.method = self._parser.get_method()
+        incoming.version = self._parser.get_http_version()
+        incoming.keep_alive = self._parser.should_keep_alive()
+        incoming.head_complete = True
+
+    def on_body(self, data: bytes) -> None:
+        incoming = self._arriving
+        assert incoming is not None
+        incoming.parts.append(data)
+        incoming.size += len(data)
+        if incoming.size > self._settings.max_body_bytes:
+            raise GatewayError("body_too_large")
+
+    def on_chunk_header(self) -> None:
+        if self._arriving is not None:
+            self._arriving.chunks += 1
+
+    def on_message_complete(self) -> None:
+        incoming, self._arriving = self._arriving, None
+        assert incoming is not None
+        incoming.complete = True
+        if incoming is not self._current:
+            self._queue.append(incoming)

@@ -1,0 +1,344 @@
+"""One relayed request: inspect, admit, relay, record.
+
+The request goes to the engine at the same moment as the question for its session goes to the attestor. Whatever the engine sends before
+the session is verified and the exchange numbered is held back (P1), and the engine is paused when that grows. From then on content
+passes as it comes: it is written first, then hashed, then shown to the usage reader. Every admitted exchange ends in exactly one
+record, by one of `_finish`, `_fail`, `client_gone`.
+
+| what happened | status | reason |
+|---|---|---|
+| ordinary end, relayed to the last byte | complete | |
+| the engine answered with an error status | failed | engine_status |
+| an error event inside a stream | failed | engine_error |
+| the engine's stream ended without its terminal event | partial | no_terminal_event |
+| the engine went away, stalled or spoke no HTTP, before the answer had begun | failed | the error's code |
+| the same, in the middle of an answer | partial | the error's code |
+| we stopped it (drain) | failed, partial | draining |
+| the client left or stopped reading | aborted | client_disconnected |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from rlu_server.adapters import http1
+from rlu_server.adapters.client import Connection
+from rlu_server.adapters.engine import Call, ResponseHead
+from rlu_server.adapters.http1 import Digests, Incoming
+from rlu_server.adapters.ledger import Admitted, Opening
+from rlu_server.adapters.recorder import Content, Outcome
+from rlu_server.attestor.messages import Status
+from rlu_server.core import body, conversation, errors, sse
+from rlu_server.core.apikeys import Principal
+from rlu_server.core.errors import GatewayError
+from rlu_server.core.routes import Api, Route
+from rlu_server.core.sessions import Session
+from rlu_server.core.usage import End
+
+if TYPE_CHECKING:
+    from rlu_server.adapters.relay import Relay
+
+MAX_HELD = 256 * 1024
+"""Content held back before admission, beyond which the engine is paused."""
+
+
+class Exchange:
+    """A job of a client connection, an applicant of the ledger, and a handler of an engine call."""
+
+    __slots__ = (
+        "_began",
+        "_call",
+        "_chunked",
+        "_connection",
+        "_digests",
+        "_ended",
+        "_entry",
+        "_error",
+        "_forwarded",
+        "_head",
+        "_held",
+        "_held_bytes",
+        "_incoming",
+        "_left",
+        "_model",
+        "_over",
+        "_principal",
+        "_reader",
+        "_relay",
+        "_request",
+        "_response",
+        "_response_bytes",
+        "_rewritten",
+        "_route",
+        "_seen",
+        "_started",
+        "_touched",
+    )
+
+    def __init__(
+        self, relay: Relay, connection: Connection, incoming: Incoming, route: Route, principal: Principal
+    ) -> None:
+        self._relay = relay
+        self._connection = connection
+        self._incoming = incoming
+        self._route = route
+        self._principal = principal
+        self._digests = Digests()
+        self._model = ""
+        self._rewritten: tuple[str, ...] = ()
+        self._request = Content(0, b"")
+        self._forwarded: Content | None = None
+        self._call: Call | None = None
+        self._entry: Admitted | None = None
+        self._head: ResponseHead | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._error: GatewayError | None = None
+        self._left = False
+        self._started = False
+        self._chunked = False
+        self._ended = False
+        self._over = False
+        self._response = hashlib.sha256()
+        self._response_bytes = 0
+        self._reader: sse.Reader | None = None
+        self._began = 0.0
+        self._seen = 0.0
+        self._touched = True
+
+    @property
+    def session(self) -> Session | None:
+        """The session it was admitted to."""
+        return self._entry.session if self._entry is not None else None
+
+    # --- the client's side ---
+
+    def content_arrived(self) -> None:
+        self._digests.catch_up(self._incoming.parts)
+
+    def complete(self) -> None:
+        """The request is here: judge it, ask for admission, send it on."""
+        relay, principal = self._relay, self._principal
+        raw = self._incoming.content()
+        self._began = self._seen = relay.monotonic()
+        try:
+            inspected = body.inspect(
+                raw, self._route, relay.models, lambda own: relay.salt_for(principal, own)
+            )
+            received, sent = self._digests.finish(raw, inspected.forwarded, inspected.shared)
+            self._request = Content(len(raw), received)
+            self._forwarded = Content(len(inspected.forwarded), sent)
+            self._model, self._rewritten = inspected.model, inspected.rewritten
+            where = conversation.recognise(self._incoming.headers, inspected.prompt_cache_key, principal)
+            relay.ledger.admit(principal, where, Opening(len(raw), received), self)
+        except GatewayError as error:
+            self._over = True
+            self._connection.refuse(error)
+            return
+        relay.exchanges.add(self)
+        relay.measures.request_bytes += len(raw)
+        self._call = relay.engine.post(self._route.path, inspected.forwarded, self)
+
+    def client_gone(self) -> None:
+        if self._over:
+            return
+        self._left = True
+        self._cancel()
+        if self._entry is not None:
+            self._record("aborted", "client_disconnected")
+
+    def pause(self) -> None:
+        if self._call is not None:
+            self._call.pause()
+
+    def resume(self) -> None:
+        if self._call is not None:
+            self._call.resume()
+
+    # --- the ledger's side ---
+
+    def admitted(self, entry: Admitted) -> None:
+        self._entry = entry
+        if self._left:
+            self._record("aborted", "client_disconnected")
+        elif self._error is not None:
+            self._fail(self._error)
+        elif self._head is not None:
+            self._start(self._head, entry)
+
+    def refused(self, error: GatewayError) -> None:
+        self._cancel()
+        self._over = True
+        self._relay.exchanges.discard(self)
+        if not self._left:
+            self._connection.refuse(error)
+
+    # --- the engine's side ---
+
+    def engine_read(self, head: ResponseHead | None, content: bytes, ended: bool) -> None:
+        self._touched = True
+        if ended:
+            self._ended, self._call = True, None
+        if self._started:
+            self._pass_on(content)
+            return
+        if head is not None:
+            self._head = head
+        if content:
+            self._held.append(content)
+            self._held_bytes += len(content)
+        if self._head is not None and self._entry is not None:
+            self._start(self._head, self._entry)
+        elif self._held_bytes > MAX_HELD and self._call is not None:
+            self._call.pause()
+
+    def engine_failed(self, error: GatewayError) -> None:
+        self._call = None
+        self._error = error
+        if error.code == "engine_unavailable":
+            self._forwarded = None
+        if self._entry is not None:
+            self._fail(error)
+
+    # --- time ---
+
+    def tick(self, now: float) -> None:
+        """End an exchange whose engine is silent. A client that does not read is its connection's concern."""
+        if self._touched or self._connection.paused_since is not None:
+            self._touched = False
+            self._seen = now
+        elif (
+            not self._ended
+            and self._error is None
+            and now > self._seen + self._relay.settings.response_timeout_s
+        ):
+            self.stop(GatewayError("engine_timeout"))
+
+    def stop(self, error: GatewayError) -> None:
+        """End it from our side."""
+        if not self._over and self._error is None:
+            self._cancel()
+            self.engine_failed(error)
+
+    # --- inside ---
+
+    def _start(self, head: ResponseHead, entry: Admitted) -> None:
+        """The first byte: everything that has to be true before it is true now."""
+        content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        self._started = True
+        relay = self._relay
+        relay.measures.took_to_first_byte(relay.monotonic() - self._began)
+        relay.answered(self._incoming.path, head.status)
+        content_type = head.content_type.decode("latin-1")
+        self._reader = sse.reader(self._route.api, content_type)
+        lines = [*_session_lines(entry), b"Content-Type: %b\r\n" % head.content_type]
+        if head.retry_after is not None:
+            lines.append(b"Retry-After: %b\r\n" % head.retry_after)
+        if self._ended or head.length is not None:
+            lines.append(b"Content-Length: %d\r\n" % (len(content) if head.length is None else head.length))
+        elif self._connection.chunks:
+            self._chunked = True
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        framed = http1.chunk(content) if self._chunked and content else content
+        self._connection.start(head.status, lines, framed, ended=self._ended)
+        if self._call is not None and self._connection.paused_since is None:
+            self._call.resume()
+        self._seen_by_us(content)
+
+    def _pass_on(self, content: bytes) -> None:
+        if self._chunked:
+            framed = http1.chunk(content) if content else b""
+            self._connection.write(framed + http1.LAST_CHUNK if self._ended else framed)
+        elif content:
+            self._connection.write(content)
+        if self._ended:
+            self._connection.finish()
+        self._seen_by_us(content)
+
+    def _seen_by_us(self, content: bytes) -> None:
+        """What is done with content once it is on its way."""
+        self._response.update(content)
+        self._response_bytes += len(content)
+        assert self._reader is not None
+        self._reader.feed(content)
+        if self._ended:
+            self._finish()
+
+    def _finish(self) -> None:
+        assert self._head is not None
+        assert self._reader is not None
+        end = self._reader.end()
+        if self._head.status != 200:
+            self._record("failed", "engine_status")
+        elif end is End.ERROR:
+            self._record("failed", "engine_error")
+        elif end is End.NONE:
+            self._record("partial", "no_terminal_event")
+        else:
+            self._record("complete", None)
+
+    def _fail(self, error: GatewayError) -> None:
+        """An admitted exchange cannot go on: say so as clearly as the wire still allows."""
+        assert self._entry is not None
+        if not self._started:
+            content = self._connection.refuse(error, _session_lines(self._entry))
+            self._response.update(content)
+            self._response_bytes = len(content)
+            self._record("failed", error.code, error.status)
+            return
+        if self._chunked and self._reader is not None and self._reader.at_boundary():
+            event = errors.stream_event(
+                error,
+                self._route.dialect,
+                self._connection.request_id,
+                responses=self._route.api is Api.RESPONSES,
+            )
+            self._response.update(event)
+            self._response_bytes += len(event)
+            self._connection.write(http1.chunk(event) + http1.LAST_CHUNK)
+            self._connection.finish()
+        else:
+            self._connection.abort()
+        self._relay.events.emit("exchange_failed", error.code)
+        self._record("partial", error.code)
+
+    def _record(self, status: Status, reason: str | None, http_status: int | None = None) -> None:
+        assert self._entry is not None
+        self._over = True
+        relay = self._relay
+        relay.exchanges.discard(self)
+        usage = self._reader.usage if self._reader is not None else None
+        if usage is not None:
+            relay.measures.input_tokens += usage.input_tokens
+            relay.measures.output_tokens += usage.output_tokens
+            relay.measures.cached_input_tokens += usage.cached_input_tokens
+        relay.measures.response_bytes += self._response_bytes
+        if http_status is None:
+            http_status = self._head.status if self._started and self._head is not None else 0
+        outcome = Outcome(
+            route=self._route.path,
+            model=self._model,
+            status=status,
+            http_status=http_status,
+            request=self._request,
+            forwarded=self._forwarded,
+            rewritten=self._rewritten,
+            response=Content(self._response_bytes, self._response.digest()),
+            usage=usage,
+            reason=reason,
+        )
+        relay.ledger.recorder.record(self._entry, outcome)
+
+    def _cancel(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+
+def _session_lines(entry: Admitted) -> list[bytes]:
+    session = entry.session.id.encode("ascii")
+    return [
+        b"RLU-Session: %b\r\nRLU-Receipt: /v1/rlu/receipts/%b/%d\r\n" % (session, session, entry.announced)
+    ]

@@ -1,0 +1,56 @@
+"""The gateway process: python -m rlu_server.gateway --config FILE (what `rlu serve` starts)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import uvloop
+
+from rlu_attestation.errors import RluError
+from rlu_server import settings as configuration
+from rlu_server.adapters.events import Events
+from rlu_server.gateway import process
+from rlu_server.lock import rlu_lock
+
+USAGE, INTERNAL = 2, 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the gateway; returns the exit code, by cause."""
+    parser = argparse.ArgumentParser(prog="python -m rlu_server.gateway", description=__doc__)
+    parser.add_argument(
+        "--config", type=Path, default=_default_config(), help="rlu.toml (default: RLU_CONFIG)"
+    )
+    options = parser.parse_args(arguments)
+    events = Events()
+    try:
+        settings = configuration.load(options.config)
+        posture = rlu_lock.probe()
+        events.emit("gateway_started")
+        uvloop.run(process.serve(settings, posture, events))
+    except configuration.SettingsError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except RluError as error:
+        print(f"gateway: {error.message} ({error.code})", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"gateway: cannot use {error.filename or 'the address'}: {error.strerror}", file=sys.stderr)
+        return USAGE
+    except Exception as error:
+        # A bug. Its text could hold anything, so only its kind and place are told.
+        events.internal(error)
+        return INTERNAL
+    return 0
+
+
+def _default_config() -> Path | None:
+    path = os.environ.get("RLU_CONFIG")
+    return Path(path) if path else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

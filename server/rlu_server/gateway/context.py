@@ -1,0 +1,110 @@
+"""The gateway as its own routes see it: implements `endpoints.context.Context` on the relay's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlu_server.adapters.attestor_client import AttestorClient
+from rlu_server.adapters.ledger import Ledger
+from rlu_server.adapters.relay import Relay
+from rlu_server.attestor import messages
+from rlu_server.core.apikeys import Principal
+from rlu_server.core.errors import GatewayError
+from rlu_server.core.sessions import Logged, Session, State
+from rlu_server.endpoints.context import Identity, Measurement, SessionView, Signed
+from rlu_server.gateway.measurements import measurements
+
+
+class GatewayContext:
+    """One per process."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        attestor: AttestorClient,
+        version: str,
+        tls_origin: messages.TlsOrigin,
+        tls_spki_sha256: bytes | None,
+    ) -> None:
+        self._relay = relay
+        self._ledger: Ledger = relay.ledger
+        self._attestor = attestor
+        self._version = version
+        self._tls_origin = tls_origin
+        self._tls_spki_sha256 = tls_spki_sha256
+
+    def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
+        return self._relay.authenticate(authorization, x_api_key)
+
+    def identity(self) -> Identity:
+        welcome = self._attestor.welcome
+        if welcome is None:
+            raise GatewayError("signer_unavailable")
+        return Identity(
+            issuer=welcome.issuer,
+            jwk=welcome.jwk,
+            profile_digest=welcome.profile_digest,
+            tls_origin=self._tls_origin,
+            tls_spki_sha256=self._tls_spki_sha256,
+            version=self._version,
+        )
+
+    def not_ready(self) -> Sequence[str]:
+        return self._relay.readiness.missing()
+
+    def models(self) -> Sequence[str]:
+        return list(self._relay.models)
+
+    def measurements(self) -> Sequence[Measurement]:
+        return measurements(self._relay)
+
+    async def attest(self, nonce: bytes | None) -> messages.Attestation:
+        return await self._attestor.attest(nonce)
+
+    async def open_session(
+        self, principal: Principal, nonce: bytes, cnf_jkt: bytes | None, ttl_s: int | None
+    ) -> SessionView:
+        return self._view(await self._ledger.open_explicit(principal, nonce, cnf_jkt, ttl_s))
+
+    def sessions(self, principal: Principal) -> Sequence[SessionView]:
+        own = [session for session in self._ledger.table if session.owned_by(principal)]
+        return [self._view(session) for session in reversed(own)]
+
+    def session(self, principal: Principal, session: str) -> SessionView:
+        return self._view(self._ledger.table.visible(session, principal))
+
+    async def close_session(self, principal: Principal, session: str) -> Signed:
+        found = self._ledger.table.visible(session, principal)
+        self._relay.stop_exchanges(found, GatewayError("session_closed"))
+        return await self._signed(await self._ledger.close(found, "client"))
+
+    async def receipt(self, principal: Principal, session: str, seq: int, wait_s: float) -> Signed:
+        found = self._ledger.table.visible(session, principal)
+        return await self._signed(await self._ledger.recorder.receipt(found, seq, wait_s))
+
+    async def head(self) -> tuple[bytes, int]:
+        head = await self._attestor.latest_head()
+        return head.head, head.tree_size
+
+    async def inclusion(self, leaf_index: int) -> bytes:
+        return await self._attestor.prove(leaf_index)
+
+    async def consistency(self, old_size: int) -> bytes:
+        return await self._attestor.prove_consistency(old_size)
+
+    async def _signed(self, logged: Logged) -> Signed:
+        return Signed(logged.statement, await self._attestor.prove(logged.leaf_index))
+
+    def _view(self, session: Session) -> SessionView:
+        expired = session.close_reason in ("expired", "idle") or not session.usable(self._relay.clock())
+        open_now = session.state is State.OPEN
+        return SessionView(
+            session=session.id,
+            opening=Signed(session.opened.statement, session.inclusion),
+            commitment_key=session.commitment_key,
+            created=session.opened_at,
+            expires=session.expires,
+            state=("expired" if expired else "open") if open_now else "closed",
+            explicit=session.conversation is None,
+            last_seq=session.last_seq,
+        )

@@ -1,0 +1,64 @@
+"""The data path's counters as metric families."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate
+
+from rlu_server.adapters.measures import FIRST_BYTE_BUCKETS
+from rlu_server.adapters.relay import Relay
+from rlu_server.endpoints.context import Distribution, Measurement, Sample
+
+
+def measurements(relay: Relay) -> list[Measurement]:
+    """All metrics of this moment."""
+    m = relay.measures
+    requests = tuple(
+        Sample((("route", route), ("status", str(status))), count)
+        for (route, status), count in m.requests.items()
+    )
+    return [
+        Measurement("requests", "Requests answered.", "counter", requests),
+        _counter("refusals", "Requests refused by the gateway.", "code", m.refusals),
+        _counter("receipts", "Exchanges recorded.", "status", m.receipts),
+        _counter("sessions_opened", "Sessions opened.", "kind", m.sessions_opened),
+        _counter("sessions_closed", "Sessions closed.", "reason", m.sessions_closed),
+        _total("receipts_lost", "Exchanges whose session the attestor had ended by itself.", m.receipts_lost),
+        _total("input_tokens", "Input tokens, as the engine reported them.", m.input_tokens),
+        _total("output_tokens", "Output tokens, as the engine reported them.", m.output_tokens),
+        _total("cached_input_tokens", "Input tokens found in the prefix cache.", m.cached_input_tokens),
+        _total("request_bytes", "Content received from clients.", m.request_bytes),
+        _total("response_bytes", "Content sent to clients.", m.response_bytes),
+        _gauge("connections", "Client connections.", len(relay.connections)),
+        _gauge("exchanges", "Exchanges in flight.", len(relay.exchanges)),
+        _gauge("sessions", "Open sessions.", relay.ledger.table.open_count),
+        _gauge("receipts_pending", "Exchanges that wait for their receipt.", relay.ledger.recorder.pending),
+        _gauge("ready", "1 when requests would be served.", int(not relay.readiness.missing())),
+        _first_byte(relay),
+    ]
+
+
+def _first_byte(relay: Relay) -> Measurement:
+    m = relay.measures
+    bounds = (*FIRST_BYTE_BUCKETS, float("inf"))
+    buckets = tuple(zip(bounds, accumulate(m.first_byte), strict=True))
+    series = Distribution((), buckets, m.first_byte_sum_s)
+    return Measurement(
+        "first_byte_seconds",
+        "From the complete request to the first byte of its response.",
+        "histogram",
+        distributions=(series,),
+    )
+
+
+def _counter(name: str, text: str, label: str, counts: Counter[str]) -> Measurement:
+    samples = tuple(Sample(((label, value),), count) for value, count in counts.items())
+    return Measurement(name, text, "counter", samples)
+
+
+def _total(name: str, text: str, value: int) -> Measurement:
+    return Measurement(name, text, "counter", (Sample((), value),))
+
+
+def _gauge(name: str, text: str, value: int) -> Measurement:
+    return Measurement(name, text, "gauge", (Sample((), value),))
