@@ -17,7 +17,7 @@ from rlu_attestation import endorsement
 AT = datetime(2026, 6, 1, tzinfo=timezone.utc)
 """The time at which everything the fakes make is valid."""
 YEAR = timedelta(days=365)
-EK_PURPOSE = "2.23.133.8.1"
+EK_PURPOSE, AIK_PURPOSE = "2.23.133.8.1", "2.23.133.8.3"
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -79,7 +79,8 @@ class Authority:
         version: str = "id:000F0010",
         purposes: tuple[str, ...] | None = (EK_PURPOSE,),
         key_usage: tuple[str, ...] | None = None,
-        ca: bool = False,
+        with_key_usage: bool = True,
+        ca: bool | None = False,
         not_before: datetime = AT - YEAR,
         not_after: datetime = AT + 10 * YEAR,
         unknown_critical: bool = False,
@@ -97,9 +98,12 @@ class Authority:
             .not_valid_before(not_before)
             .not_valid_after(not_after)
             .add_extension(x509.SubjectAlternativeName([x509.DirectoryName(name)]), critical=True)
-            .add_extension(x509.BasicConstraints(ca, None), critical=True)
-            .add_extension(usage(*(default if key_usage is None else key_usage)), critical=True)
         )
+        if ca is not None:
+            builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        if with_key_usage:
+            bits = default if key_usage is None else key_usage
+            builder = builder.add_extension(usage(*bits), critical=True)
         if purposes is not None:
             oids = [x509.ObjectIdentifier(oid) for oid in purposes]
             builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
@@ -141,3 +145,37 @@ class FakeRegistrar:
             not_before=not_before,
             not_after=not_after,
         )
+
+    def certify_ak_otherwise(
+        self,
+        endorsed: endorsement.Endorsement,
+        ak: PublicKey,
+        *,
+        purposes: tuple[str, ...] | None = (AIK_PURPOSE,),
+        ca: bool | None = False,
+        key_usage: tuple[str, ...] | None = ("digital_signature",),
+        endorse: bool = True,
+    ) -> bytes:
+        """An AK certificate that is not what FORMATS section 8 says; None leaves an extension out."""
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(common_name("another attestation key"))
+            .issuer_name(common_name(self.name))
+            .public_key(ak)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(AT - YEAR)
+            .not_valid_after(AT + YEAR)
+        )
+        if purposes is not None:
+            oids = [x509.ObjectIdentifier(oid) for oid in purposes]
+            builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
+        if ca is not None:
+            builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        if key_usage is not None:
+            builder = builder.add_extension(usage(*key_usage), critical=True)
+        if endorse:
+            oid = x509.ObjectIdentifier(endorsement.EXTENSION)
+            builder = builder.add_extension(
+                x509.UnrecognizedExtension(oid, endorsed.encode()), critical=False
+            )
+        return builder.sign(self.key, SHA256()).public_bytes(Encoding.DER)

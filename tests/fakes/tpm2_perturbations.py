@@ -133,6 +133,11 @@ def log_without_an_event(scene: Scene) -> Parts:
     return replace(scene.parts, event_log=scene.tpm.event_log())
 
 
+def log_without_a_pcr(scene: Scene) -> Parts:
+    scene.tpm.events[:] = [event for event in scene.tpm.events if event[0] != 4]
+    return replace(scene.parts, event_log=scene.tpm.event_log())
+
+
 def log_of_other_pcrs(scene: Scene) -> Parts:
     scene.tpm.events[:] = [(9, 1, b"a boot loader")]
     return replace(scene.parts, event_log=scene.tpm.event_log())
@@ -180,6 +185,19 @@ def ak_certificate_dates(scene: Scene, start: timedelta, end: timedelta) -> Part
     return replace(scene.parts, ak_certificate=made)
 
 
+def other_ak_certificate(scene: Scene, **changes: Any) -> Parts:
+    made = machines.registrar().certify_ak_otherwise(
+        scene.machine.endorsed, scene.tpm.ak.public_key(), **changes
+    )
+    return replace(scene.parts, ak_certificate=made)
+
+
+def ak_named_with_sha1(scene: Scene) -> Parts:
+    parts = scene.with_ak(name_alg="sha1")
+    name = scene.tpm.name(parts.ak_public, "sha1")
+    return replace(parts, ak_certificate=scene.with_endorsement(ak_name=name).ak_certificate)
+
+
 def registrar_as_ak_certificate(scene: Scene) -> Parts:
     return replace(scene.parts, ak_certificate=scene.machine.ek_certificate, ak_chain=scene.parts.ek_chain)
 
@@ -219,6 +237,16 @@ def key_on_p384(scene: Scene) -> Parts:
         key,
         attributes=marshal.KEY_ATTRIBUTES,
         scheme=(marshal.ECDSA, "sha256"),
+        auth_policy=scene.tpm.policy(PCRS),
+    )
+    return replace(scene.parts, key_public=public, certify=scene.tpm.certify(public))
+
+
+def key_is_rsa(scene: Scene) -> Parts:
+    public = marshal.public(
+        private_key("rsa2048", "rsa instance key").public_key(),
+        attributes=marshal.KEY_ATTRIBUTES,
+        scheme=(marshal.RSASSA, "sha256"),
         auth_policy=scene.tpm.policy(PCRS),
     )
     return replace(scene.parts, key_public=public, certify=scene.tpm.certify(public))
@@ -312,6 +340,30 @@ PERTURBATIONS: dict[str, tuple[Callable[[Scene], Parts], list[str]]] = {
         ["ak.certificate.ek_spki"],
     ),
     "ak-certificate-is-the-ek-certificate": (registrar_as_ak_certificate, ["ak.certificate.unknown_issuer"]),
+    "ak-certificate-without-purpose": (
+        lambda s: other_ak_certificate(s, purposes=None),
+        ["ak.certificate.usage"],
+    ),
+    "ak-certificate-for-an-ek": (
+        lambda s: other_ak_certificate(s, purposes=("2.23.133.8.1",)),
+        ["ak.certificate.usage"],
+    ),
+    "ak-certificate-of-an-authority": (
+        lambda s: other_ak_certificate(s, ca=True),
+        ["ak.certificate.usage"],
+    ),
+    "ak-certificate-without-constraints": (
+        lambda s: other_ak_certificate(s, ca=None),
+        ["ak.certificate.usage"],
+    ),
+    "ak-certificate-not-for-signatures": (
+        lambda s: other_ak_certificate(s, key_usage=("key_encipherment",)),
+        ["ak.certificate.usage"],
+    ),
+    "ak-certificate-without-endorsement": (
+        lambda s: other_ak_certificate(s, endorse=False),
+        ["ak.certificate.extension"],
+    ),
     "ak-of-another-tpm": (
         lambda s: replace(s.parts, ak_public=other_tpm().tpm.ak_public),
         ["ak.certificate.key", "key.certify.signature", "quote.signature.invalid"],
@@ -341,6 +393,7 @@ PERTURBATIONS: dict[str, tuple[Callable[[Scene], Parts], list[str]]] = {
         lambda s: s.with_ak(symmetric=bytes.fromhex("000600800043")),
         ["ak.attributes.scheme"],
     ),
+    "ak-named-with-sha1": (ak_named_with_sha1, ["ak.attributes.strength"]),
     # key.attributes
     "key-usable-without-policy": (
         lambda s: s.with_key(attributes=KEY | marshal.USER_WITH_AUTH),
@@ -369,6 +422,11 @@ PERTURBATIONS: dict[str, tuple[Callable[[Scene], Parts], list[str]]] = {
         lambda s: s.with_key(name_alg="sha384", auth_policy=bytes(48)),
         ["key.attributes.algorithm", "key.policy.mismatch", "key.certify.name"],
     ),
+    "key-with-symmetric-cipher": (
+        lambda s: s.with_key(symmetric=bytes.fromhex("000600800043")),
+        ["key.attributes.algorithm"],
+    ),
+    "key-is-rsa": (key_is_rsa, ["key.attributes.algorithm"]),
     "key-on-p384": (key_on_p384, ["key.attributes.algorithm"]),
     # key.policy
     "key-without-policy": (key_without_policy, ["key.policy.mismatch"]),
@@ -478,5 +536,6 @@ PERTURBATIONS: dict[str, tuple[Callable[[Scene], Parts], list[str]]] = {
     # quote.eventlog
     "event-log-with-a-further-event": (log_of_another_boot, ["quote.eventlog.mismatch"]),
     "event-log-without-an-event": (log_without_an_event, ["quote.eventlog.mismatch"]),
-    "event-log-of-other-pcrs": (log_of_other_pcrs, ["quote.eventlog.uncovered"]),
+    "event-log-of-other-pcrs": (log_of_other_pcrs, ["quote.eventlog.mismatch"]),
+    "event-log-without-a-pcr": (log_without_a_pcr, ["quote.eventlog.mismatch"]),
 }

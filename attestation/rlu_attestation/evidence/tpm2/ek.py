@@ -33,9 +33,9 @@ _VENDORS = {
     "id:534D534E": "Samsung",
     "id:53544D20": "STMicroelectronics",
     "id:4D534654": "Microsoft",
-    "id:00001014": "IBM",
+    "id:00001014": "libtpms",
 }
-"""TCG Vendor ID Registry. swtpm writes the number of IBM's registration, `id:00001014`."""
+"""TCG Vendor ID Registry; and `id:00001014`, which is no registered vendor but what the emulator libtpms (swtpm) calls itself."""
 
 _EMULATORS = ("swtpm", "libtpms", "simulator", "emulator")
 

@@ -21,6 +21,8 @@ _SPEC_ID = b"Spec ID Event03\x00"
 _STARTUP_LOCALITY = b"StartupLocality\x00"
 _MAX_ALGORITHMS = 8
 _PCRS = 24
+_FIRMWARE = range(8)
+"""PCRs that only the platform's firmware and what it starts extend, all of it logged: one without events still has its first value."""
 _DYNAMIC = range(17, 23)
 """PCRs of the dynamic root of trust, which start with all bits set (PC Client Platform TPM Profile section 4.6)."""
 
@@ -69,27 +71,21 @@ def parse(data: bytes) -> EventLog:
 
 
 def replay(log: EventLog, bank: Alg) -> dict[int, bytes]:
-    """Values of the PCRs that the log extends, in one of its banks."""
+    """Values of PCR 0 to 7 and of the others that the log extends, in one of its banks."""
     size = digest_size(bank)
-    values: dict[int, bytes] = {}
+    values = {pcr: bytes(size - 1) + bytes([log.startup_locality if pcr == 0 else 0]) for pcr in _FIRMWARE}
     for event in log.events:
         if event.event_type == EV_NO_ACTION:
             continue
-        start = values.get(event.pcr)
-        if start is None:
-            start = (
-                b"\xff" * size
-                if event.pcr in _DYNAMIC
-                else bytes(size - 1) + bytes([log.startup_locality if event.pcr == 0 else 0])
-            )
+        start = values.get(event.pcr, b"\xff" * size if event.pcr in _DYNAMIC else bytes(size))
         values[event.pcr] = digest(bank, start + event.digests[bank])
     return values
 
 
 def verify_replay(log: EventLog, pcrs: Mapping[str, Mapping[int, bytes]]) -> Replay:
-    """Compare a log with PCR values: every quoted PCR that the log extends must have the replayed value.
+    """Compare a log with PCR values: every quoted PCR of 0 to 7, and every other that the log extends, must have the replayed value.
 
-    PCRs that the log does not mention (IMA's, the operating system's) are not judged here.
+    Further PCRs that the log does not mention (IMA's, the operating system's) are not judged here.
 
     Raises:
         Untrusted: `quote.eventlog.mismatch`, naming the PCRs; `quote.eventlog.uncovered` when the log accounts for none of them.

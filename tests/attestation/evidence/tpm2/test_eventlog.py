@@ -37,7 +37,7 @@ def test_a_log_leads_to_the_pcrs(banks: tuple[str, ...]) -> None:
     log = eventlog.parse(tpm.event_log())
     assert [(event.pcr, event.event_type, event.data) for event in log.events] == tpm.events
     found = eventlog.verify_replay(log, pcrs(tpm, 0, 1, 4, 17))
-    assert found.covered == dict.fromkeys(banks, (0, 4, 17))
+    assert found.covered == dict.fromkeys(banks, (0, 1, 4, 17))
 
 
 def test_events_without_action_extend_nothing() -> None:
@@ -64,6 +64,13 @@ def test_a_bank_that_the_log_lacks_is_not_covered() -> None:
     assert eventlog.verify_replay(log, pcrs(tpm, 4)).covered == {"sha256": (4,)}
     with pytest.raises(Untrusted) as refused:
         eventlog.verify_replay(log, {"sha384": pcrs(tpm, 4)["sha384"]})
+    assert refused.value.code == "quote.eventlog.uncovered"
+
+
+def test_a_log_of_none_of_the_quoted_pcrs_is_refused() -> None:
+    tpm = measured()
+    with pytest.raises(Untrusted) as refused:
+        eventlog.verify_replay(eventlog.parse(tpm.event_log()), pcrs(tpm, 10, 23))
     assert refused.value.code == "quote.eventlog.uncovered"
 
 
@@ -169,7 +176,8 @@ def test_replay_by_hand() -> None:
     tpm.measure(1, b"b", EV_POST_CODE)
     first = hashlib.sha256(bytes(32) + hashlib.sha256(b"a").digest()).digest()
     second = hashlib.sha256(first + hashlib.sha256(b"b").digest()).digest()
-    assert eventlog.replay(eventlog.parse(tpm.event_log()), Alg.SHA256) == {1: second}
+    values = eventlog.replay(eventlog.parse(tpm.event_log()), Alg.SHA256)
+    assert values == {pcr: second if pcr == 1 else bytes(32) for pcr in range(8)}
 
 
 @given(st.binary(max_size=200), st.integers(0, len(LOG)))

@@ -97,7 +97,7 @@ def test_vendor_and_emulator_are_reported(fields: dict[str, str], emulator: bool
     vendor = tpm2.ek_vendor(tpm2.parse(machine.evidence(BINDING)))
     assert vendor.emulator is emulator
     assert vendor.model == fields.get("model", "SLB9672")
-    assert vendor.vendor == {"id:00001014": "IBM", "id:4D534654": "Microsoft"}.get(
+    assert vendor.vendor == {"id:00001014": "libtpms", "id:4D534654": "Microsoft"}.get(
         vendor.manufacturer, "Infineon"
     )
 
@@ -180,6 +180,26 @@ def test_every_byte_of_a_certificate_flipped_once_refuses(scene: Scene, field: s
     for position in range(len(data)):
         changed = replace(scene.parts, **{field: flip(data, position)})  # type: ignore[arg-type]
         assert refusals(scene, changed) != [], position
+
+
+def test_the_instance_key_may_leave_its_scheme_open(scene: Scene) -> None:
+    assert refusals(scene, scene.with_key(scheme=None)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"purposes": None}, {"with_key_usage": False}, {"ca": None}, {"key_usage": ("key_agreement",)}],
+)
+def test_what_real_ek_certificates_leave_out(scene: Scene, changes: dict[str, object]) -> None:
+    assert refusals(scene, scene.with_ek(**changes)) == []
+
+
+def test_an_ak_certificate_may_leave_its_key_usage_out(scene: Scene) -> None:
+    registrar = machines.registrar()
+    certificate = registrar.certify_ak_otherwise(
+        scene.machine.endorsed, scene.tpm.ak.public_key(), key_usage=None
+    )
+    assert refusals(scene, replace(scene.parts, ak_certificate=certificate)) == []
 
 
 def test_no_roots_and_no_registrars_trust_nobody(scene: Scene) -> None:
