@@ -35,13 +35,16 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--pid", dest="pids", type=int, action="append", default=[], help="attribute its CPU time"
     )
+    parser.add_argument(
+        "--beside", type=int, action="append", default=[], metavar="PID", help="count it with the generator"
+    )
     return parser.parse_args(argv)
 
 
 def main() -> None:
     options = arguments()
     given = {field.name: getattr(options, field.name) for field in fields(Plan)}
-    plan = Plan(**{**given, "pids": tuple(options.pids)})
+    plan = Plan(**{**given, "pids": tuple(options.pids), "beside": tuple(options.beside)})
     try:
         result = uvloop.run(drive(parse_target(options.target, options.ca), plan))
     except (OSError, ValueError) as problem:

@@ -1,6 +1,6 @@
-"""Run the scripted engine: `python benchmarks/scripted_engine.py --uds PATH [--script FILE]`.
+"""Run the scripted engine: `python benchmarks/scripted_engine.py --uds PATH [--script FILE]`, or on TCP with `--port`, or both.
 
-It prints one JSON line, `{"listening": …}`, when it accepts connections.
+It prints one JSON line, `{"uds": …, "tcp": …}`, when it accepts connections.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from scripted import Engine, ScriptBook, ScriptError, load_book, serve
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A scripted stand-in for vLLM's HTTP interface.")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--uds", type=Path, help="listen on this Unix socket")
-    where.add_argument("--port", type=int, help="listen on this TCP port (0: any)")
+    parser.add_argument("--uds", type=Path, help="listen on this Unix socket")
+    parser.add_argument("--port", type=int, help="listen on this TCP port (0: any)")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--script", type=Path, help="JSON file of scripts")
     parser.add_argument("--model", help="name of the model that is served")
@@ -31,7 +30,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--interval-ms", type=float, help="pause between events")
     parser.add_argument("--first-ms", type=float, help="pause before the first event")
     parser.add_argument("--inspect", action="store_true", help="keep requests in memory and serve /_scripted")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.uds is None and options.port is None:
+        parser.error("give --uds, --port or both")
+    return options
 
 
 def book(options: argparse.Namespace) -> ScriptBook:
@@ -44,14 +46,20 @@ def book(options: argparse.Namespace) -> ScriptBook:
 
 async def main(options: argparse.Namespace) -> None:
     engine = Engine(book(options), inspect=options.inspect)
-    server = await serve(engine, uds=options.uds, host=options.host, port=options.port or 0)
-    address = str(options.uds) if options.uds else server.sockets[0].getsockname()[:2]
+    servers, listening = [], {"uds": None, "tcp": None}
+    if options.uds is not None:
+        servers.append(await serve(engine, uds=options.uds))
+        listening["uds"] = str(options.uds)
+    if options.port is not None:
+        servers.append(await serve(engine, host=options.host, port=options.port))
+        listening["tcp"] = servers[-1].sockets[0].getsockname()[:2]
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    print(json.dumps({"listening": address}), flush=True)
+    print(json.dumps(listening), flush=True)
     await stopped.wait()
-    server.close()
+    for server in servers:
+        server.close()
 
 
 if __name__ == "__main__":

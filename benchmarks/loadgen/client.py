@@ -20,6 +20,8 @@ import httptools
 
 CHUNKED_END = b"\r\n0\r\n\r\n"
 EVENT = b"data: "
+ENOUGH = 20
+"""Events after which an endless stream is taken to be one."""
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
@@ -153,7 +155,7 @@ class Repeating(asyncio.Protocol):
 
 
 class Checked(asyncio.Protocol):
-    """One request whose answer is read by a real parser; `done` is set when it is complete."""
+    """One request whose answer is read by a real parser; `done` is set when it is complete, or a long stream shows to be one."""
 
     def __init__(self, request: bytes) -> None:
         self.request = request
@@ -175,6 +177,8 @@ class Checked(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self.body += data
+        if self.body.count(EVENT) >= ENOUGH:
+            self.done.set()
 
     def on_message_complete(self) -> None:
         self.done.set()

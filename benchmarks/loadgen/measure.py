@@ -36,6 +36,8 @@ class Plan:
     key: str | None = None
     pids: tuple[int, ...] = ()
     """Processes whose CPU time is attributed to the requests."""
+    beside: tuple[int, ...] = ()
+    """Processes that share the generator's core, such as the engine; together they may be the limit."""
     spread_s: float = 0.0
     """Connections open evenly over this time, so that paced streams do not tick together."""
 
@@ -53,7 +55,7 @@ class Result:
     target_cpu: float | None
     """Cores the target used: 1.0 is one core, saturated."""
     generator_cpu: float
-    """Cores this generator used; near 1.0 it measures itself."""
+    """Cores this generator and what runs beside it used; near 1.0 they, not the target, were the limit."""
     errors: int
     requests: int
     events: int
@@ -87,8 +89,8 @@ def request_bytes(plan: Plan) -> bytes:
     return head.encode() + b"content-length: %d\r\n\r\n" % len(content) + content
 
 
-async def check(target: Target, request: bytes, stream: bool, patience_s: float = 2.0) -> int:
-    """Ask once with a real parser; returns the number of events seen, until the answer ended or patience did.
+async def check(target: Target, request: bytes, stream: bool, patience_s: float = 10.0) -> int:
+    """Ask once with a real parser; returns the number of events seen.
 
     Raises:
         ConnectionError: any other status than 200, an answer of the wrong kind, or none.
@@ -116,7 +118,7 @@ async def drive(target: Target, plan: Plan) -> Result:
         if plan.spread_s:
             await asyncio.sleep(plan.spread_s / plan.connections)
     await asyncio.sleep(plan.settle_s)
-    theirs, ours = Usage(plan.pids), Usage((os.getpid(),))
+    theirs, ours = Usage(plan.pids), Usage((os.getpid(), *plan.beside))
     started = time.perf_counter()
     totals.counting = True
     await asyncio.sleep(plan.duration_s)

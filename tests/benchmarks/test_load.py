@@ -147,23 +147,26 @@ def test_cpu_time_is_the_processs_own() -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     engine = [sys.executable, str(BENCHMARKS / "scripted_engine.py"), "--port", "0"]
+    load = [sys.executable, str(BENCHMARKS / "load.py")]
     with subprocess.Popen(engine, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        host, port = json.loads(process.stdout.readline())["listening"]
-        command = [
-            sys.executable,
-            str(BENCHMARKS / "load.py"),
-            f"http://{host}:{port}",
-            "--pid",
-            str(process.pid),
-        ]
-        done = subprocess.run([*command, "--duration-s", "0.3", "--stream"], capture_output=True, check=True)
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            host, port = json.loads(process.stdout.readline())["tcp"]
+            command = [
+                *load,
+                f"http://{host}:{port}",
+                "--pid",
+                str(process.pid),
+                "--duration-s",
+                "0.3",
+                "--stream",
+            ]
+            done = subprocess.run(command, capture_output=True, check=True, timeout=30)
+        finally:
+            process.terminate()
     result = json.loads(done.stdout)
     assert result["events"] >= 10
     assert result["cpu_us_per_event"] > 0
-    gone = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "load.py"), "http://127.0.0.1:9"], capture_output=True
-    )
+    gone = subprocess.run([*load, "http://127.0.0.1:9"], capture_output=True, timeout=30)
     assert gone.returncode == 1
     assert gone.stderr.startswith(b"load: ")

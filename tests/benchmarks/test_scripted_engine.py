@@ -235,13 +235,17 @@ def test_the_command_serves_on_uvloop_until_it_is_told_to_stop(tmp_path: Path) -
         str(script),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline()) == {"listening": str(path)}
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://engine") as client:
-            for _ in range(2):
-                answer = client.post(
-                    "/v1/responses", json={"model": "scripted", "stream": True, "input": "hello"}
-                )
-                assert "event: response.completed" in answer.text
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline()) == {"uds": str(path), "tcp": None}
+            with httpx.Client(
+                transport=httpx.HTTPTransport(uds=str(path)), base_url="http://engine"
+            ) as client:
+                for _ in range(2):
+                    answer = client.post(
+                        "/v1/responses", json={"model": "scripted", "stream": True, "input": "hi"}
+                    )
+                    assert "event: response.completed" in answer.text
+        finally:
+            process.terminate()
         assert process.wait(10) == 0

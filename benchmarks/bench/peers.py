@@ -1,0 +1,165 @@
+"""What the gateway is compared with: a plain reverse proxy as the limit, a compiled router, and the usual framework relay.
+
+Each is configured as its own documentation advises for streaming, with access logs off.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.certificates import Certificate
+from bench.processes import BENCHMARKS, BenchError, Engine, Process, accepts, free_port, start, wait_until
+
+ROUTER_VERSION = "0.1.17"
+
+
+@dataclass(slots=True)
+class System:
+    """A system under test, ready to be asked."""
+
+    name: str
+    target: str
+    processes: list[Process] = field(default_factory=list)
+    ca: Path | None = None
+    key: str | None = None
+    version: str = ""
+    note: str = ""
+    only: frozenset[str] | None = None
+    """Names of the scenarios it takes part in; None: all."""
+
+    def pids(self) -> tuple[int, ...]:
+        return tuple(pid for process in self.processes for pid in process.pids())
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            process.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where things run: systems under test on `core`, engine and load on the other."""
+
+    scratch: Path
+    engine: Engine
+    core: int
+    cache: Path
+    certificate: Certificate
+
+
+Starter = Callable[[Bench], System]
+
+
+def direct(bench: Bench) -> System:
+    """No hop at all, over the engine's Unix socket."""
+    return System("direct", f"unix:{bench.engine.uds}", version="-", note="no hop")
+
+
+NGINX = """
+{user} daemon off; worker_processes 1; pid {scratch}/nginx.pid; error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  {paths}
+  upstream engine {{ server unix:{uds}; keepalive 512; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=1024;
+    listen 127.0.0.1:{tls_port} ssl backlog=1024;
+    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;
+    keepalive_requests 1000000000; client_max_body_size 64m; client_body_buffer_size 1m;
+    location / {{
+      proxy_pass http://engine; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off; proxy_request_buffering off;
+    }}
+  }}
+}}
+"""
+
+
+def _nginx(bench: Bench, name: str, tls: bool) -> System:
+    port, tls_port = free_port(), free_port()
+    scratch = bench.scratch / name
+    scratch.mkdir()
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    configuration = NGINX.format(
+        # Workers of a root's nginx would be `nobody`, who cannot reach the engine's socket.
+        user="user root;" if os.geteuid() == 0 else "",
+        scratch=scratch,
+        paths=" ".join(f"{kind}_temp_path {scratch}/{kind};" for kind in kinds),
+        uds=bench.engine.uds,
+        port=port,
+        tls_port=tls_port,
+        certificate=bench.certificate.chain,
+        key=bench.certificate.key,
+    )
+    (scratch / "nginx.conf").write_text(configuration)
+    try:
+        said = subprocess.run(["nginx", "-v"], capture_output=True, check=True).stderr.decode()
+    except OSError as error:
+        raise BenchError("nginx is not installed; `apt-get install nginx-light`") from error
+    command = ["nginx", "-p", str(scratch), "-c", str(scratch / "nginx.conf")]
+    process = wait_until(start(name, command, bench.core, scratch), accepts(port))
+    target = f"https://localhost:{tls_port}" if tls else f"http://127.0.0.1:{port}"
+    return System(
+        name, target, [process], bench.certificate.chain if tls else None, version=said.strip().split("/")[-1]
+    )
+
+
+def nginx(bench: Bench) -> System:
+    """A plain reverse proxy that checks and signs nothing: the limit."""
+    return _nginx(bench, "nginx", tls=False)
+
+
+def nginx_tls(bench: Bench) -> System:
+    return _nginx(bench, "nginx-tls", tls=True)
+
+
+def vllm_router(bench: Bench) -> System:
+    """vLLM's Rust router, from its wheel, in an environment of its own. It has no Unix-socket upstream."""
+    home = bench.cache / f"vllm-router-{ROUTER_VERSION}"
+    program = home / "bin" / "vllm-router"
+    if not program.exists():
+        venv.create(home, with_pip=True)
+        install: list[str | Path] = [
+            home / "bin" / "pip",
+            "install",
+            "--quiet",
+            f"vllm-router=={ROUTER_VERSION}",
+        ]
+        done = subprocess.run(install, capture_output=True)
+        if done.returncode:
+            raise BenchError("vllm-router did not install:\n" + done.stderr.decode()[-800:])
+    port, metrics = free_port(), free_port()
+    command: list[str | Path] = [
+        program,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--prometheus-port",
+        str(metrics),
+    ]
+    command += ["--worker-urls", f"http://127.0.0.1:{bench.engine.port}", "--policy", "round_robin"]
+    command += ["--log-level", "error", "--max-concurrent-requests", "4096"]
+    process = wait_until(start("vllm-router", command, bench.core, bench.scratch), accepts(port), 60)
+    return System("vllm-router", f"http://127.0.0.1:{port}", [process], version=ROUTER_VERSION)
+
+
+def framework(bench: Bench) -> System:
+    """FastAPI with an httpx client, streaming: what most gateways are built from."""
+    port = free_port()
+    command: list[str | Path] = [
+        sys.executable,
+        BENCHMARKS / "bench" / "framework_relay.py",
+        str(bench.engine.uds),
+        str(port),
+    ]
+    process = wait_until(start("fastapi+httpx", command, bench.core, bench.scratch), accepts(port))
+    return System(
+        "fastapi+httpx", f"http://127.0.0.1:{port}", [process], only=frozenset({"short", "flooded", "paced"})
+    )
