@@ -1,7 +1,7 @@
 """A whole gateway in one loop: the real data path between the scripted engine and the fake attestor, on real sockets.
 
-`async with Rig(tmp_path) as rig` gives a ready one. `rig.send(bytes)` talks raw HTTP, `rig.post(...)` is a small client that keeps the exact
-content it received.
+`async with Rig(tmp_path) as rig` gives a ready one. `rig.raw(bytes)` talks raw HTTP; `rig.call(...)` is a small client that keeps the
+exact content it received.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -164,10 +165,7 @@ def verify_key_attributes(evidence: Tpm2Evidence) -> ec.EllipticCurvePublicKey:
             f"{step}.flags",
             "the instance key's attributes are not exactly those that tie it to its TPM and policy",
         )
-    key = public.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):  # for the type checker; the curve was checked above
-        raise Untrusted(f"{step}.algorithm", "the instance key is not an ECC key")
-    return key
+    return cast(ec.EllipticCurvePublicKey, public.public_key())
 
 
 def verify_key_policy(evidence: Tpm2Evidence) -> None:
