@@ -70,14 +70,17 @@ class Committer:
         self.failing = False
         """Did the latest signature of a head fail?"""
 
-    def submit(self, pendings: Sequence[Pending]) -> None:
-        """Add leaves to the next batch.
+    def check_room(self) -> None:
+        """Ask before a gateway's request changes anything.
 
         Raises:
-            AttestorError: `overloaded`; never for leaves of our own.
+            AttestorError: `overloaded`.
         """
-        if len(self._waiting) >= MAX_WAITING and any(p.token is not None for p in pendings):
+        if len(self._waiting) >= MAX_WAITING:
             raise AttestorError("overloaded", "too many statements wait for a signature")
+
+    def submit(self, pendings: Sequence[Pending]) -> None:
+        """Add leaves to the next batch."""
         self._waiting.extend(pendings)
         self._wake.set()
 

@@ -33,12 +33,18 @@ class Journal:
         """Open or begin the log of an instance.
 
         Raises:
-            NotReady: another attestor has it, or the directory cannot be used.
+            NotReady: another attestor has it, or this instance had one before and was followed by another.
             LogCorrupt: the file is not a log that this program can have written.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = directory / FILE_NAME
         self._lock = _lock(directory)
+        if _retired(self._path, issuer).exists():
+            os.close(self._lock)
+            raise NotReady(
+                "log.retired",
+                "this key's log was closed when another key took over; a key does not come back: move the key file away",
+            )
         predecessor = _retire_other(self._path, issuer)
         if not self._path.exists():
             _begin(self._path, issuer, predecessor)
@@ -127,9 +133,14 @@ def _retire_other(path: Path, issuer: str) -> records.PredecessorRecord | None:
     last: records.HeadRecord | None = None
     for batch in records.read_batches(data, first):
         last = batch.head
-    os.rename(path, path.with_name(f"{header.iss.rpartition(':')[2]}.jsonl"))
+    os.rename(path, _retired(path, header.iss))
     sync_directory(path.parent)
     return None if last is None else records.PredecessorRecord(last.head, header.iss)
+
+
+def _retired(path: Path, issuer: str) -> Path:
+    """Where the log of an instance goes that is no more."""
+    return path.with_name(f"{issuer.rpartition(':')[2]}.jsonl")
 
 
 def _predecessor(header: records.LogRecord) -> Predecessor | None:

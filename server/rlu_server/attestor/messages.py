@@ -191,7 +191,8 @@ class Head(Message, frozen=True, tag="head"):
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
     `malformed`, `hello_required`, `overloaded`, `hello.tls`, and `facts.missing`, `facts.unreadable`, `facts.malformed` while the
-    launcher has not yet written what is to be stated. After `malformed` (`id` 0 for a garbled frame) the connection ends."""
+    launcher has not yet written what is to be stated. A garbled frame is answered with `malformed` and `id` 0, and ends the
+    connection."""
 
     code: Code
     message: Annotated[str, Meta(max_length=256)]

@@ -110,11 +110,7 @@ class Gateway:
         elif isinstance(request, messages.RecordReceipt):
             self._record(request)
         elif isinstance(request, messages.CloseSession):
-            session = self._ledger.find(request.session, self)
-            token = Ask(self, request.id, messages.SessionClosed)
-            self._attestor.committer.submit(
-                [self._ledger.close(session, request.reason, request.scratch, token)]
-            )
+            self._close_session(request)
         elif isinstance(request, messages.Attest):
             self._later(request.id, self._attest(request, self._hello, self._statement))
         else:
@@ -154,6 +150,7 @@ class Gateway:
 
     def _open(self, request: messages.OpenSession, hello: messages.Hello, statement: SignedStatement) -> None:
         ledger, committer = self._ledger, self._attestor.committer
+        committer.check_room()
         session = composition.session_statement(
             ledger.stamp(self._attestor.clock()),
             ledger.new_session_id(),
@@ -165,10 +162,18 @@ class Gateway:
 
     def _record(self, request: messages.RecordReceipt) -> None:
         ledger = self._ledger
+        self._attestor.committer.check_room()
         session = ledger.find(request.session, self)
         receipt = composition.receipt(ledger.stamp(self._attestor.clock()), request, session.leaf)
         token = Ask(self, request.id, messages.ReceiptRecorded)
         self._attestor.committer.submit([ledger.record(session, receipt, token)])
+
+    def _close_session(self, request: messages.CloseSession) -> None:
+        self._attestor.committer.check_room()
+        session = self._ledger.find(request.session, self)
+        token = Ask(self, request.id, messages.SessionClosed)
+        pending = self._ledger.close(session, request.reason, request.scratch, token)
+        self._attestor.committer.submit([pending])
 
     def _prove(self, request: messages.Prove | messages.ProveConsistency | messages.LatestHead) -> None:
         signed = self._attestor.committer.signed

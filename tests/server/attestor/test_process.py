@@ -133,7 +133,10 @@ async def test_killed_under_load_it_forgets_nothing_it_had_answered(deployment: 
     async def load() -> None:
         nonlocal tree_size
         while True:
-            ids = [gateway.send(messages.BeginExchange(id=gateway.next_id(), session=opened.session)) for _ in range(40)]
+            ids = [
+                gateway.send(messages.BeginExchange(id=gateway.next_id(), session=opened.session))
+                for _ in range(40)
+            ]
             seqs = []
             for request_id in ids:
                 begun = await gateway.answer(request_id)
@@ -282,8 +285,6 @@ async def test_another_key_starts_another_log_that_names_the_old_one(deployment:
 def test_only_one_attestor_has_a_log(attestor_process: AttestorProcess) -> None:
     settings = attestor_process.deployment
     other = Deployment(settings.directory / "other", None)
-    other.config.write_text(
-        other.config.read_text().replace(str(other.state), str(settings.state))
-    )
+    other.config.write_text(other.config.read_text().replace(str(other.state), str(settings.state)))
     with pytest.raises(AssertionError, match=r"log\.in_use"):
         AttestorProcess(other).start()

@@ -1,0 +1,121 @@
+"""The attestor's parts in one event loop: software key that can be slow or fail, real ledger, real log file, real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import secrets
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fakes.attestor_process import Deployment, GatewaySide
+from rlu_attestation import jose
+from rlu_attestation.instance import issuer
+from rlu_server.attestor import facts
+from rlu_server.attestor.attesting import Attesting
+from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.errors import HardwareUnavailable
+from rlu_server.attestor.events import EventLog
+from rlu_server.attestor.journal import Journal
+from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.platform import Evidence
+from rlu_server.attestor.server import Server
+from rlu_server.attestor.service import Attestor
+from rlu_server.attestor.software import SoftwarePlatform
+
+
+class ScriptedPlatform(SoftwarePlatform):
+    """A software key that remembers what it signed, waits at `gate`, and fails while `failing`."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(None, directory / "starts")
+        self.signed: list[bytes] = []
+        self.roots: list[bytes] = []
+        self.failing = False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def sign(self, digest: bytes) -> bytes:
+        self._wait()
+        self.signed.append(digest)
+        return super().sign(digest)
+
+    def collect(self, root: bytes) -> Evidence:
+        self._wait()
+        self.roots.append(root)
+        return super().collect(root)
+
+    def _wait(self) -> None:
+        assert self.gate.wait(10)
+        if self.failing:
+            raise HardwareUnavailable("tpm.unreachable", "scripted")
+
+
+class Room:
+    """Everything, running; `now` is the clock."""
+
+    def __init__(self, directory: Path, allowed: frozenset[int] | None = None) -> None:
+        self.now = 1_000_000
+        self.deployment = Deployment(directory, None)
+        self.platform = ScriptedPlatform(directory)
+        self.stream = io.StringIO()
+        self.events = EventLog(self.stream)
+        jwk = jose.public_jwk(self.platform.public_key)
+        self.issuer = issuer(jose.thumbprint(jwk))
+        self.journal = Journal(self.deployment.state / "log", self.issuer)
+        self.journal.accept(None)
+        self.ledger = Ledger(self.issuer, secrets.token_bytes)
+        self.committer = Committer(self.ledger, self.journal, self.platform, lambda: self.now, self.events)
+        key = facts.Key(jwk, self.platform.kind, 1, None)
+        self.attesting = Attesting(
+            self.committer, self.platform, key, self.deployment.runtime / "facts", 7200, lambda: self.now
+        )
+        attestor = Attestor(self.committer, self.attesting, lambda: self.now, self.events, 3600)
+        self.server = Server(
+            attestor, self.deployment.socket, frozenset({os.getuid()}) if allowed is None else allowed
+        )
+
+    async def connect(self) -> GatewaySide:
+        return await GatewaySide.connect(self.deployment.socket)
+
+    async def greeted(self) -> GatewaySide:
+        gateway = await self.connect()
+        await gateway.hello()
+        return gateway
+
+    def lines(self, kind: str) -> list[dict[str, object]]:
+        """Lines of the log of one kind."""
+        found = map(json.loads, self.deployment.log.read_text().splitlines())
+        return [line for line in found if line["kind"] == kind]
+
+    def event_names(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.stream.getvalue().splitlines()]
+
+
+@asynccontextmanager
+async def running_room(directory: Path, allowed: frozenset[int] | None = None) -> AsyncIterator[Room]:
+    room = Room(directory, allowed)
+    await room.committer.sign_head()
+    await room.server.start()
+    tasks = [
+        asyncio.create_task(work) for work in (room.committer.run(), room.attesting.run(), room.server.run_clock())
+    ]
+    try:
+        yield room
+    finally:
+        room.platform.gate.set()
+        room.server.stop_listening()
+        room.server.close_connections()
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        room.committer.close()
+        room.journal.close()
+        bugs = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
+        assert bugs == []
+

@@ -1,0 +1,182 @@
+"""Group commit: one signature for all that waited, all or nothing, and recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+
+import pytest
+
+from fakes.attestor_process import GatewaySide
+from fakes.attestor_room import Room, running_room
+from rlu_attestation import cose, jose
+from rlu_attestation.merkle import leaf_hash
+from rlu_server.attestor import committer, messages
+
+
+async def opened_all(gateway: GatewaySide, ids: list[int]) -> list[messages.SessionOpened]:
+    answers = [await gateway.answer(i) for i in ids]
+    assert all(isinstance(a, messages.SessionOpened) for a in answers)
+    return answers  # type: ignore[return-value]
+
+
+async def until(condition: object, seconds: float = 5.0) -> None:
+    for _ in range(int(seconds / 0.01)):
+        if condition():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about")
+
+
+async def test_what_waits_while_the_signer_is_busy_shares_one_signature(tmp_path: Path) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        before = len(room.platform.signed)
+        room.platform.gate.clear()
+        first = [gateway.send(gateway.opening())]
+        await asyncio.sleep(0.1)
+        rest = [gateway.send(gateway.opening()) for _ in range(500)]
+        await asyncio.sleep(0.2)
+        room.platform.gate.set()
+        answers = await opened_all(gateway, first + rest)
+        assert len(room.platform.signed) == before + 2
+        sizes = {cose.parse_inclusion(a.receipt).tree_size for a in answers}
+        assert sizes == {1, 501}
+        key = jose.public_key(jose.public_jwk(room.platform.public_key))
+        for answer in answers[::50]:
+            cose.parse_inclusion(answer.receipt).verify(key, leaf_hash(answer.logged.statement))
+        assert [line["size"] for line in room.lines("head")] == [0, 1, 501]
+
+
+async def test_nothing_is_answered_before_it_is_signed(tmp_path: Path) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        room.platform.gate.clear()
+        request = gateway.send(gateway.opening())
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(gateway.receive())), 0.2)
+        assert room.lines("session") == []
+        room.platform.gate.set()
+        await until(lambda: len(room.lines("session")) == 1)
+        assert request > 0
+
+
+async def test_a_failed_batch_never_was_and_can_be_asked_again(tmp_path: Path) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        seq = await gateway.begin(session)
+        size, root = room.ledger.tree.size, room.ledger.tree.root()
+        room.platform.failing = True
+        close = messages.CloseSession(id=900, session=session, reason="client_request", scratch="wiped")
+        for request in (gateway.opening(), gateway.receipt(session, seq), close):
+            failure = await gateway.ask(request, messages.Failure)
+            assert failure.code == "signer_unavailable"
+        assert room.committer.failing
+        assert (room.ledger.tree.size, room.ledger.tree.root()) == (size, root)
+        assert len(room.lines("receipt")) == 0
+        room.platform.failing = False
+        await gateway.record(session, seq)
+        await gateway.close_session(session)
+        assert not room.committer.failing
+        assert [n for n in room.event_names() if n.startswith("signer")][-1] == "signer.recovered"
+
+
+async def test_a_full_disk_fails_the_batch_like_a_failed_signature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+
+        def full(lines: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room.journal, "append", full)
+            failure = await gateway.ask(gateway.opening(), messages.Failure)
+            assert failure.code == "signer_unavailable"
+        await gateway.open()
+        assert "log.write_failed" in room.event_names()
+
+
+async def test_closes_of_the_attestors_own_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "RETRY_S", 0.02)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        await gateway.begin(session)
+        room.platform.failing = True
+        await gateway.disconnect()
+        await until(lambda: room.event_names().count("signer.failed") >= 3)
+        assert room.lines("close") == []
+        room.platform.failing = False
+        await until(lambda: len(room.lines("close")) == 1)
+        assert [line["seq"] for line in room.lines("receipt")] == [1]
+        await until(lambda: room.ledger.sessions == 0)
+
+
+async def test_a_gateway_that_leaves_while_its_session_is_signed_gets_it_closed(tmp_path: Path) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        room.platform.gate.clear()
+        gateway.send(gateway.opening())
+        await asyncio.sleep(0.1)
+        await gateway.disconnect()
+        await asyncio.sleep(0.1)
+        room.platform.gate.set()
+        await until(lambda: len(room.lines("close")) == 1)
+        await until(lambda: room.ledger.sessions == 0)
+
+
+async def test_a_queue_that_is_too_long_is_overloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "MAX_WAITING", 10)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        room.platform.gate.clear()
+        ids = [gateway.send(gateway.opening()) for _ in range(30)]
+        await asyncio.sleep(0.2)
+        room.platform.gate.set()
+        answers = [await gateway.answer(i) for i in ids]
+        refused = [a for a in answers if isinstance(a, messages.Failure)]
+        assert {a.code for a in refused} == {"overloaded"}
+        assert 1 <= len(answers) - len(refused) <= 22
+
+
+async def test_a_refused_receipt_and_a_refused_close_can_be_sent_again_after_overload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        seq = await gateway.begin(session)
+        with monkeypatch.context() as patch:
+            patch.setattr(committer, "MAX_WAITING", 0)
+            failure = await gateway.ask(gateway.receipt(session, seq), messages.Failure)
+            assert failure.code == "overloaded"
+            close = messages.CloseSession(id=901, session=session, reason="client_request", scratch="wiped")
+            assert (await gateway.ask(close, messages.Failure)).code == "overloaded"
+        await gateway.record(session, seq)
+        await gateway.close_session(session)
+
+
+async def test_a_bug_ends_the_process_rather_than_limp_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room(tmp_path)
+    await room.committer.sign_head()
+
+    def broken(batch: object, now: int) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(room.ledger, "draft", broken)
+    running = asyncio.create_task(room.committer.run())
+    room.committer.submit([object()])  # type: ignore[list-item]
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(running, 5)
+    room.committer.close()
+    room.journal.close()
