@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence.tpm2.constants import HASHES, Alg
@@ -25,21 +26,19 @@ def verify(signer: Public, message: bytes, signature: Signature, code: str) -> N
         raise Untrusted(code, "the signature's scheme or hash is not the one that the key is fixed to")
     if signature.hash not in SIGNING_HASHES:
         raise Untrusted(code, "signatures over SHA-1 are not accepted")
-    key = signer.public_key()
-    algorithm = HASHES[signature.hash]
+    key, algorithm = signer.public_key(), HASHES[signature.hash]
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey) and signature.scheme is Alg.ECDSA:
+        # `parse_public` admits no scheme of the other kind of key, so the kind decides.
+        if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(utils.encode_dss_signature(signature.r, signature.s), message, ec.ECDSA(algorithm))
-            return
-        if isinstance(key, rsa.RSAPublicKey) and signature.scheme is Alg.RSASSA:
-            key.verify(signature.rsa, message, padding.PKCS1v15(), algorithm)
-            return
-        if isinstance(key, rsa.RSAPublicKey) and signature.scheme is Alg.RSAPSS:
-            # TPMs differ in the salt's length: Part 1 annex B.7 allows the digest's size or all that fits.
-            key.verify(
-                signature.rsa, message, padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO), algorithm
-            )
-            return
+        else:
+            key.verify(signature.rsa, message, _padding(signature.scheme, algorithm), algorithm)
     except InvalidSignature as error:
         raise Untrusted(code, "the signature does not verify under the attestation key") from error
-    raise Untrusted(code, "the signature's scheme does not fit the kind of the key")
+
+
+def _padding(scheme: Alg, algorithm: hashes.HashAlgorithm) -> padding.AsymmetricPadding:
+    if scheme is Alg.RSASSA:
+        return padding.PKCS1v15()
+    # TPMs differ in the salt's length: Part 1 annex B.7 allows the digest's size or all that fits.
+    return padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
