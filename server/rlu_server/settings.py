@@ -98,11 +98,21 @@ class Model(Section):
     update_schedule: Literal["daily", "weekly", "manual"] = "manual"
 
 
+class Uids(Section):
+    """User ids of the three processes, for a supervisor that is root; each one's group has the same number."""
+
+    attestor: Annotated[int, Field(ge=1, lt=2**32 - 1)]
+    engine: Annotated[int, Field(ge=1, lt=2**32 - 1)]
+    gateway: Annotated[int, Field(ge=1, lt=2**32 - 1)]
+
+
 class Lock(Section):
     minimum_landlock_abi: Annotated[int, Field(ge=0)] = 1
     engine_network: Literal["namespace", "shared"] = "namespace"
     """`shared` is for pods, whose NetworkPolicy denies egress; the posture says which it is."""
     scratch_bytes: Annotated[int, Field(ge=1 << 20)] = 4 << 30
+    uids: Uids | None = None
+    """A user for each process. None: all run as the supervisor's user, and the posture says `uid_shared`."""
     unsafe_allow_swap: bool = False
 
 
@@ -142,7 +152,11 @@ NOT_SETTINGS = frozenset({"RLU_CONFIG", "RLU_VECTORS", "RLU_ALLOW_MISSING", "RLU
 """Variables of ours that are read elsewhere (configuration file, tests)."""
 
 
-def load(file: Path | None, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    file: Path | None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
     """Merge file, environment and overrides (nested mappings) into settings.
 
     Raises:
@@ -153,7 +167,9 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None, overri
         try:
             merged = tomllib.loads(file.read_text("utf-8"))
         except OSError as error:
-            raise SettingsError(f"cannot read {file}: {error.strerror}; pass --config or set RLU_CONFIG") from error
+            raise SettingsError(
+                f"cannot read {file}: {error.strerror}; pass --config or set RLU_CONFIG"
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file} is not TOML: {error}") from error
     for path, value in _from_environment(os.environ if environment is None else environment):
@@ -162,7 +178,10 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None, overri
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)]
+        lines = [
+            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}"
+            for e in error.errors(include_input=False, include_url=False)
+        ]
         raise SettingsError("the configuration is refused:\n" + "\n".join(lines)) from error
 
 
@@ -179,7 +198,9 @@ def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, .
         else:
             found.append((path, value))
     if unknown:
-        raise SettingsError(f"unknown environment variables: {', '.join(unknown)}; see rlu.toml's reference for the names")
+        raise SettingsError(
+            f"unknown environment variables: {', '.join(unknown)}; see rlu.toml's reference for the names"
+        )
     return found
 
 

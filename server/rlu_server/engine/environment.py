@@ -30,6 +30,7 @@ def environment(
     scratch: Path,
     python: Path,
     logging_config: Path,
+    serving: Path,
     kv_cache_gib: int | None,
     loopback_only: bool,
     extra: Mapping[str, str],
@@ -55,6 +56,7 @@ def environment(
         **_places(scratch),
         **_off(),
         "VLLM_LOGGING_CONFIG_PATH": str(logging_config),
+        "RLU_ENGINE_SERVING": str(serving),
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
     }
     if loopback_only:

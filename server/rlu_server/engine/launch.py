@@ -25,6 +25,8 @@ class EngineStart:
     arguments: tuple[str, ...]
     environment: dict[str, str]
     search_path: tuple[Path, ...]
+    starting_socket: Path
+    """Where vLLM listens; renamed to `socket` once the known answer was right, so that nobody reaches an unproven engine."""
     socket: Path
     scratch: Path
     name: str
@@ -53,13 +55,13 @@ def plan(
     """
     extra = engine_arguments.check(settings.engine.arguments)
     scratch = runtime / "engine"
-    socket = scratch / "engine.sock"
+    socket, starting = scratch / "engine.sock", scratch / "starting.sock"
     chosen = any(token.split("=", 1)[0].replace("_", "-") == "--tool-call-parser" for token in extra)
     thinks = any(token.split("=", 1)[0].replace("_", "-") == "--reasoning-parser" for token in extra)
     own = engine_arguments.own_arguments(
         model=str(model),
         name=name,
-        socket=str(socket),
+        socket=str(starting),
         eager=device == "cpu",
         max_model_len=settings.engine.max_model_len,
         tool_parser=None if chosen else parsers.tool_parser(model),
@@ -69,6 +71,7 @@ def plan(
         scratch=scratch,
         python=python,
         logging_config=INSIDE / "logging.json",
+        serving=socket,
         kv_cache_gib=settings.engine.kv_cache_gib or (1 if device == "cpu" else None),
         loopback_only=settings.lock.engine_network == "namespace",
         extra=settings.engine.environment,
@@ -79,6 +82,7 @@ def plan(
         arguments=(*own, *extra),
         environment=variables,
         search_path=(INSIDE,),
+        starting_socket=starting,
         socket=socket,
         scratch=scratch,
         name=name,

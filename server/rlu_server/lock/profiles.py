@@ -109,11 +109,14 @@ def command(
     arguments: Sequence[str],
     *,
     posture_fd: int,
+    keep_fds: Sequence[int] = (),
     search_path: Sequence[Path] = (),
 ) -> list[str]:
     """The launcher's command line."""
     line = [str(python), "-I", "-B", str(LAUNCHER), "--profile", str(profile), *definitions(additions)]
     line += ["--posture-fd", str(posture_fd), "--module", module]
+    for number in keep_fds:
+        line += ["--keep-fd", str(number)]
     for path in search_path:
         line += ["--path", str(path)]
     return [*line, "--", *arguments]

@@ -6,9 +6,9 @@ Rules of this file
 - Python 3.9 and its standard library only, and only this file: it is copied into images that know nothing of RLU. That is why it is long.
 - Restrictions are data (`profiles/*.json`); leaving one out of the profile leaves it out of the process. There is no switch that turns a
   restriction off but keeps the claim.
-- The posture is measured by `probe()` inside the final process *by trying*: open a file that must not open, make a system call that must
-  fail. Nothing in it is remembered from what was asked for. `require` in the profile says which measured values are the least that is accepted;
-  anything else ends the process with status 77 before the program is loaded.
+- The posture is measured by `probe()` inside the final process *by trying*: open a file that must not open, make a system call that
+  must fail. Nothing in it is remembered from what was asked for. `require` in the profile says which measured values are the least
+  that is accepted; anything else ends the process with status 77 before the program is loaded.
 - With `--module` the program runs in this very process, so the measurement covers it. With `--exec` the kernel keeps everything across
   `execve` but "not dumpable"; the posture then says `"runs": "exec"`.
 
@@ -19,6 +19,7 @@ programs of the same user that are outside the lock, GPU memory.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -35,7 +36,8 @@ import socket
 import stat
 import struct
 import sys
-from typing import Any, Callable, Iterable, NamedTuple, NoReturn, Optional
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 VERSION = 1
 EXIT_REFUSED = 77
@@ -43,7 +45,6 @@ EXIT_REFUSED = 77
 MODULE_NAME = "rlu_server.lock.rlu_lock"
 
 Value = Any  # bool, int or a short string
-Profile = "dict[str, Any]"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -77,7 +78,7 @@ def _checked(what: str, result: int, remedy: str) -> int:
 # --- system call numbers ----------------------------------------------------------------------------------------------------------------
 # Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl and scripts/syscall.tbl (aarch64). None: the architecture has no such call.
 
-_NUMBERS: dict[str, tuple[Optional[int], Optional[int]]] = {
+_NUMBERS: dict[str, tuple[int | None, int | None]] = {
     # name: (x86_64, aarch64)
     "acct": (163, 89),
     "add_key": (248, 217),
@@ -280,8 +281,9 @@ def _socket_block(allowed: Iterable[str]) -> list[_Instruction]:
 
 
 def seccomp_program(rules: dict[str, Any], machine: str = "") -> list[_Instruction]:
-    """The filter for a profile's `seccomp` object: `deny` (names of `DENY_GROUPS`), `sockets`, `fast_open`, `namespaces`, `terminal`, `dumpable`.
+    """The filter for a profile's `seccomp` object.
 
+    Its members: `deny` (names of `DENY_GROUPS`), `sockets`, `fast_open`, `namespaces`, `terminal`, `dumpable`.
     What is not looked at is allowed without reading arguments, so that the kernel's seccomp cache decides it in constant time.
     """
     column = _column(machine)
@@ -466,7 +468,7 @@ def _raise_loopback() -> None:
 
 
 def _apply_core_limit() -> None:
-    """No core files, and none to a program either: the kernel ignores a limit of 0 for piped cores, but 1 stops both (core(5), fs/coredump.c)."""
+    """No core files, and none to a program: the kernel ignores a limit of 0 for piped cores, but 1 stops both (fs/coredump.c)."""
     with open("/proc/sys/kernel/core_pattern") as file:
         limit = 1 if file.read(1) == "|" else 0
     resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
@@ -495,7 +497,7 @@ def _drop_bounding_set() -> None:
         capability += 1
 
 
-def _apply_user(user: Optional[dict[str, Any]]) -> None:
+def _apply_user(user: dict[str, Any] | None) -> None:
     if user is None:
         return
     uid, gid = int(user["uid"]), int(user["gid"])
@@ -519,10 +521,8 @@ def _drop_capabilities() -> None:
 def _close_files(keep: set[int]) -> None:
     for number in _open_files():
         if number > 2 and number not in keep:
-            try:
+            with contextlib.suppress(OSError):  # the directory handle of the listing itself
                 os.close(number)
-            except OSError:
-                pass  # the directory handle of the listing itself
     if 0 not in keep:
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
@@ -579,7 +579,7 @@ def load_profile(path: str, definitions: dict[str, list[str]]) -> dict[str, Any]
     """
     try:
         with open(path, encoding="utf-8") as file:
-            profile = json.load(file)
+            profile: dict[str, Any] = json.load(file)
     except (OSError, ValueError) as error:
         raise Refused(f"profile {path}: {error}") from error
     unknown = sorted(set(profile) - _PROFILE_KEYS)
@@ -616,12 +616,12 @@ def _expand(entry: str, values: dict[str, list[str]], profile: str) -> list[str]
 class _State:
     """What `probe()` needs to know of how this process was started: names to look at, not results (but for `at_start`)."""
 
-    profile: dict[str, Any] = {}
+    profile: ClassVar[dict[str, Any]] = {}
     runs = "unlocked"
     kept_files: frozenset[int] = frozenset()
-    at_start: dict[str, Any] = {}
+    at_start: ClassVar[dict[str, Any]] = {}
     """`_probe_start()`, measured right before the program began to run."""
-    witness: Optional[socket.socket] = None
+    witness: socket.socket | None = None
     """An abstract socket made before Landlock, in the final network namespace: connecting to it must fail."""
 
 
@@ -777,9 +777,7 @@ def probe() -> dict[str, Value]:
 def _probe_files() -> dict[str, Value]:
     scratch = _State.profile.get("scratch")
     found: dict[str, Value] = {
-        "read_outside": any(
-            _attempt(lambda d=d: os.listdir(d)) for d in ("/", "/home", "/root", "/var", "/tmp", "/mnt")
-        ),
+        "read_outside": any(_can_list(d) for d in ("/", "/home", "/root", "/var", *_TEMPORARY, "/mnt")),
         "write_outside_scratch": any(_can_create(d) for d in _outside_directories()),
         "truncate_outside": _attempt(lambda: os.truncate("/proc/self/comm", 0)),
         "device_ioctl": _probe_device_ioctl(),
@@ -788,6 +786,13 @@ def _probe_files() -> dict[str, Value]:
     }
     found["scratch"] = "none" if scratch is None else _filesystem(scratch)
     return found
+
+
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - looked at, not used
+
+
+def _can_list(directory: str) -> bool:
+    return _attempt(lambda: os.listdir(directory))
 
 
 def _attempt(action: Callable[[], Any]) -> bool:
@@ -801,12 +806,10 @@ def _attempt(action: Callable[[], Any]) -> bool:
 def _outside_directories() -> list[str]:
     writable = [os.path.realpath(path) for path in _State.profile.get("write", ())]
     home = os.path.expanduser("~")
-    try:
+    with contextlib.suppress(KeyError):
         home = pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        pass
     here = os.path.dirname(os.path.abspath(__file__))
-    candidates = ["/", "/tmp", "/var/tmp", "/var/log", "/etc", "/run", "/home", home, here]
+    candidates = ["/", *_TEMPORARY, "/var/log", "/etc", "/run", "/home", home, here]
     if _State.profile.get("scratch"):
         candidates.append(os.path.dirname(os.path.realpath(_State.profile["scratch"])))
     inside = [c for c in candidates if any(c == w or c.startswith(w + "/") for w in writable)]
@@ -833,7 +836,7 @@ def _probe_device_ioctl() -> bool:
     return True
 
 
-def _probe_execute(scratch: Optional[str]) -> bool:
+def _probe_execute(scratch: str | None) -> bool:
     """Whether a program dropped into scratch can be run."""
     if scratch is None:
         return False
@@ -1145,6 +1148,13 @@ def _parser() -> argparse.ArgumentParser:
         help="value for a placeholder; may repeat",
     )
     parser.add_argument("--posture-fd", type=int, help="write the measured posture (JSON) to this descriptor")
+    parser.add_argument(
+        "--keep-fd",
+        type=int,
+        action="append",
+        default=[],
+        help="descriptor the program is to inherit; may repeat",
+    )
     parser.add_argument("--posture", help="write the measured posture to this file")
     parser.add_argument(
         "--probe", action="store_true", help="print the posture of an unlocked process and exit"
@@ -1180,14 +1190,14 @@ def _clean_environment(profile: dict[str, Any]) -> None:
     clean.update(profile["environment"].get("set", {}))
     actual = {name: value for name, value in os.environ.items() if name != "LC_CTYPE" or "LC_CTYPE" in clean}
     if actual != clean:
-        os.execve(sys.executable, [sys.executable, *_interpreter_flags(), *sys.argv], clean)
+        os.execve(sys.executable, [sys.executable, *_interpreter_flags(), *sys.argv], clean)  # noqa: S606 - ourselves
 
 
 def _interpreter_flags() -> list[str]:
     return ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
 
 
-def _report(options: argparse.Namespace, document: dict[str, Any], handle: Optional[int]) -> None:
+def _report(options: argparse.Namespace, document: dict[str, Any], handle: int | None) -> None:
     data = json.dumps(document, sort_keys=True).encode() + b"\n"
     if options.check:
         sys.stdout.write(data.decode())
@@ -1199,7 +1209,7 @@ def _report(options: argparse.Namespace, document: dict[str, Any], handle: Optio
         os.close(handle)
 
 
-def _refuse(options: argparse.Namespace, handle: Optional[int], reasons: list[str]) -> NoReturn:
+def _refuse(options: argparse.Namespace, handle: int | None, reasons: list[str]) -> NoReturn:
     _report(options, {"refused": reasons}, handle)
     for reason in reasons:
         sys.stderr.write(f"rlu-lock: refused: {reason}\n")
@@ -1209,7 +1219,7 @@ def _refuse(options: argparse.Namespace, handle: Optional[int], reasons: list[st
 
 def _become(options: argparse.Namespace) -> NoReturn:
     if options.program is not None:
-        os.execv(options.program, [options.program, *options.arguments])
+        os.execv(options.program, [options.program, *options.arguments])  # noqa: S606 - the purpose
     sys.path[:0] = options.path
     # The program's own `import rlu_server.lock.rlu_lock` must find this module: it knows the profile and the witness.
     sys.modules[MODULE_NAME] = sys.modules["__main__"]
@@ -1218,7 +1228,7 @@ def _become(options: argparse.Namespace) -> NoReturn:
     sys.exit(0)
 
 
-def main(argv: Optional[list[str]] = None) -> NoReturn:
+def main(argv: list[str] | None = None) -> NoReturn:
     options = _parser().parse_args(argv)
     if options.probe:
         print(json.dumps(probe(), sort_keys=True, indent=1))
@@ -1229,13 +1239,13 @@ def main(argv: Optional[list[str]] = None) -> NoReturn:
     ):
         _parser().error("pass --profile, and one of --module, --exec, --check")
     # Opened before the lock: the program must not be able to write where the posture is read.
-    handle: Optional[int] = options.posture_fd
+    handle: int | None = options.posture_fd
     try:
         profile = load_profile(options.profile, _definitions(options.define))
         _clean_environment(profile)
         if options.posture is not None:
             handle = os.open(options.posture, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        apply(profile, keep_files=[] if handle is None else [handle])
+        apply(profile, keep_files=[*options.keep_fd, *([] if handle is None else [handle])])
         _State.runs = "exec" if options.program is not None else "module"
         _State.at_start = _probe_start()
         posture = probe()

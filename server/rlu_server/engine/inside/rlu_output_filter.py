@@ -3,7 +3,10 @@
     {"event": "loading", "count": 12}
 
 One JSON line per event: at once when it first happens, then its new total at most once a second. The text that was read goes nowhere.
-A process of its own, under a lock that leaves it nothing but its two pipes; standard library only.
+A process of its own, under a lock that leaves it nothing but its pipes; standard library only.
+
+With an argument, the number of a pipe's reading end, text is passed on as well (`{"text": ...}`) until the writing end is closed: the
+supervisor holds it while the engine starts and cannot be reached by any client, so that an operator learns why it did not start.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ EVENTS = (
     "overlong-line",
 )
 MAX_LINE = 64 * 1024
+MAX_TEXT = 400
 INTERVAL_S = 1.0
 
 _RECORD = re.compile(rb"rlu-log (DEBUG|INFO|WARNING|ERROR|CRITICAL) (\S{1,200}) \S{1,200} (\S{1,64})\s*")
@@ -109,8 +113,8 @@ class Lines:
         return [b"x" * (MAX_LINE + 1)] if self._overlong else [self._rest] if self._rest.strip() else []
 
 
-def run(source: int, sink: int) -> None:
-    """Filter until the source ends."""
+def run(source: int, sink: int, starting: int | None = None) -> None:
+    """Filter until the source ends; `starting`: see the module's text."""
     lines, tally, due = Lines(), Tally(), 0.0
 
     def tell(*, first_only: bool) -> None:
@@ -118,10 +122,16 @@ def run(source: int, sink: int) -> None:
             os.write(sink, line.encode() + b"\n")
 
     while True:
-        ready, _, _ = select.select([source], [], [], INTERVAL_S)
-        data = os.read(source, 1 << 16) if ready else None
-        for line in lines.feed(data or b"") if data else []:
+        watched = [source] if starting is None else [source, starting]
+        ready, _, _ = select.select(watched, [], [], INTERVAL_S)
+        if starting in ready:
+            starting = None  # nothing is ever written to it: readable means closed
+        data = os.read(source, 1 << 16) if source in ready else None
+        for line in lines.feed(data) if data else []:
             tally.add(line)
+            if starting is not None:
+                text = line[:MAX_TEXT].decode("ascii", "replace")
+                os.write(sink, json.dumps({"text": text}).encode() + b"\n")
         now = time.monotonic()
         tell(first_only=now < due)
         if now >= due:
@@ -135,6 +145,6 @@ def run(source: int, sink: int) -> None:
 
 if __name__ == "__main__":
     try:
-        run(sys.stdin.fileno(), sys.stdout.fileno())
+        run(sys.stdin.fileno(), sys.stdout.fileno(), int(sys.argv[1]) if len(sys.argv) > 1 else None)
     except BrokenPipeError:
         sys.exit(0)

@@ -1,0 +1,33 @@
+"""Why the server did not start or stopped: one message with a remedy, one exit code by cause."""
+
+from __future__ import annotations
+
+
+class ServeError(Exception):
+    """Root of what ends `rlu serve`; the message is for the operator and says what to do."""
+
+    exit_code = 1
+
+
+class Misconfigured(ServeError):
+    """The configuration or command line asks for something that is refused."""
+
+    exit_code = 2
+
+
+class Unavailable(ServeError):
+    """Something this machine must provide is not there: a directory, a TPM, memory, a port."""
+
+    exit_code = 3
+
+
+class LockRefused(ServeError):
+    """The kernel granted less than the configuration requires."""
+
+    exit_code = 77
+
+
+class StartFailed(ServeError):
+    """A process ended, or did not become ready in time."""
+
+    exit_code = 4

@@ -1,0 +1,191 @@
+"""What each process is: its program, and its lock. Pure: settings and places in, values out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlu_server.engine.launch import EngineStart
+from rlu_server.lock.profiles import Additions, User
+from rlu_server.settings import Settings
+from rlu_server.supervisor.runtime import Runtime
+
+CONFIG = "rlu.toml"
+"""The settings in force, below `<runtime>/facts/`."""
+ROLES = ("attestor", "engine", "gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process: what to run, under which lock."""
+
+    role: str
+    python: Path
+    module: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    additions: Additions
+    search_path: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the plan needs to know of this machine and this start."""
+
+    python: Path
+    variables: Mapping[str, str]
+    """Our own environment, of which little is passed on."""
+    tpm_group: int | None = None
+    """Group of the TPM's device node."""
+
+
+def users(settings: Settings, host: Host) -> dict[str, User | None]:
+    """Whom each process runs as; None: as ourselves."""
+    uids = settings.lock.uids
+    if uids is None:
+        return dict.fromkeys(ROLES)
+    tpm = () if host.tpm_group is None else (host.tpm_group,)
+    return {
+        "attestor": User(uids.attestor, uids.attestor, tpm),
+        "engine": User(uids.engine, uids.engine),
+        "gateway": User(uids.gateway, uids.gateway),
+    }
+
+
+def tpm_device(tcti: str) -> Path | None:
+    """The device node of a `device:` TCTI."""
+    name, _, value = tcti.partition(":")
+    return Path(value or "/dev/tpmrm0") if name == "device" else None
+
+
+def tpm_ports(tcti: str) -> tuple[int, ...]:
+    """The TCP ports of a simulator's TCTI: data, and control on the next."""
+    name, _, value = tcti.partition(":")
+    if name not in ("swtpm", "mssim") or "path=" in value:
+        return ()
+    found = re.search(r"(?:^|,)port=(\d{1,5})(?:,|$)", value)
+    port = int(found[1]) if found else 2321
+    return (port, port + 1)
+
+
+def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
+    """The attestor: the TPM, its state directory, and its socket; no network unless the TPM is a simulator on a port."""
+    who = users(settings, host)
+    device = tpm_device(settings.attestation.tcti)
+    gateway = who["gateway"]
+    places = {
+        "scratch": [runtime.path / "attestor"],
+        "state": _state(settings),
+        "config": [runtime.facts],
+        "readable": [],
+        "tpm": [] if device is None else [device],
+    }
+    return Program(
+        "attestor",
+        host.python,
+        "rlu_server.attestor",
+        (
+            "--config",
+            str(runtime.facts / CONFIG),
+            "--allow-uid",
+            str(uid if gateway is None else gateway.uid),
+        ),
+        _environment(runtime.path / "attestor", host),
+        Additions(
+            minimum_abi=settings.lock.minimum_landlock_abi,
+            connect_ports=tpm_ports(settings.attestation.tcti),
+            environment=_environment(runtime.path / "attestor", host),
+            user=who["attestor"],
+            other_uids=_others(who, "attestor", uid),
+            allow_swap=settings.lock.unsafe_allow_swap,
+            places=places,
+        ),
+    )
+
+
+def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
+    """The gateway: one port to listen on, no connection to anywhere; reads its settings and the copy of the API keys."""
+    who = users(settings, host)
+    return Program(
+        "gateway",
+        host.python,
+        "rlu_server.gateway",
+        ("--config", str(runtime.facts / CONFIG)),
+        _environment(runtime.path / "gateway", host),
+        Additions(
+            minimum_abi=settings.lock.minimum_landlock_abi,
+            bind_ports=(settings.gateway.port,),
+            environment=_environment(runtime.path / "gateway", host),
+            user=who["gateway"],
+            other_uids=_others(who, "gateway", uid),
+            allow_swap=settings.lock.unsafe_allow_swap,
+            places={
+                "scratch": [runtime.path / "gateway"],
+                "config": [runtime.facts],
+                "readable": [runtime.path / "keys"],
+            },
+        ),
+    )
+
+
+def engine(settings: Settings, runtime: Runtime, start: EngineStart, host: Host, uid: int) -> Program:
+    """The engine: the model, the accelerators, scratch, and a network of its own with nothing in it."""
+    who = users(settings, host)
+    return Program(
+        "engine",
+        start.python,
+        start.module,
+        start.arguments,
+        start.environment,
+        Additions(
+            minimum_abi=settings.lock.minimum_landlock_abi,
+            environment=start.environment,
+            user=who["engine"],
+            other_uids=_others(who, "engine", uid),
+            shared_network=settings.lock.engine_network == "shared",
+            allow_swap=settings.lock.unsafe_allow_swap,
+            places={"scratch": [start.scratch], "model": [start.model], "readable": list(start.search_path)},
+        ),
+        start.search_path,
+    )
+
+
+def output_filter(settings: Settings, start: EngineStart, text_fd: int, host: Host) -> Program:
+    """The filter between the engine's output and everything else."""
+    variables = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    return Program(
+        "filter",
+        host.python,
+        "rlu_output_filter",
+        (str(text_fd),),
+        variables,
+        Additions(
+            minimum_abi=settings.lock.minimum_landlock_abi,
+            environment=variables,
+            user=users(settings, host)["engine"],
+            allow_swap=settings.lock.unsafe_allow_swap,
+        ),
+        start.search_path,
+    )
+
+
+def _environment(scratch: Path, host: Host) -> dict[str, str]:
+    passed = {name: host.variables[name] for name in ("TZ", "RLU_LOG_LEVEL") if name in host.variables}
+    fixed = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**passed, **fixed, "HOME": str(scratch), "TMPDIR": str(scratch)}
+
+
+def _others(who: Mapping[str, User | None], role: str, uid: int) -> tuple[int, ...]:
+    return tuple(uid if user is None else user.uid for name, user in who.items() if name != role)
+
+
+def _state(settings: Settings) -> list[Path]:
+    """The state directory, and that of a key file elsewhere."""
+    paths = [settings.state_dir]
+    if not settings.key_path.startswith(("0x", "0X")):
+        parent = Path(settings.key_path).parent
+        if not parent.is_relative_to(settings.state_dir):
+            paths.append(parent)
+    return paths

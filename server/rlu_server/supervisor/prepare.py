@@ -1,0 +1,168 @@
+"""From settings to a deployment: everything that can be refused is refused here, before any process is started."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlu_server import models as manifests
+from rlu_server.engine import launch as engine
+from rlu_server.engine import readiness
+from rlu_server.engine.arguments import ArgumentRefused
+from rlu_server.engine.environment import VariableRefused
+from rlu_server.settings import Settings
+from rlu_server.supervisor import models, plan
+from rlu_server.supervisor.errors import LockRefused, Misconfigured, Unavailable
+from rlu_server.supervisor.plan import Host
+from rlu_server.supervisor.runtime import Runtime
+from rlu_server.supervisor.server import Deployment
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
+Progress = Callable[[int, int], None]
+
+
+def model_name(settings: Settings, given: str) -> str:
+    """The name clients use: configured, else the hub id or the directory's name.
+
+    Raises:
+        Misconfigured: it has characters that do not belong into an API's model name.
+    """
+    name = settings.model.name or (
+        given if models.HUB_ID.fullmatch(given) else Path(given).expanduser().resolve().name
+    )
+    if not NAME.fullmatch(name):
+        raise Misconfigured(f"{name!r} cannot be a model's name; set one with --name ([model] name)")
+    return name
+
+
+def deployment(
+    settings: Settings, runtime: Runtime, variables: Mapping[str, str], progress: Progress | None
+) -> Deployment:
+    """Decide everything.
+
+    Raises:
+        ServeError: what is refused, and what to do.
+    """
+    state = settings.state_dir.expanduser().resolve()
+    _check_state(state, settings)
+    directory = models.directory(settings.model.path, state)
+    name = model_name(settings, settings.model.path)
+    python = _python(settings.engine.python)
+    host = Host(Path(sys.executable), variables, _group(plan.tpm_device(settings.attestation.tcti)))
+    _check_tpm(settings)
+    in_force = _in_force(settings, runtime, state, directory, name)
+    version = engine.engine_version(python, Path(sys.executable))
+    if version is None:
+        raise Unavailable(
+            f"{python} has no vLLM; install it there, or set [engine] python to an interpreter that has it"
+        )
+    try:
+        start = engine.plan(
+            in_force,
+            model=directory,
+            name=name,
+            runtime=runtime.path,
+            python=python,
+            device=engine.accelerator(),
+        )
+        canary = readiness.load_canary(directory)
+        manifest = manifests.measure(directory, progress)
+    except (ArgumentRefused, VariableRefused) as error:
+        raise Misconfigured(str(error)) from error
+    except (manifests.ManifestError, readiness.EngineUnfit) as error:
+        raise Misconfigured(f"the model cannot be served: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"the model cannot be read: {error}") from error
+    return Deployment(
+        settings=in_force,
+        keys=settings.gateway.api_keys_file or state / "apikeys.json",
+        engine=start,
+        manifest_sha256=manifest.sha256,
+        engine_version=version,
+        canary=canary,
+        host=host,
+    )
+
+
+def _in_force(settings: Settings, runtime: Runtime, state: Path, model: Path, name: str) -> Settings:
+    changes: dict[str, Any] = settings.model_dump()
+    changes["state_dir"], changes["runtime_dir"] = state, runtime.path
+    changes["model"].update(path=str(model), name=name)
+    changes["gateway"].update(
+        api_keys_file=runtime.path / "keys" / "apikeys.json",
+        port=settings.gateway.port or _free_port(settings.gateway.host),
+    )
+    in_force = Settings.model_validate(changes)
+    _check_port(in_force)
+    return in_force
+
+
+def _check_state(state: Path, settings: Settings) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"the state directory {state} cannot be made ({error.strerror}); set state_dir (RLU_STATE_DIR)"
+        ) from error
+    uids = settings.lock.uids
+    if uids is None:
+        if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+            raise Unavailable(
+                f"the state directory {state} is not ours to write; set state_dir (RLU_STATE_DIR)"
+            )
+        return
+    if os.geteuid() != 0:
+        raise LockRefused(
+            "lock.uids needs a supervisor that is root; start as root, or leave lock.uids out (the statement says uid_shared)"
+        )
+    if state.stat().st_uid != uids.attestor:
+        raise Misconfigured(
+            f"the state directory belongs to user {state.stat().st_uid}: chown -R {uids.attestor}:{uids.attestor} {state}"
+        )
+
+
+def _python(configured: str) -> Path:
+    if not configured:
+        return Path(sys.executable)
+    found = shutil.which(configured)
+    if found is None:
+        raise Misconfigured(f"[engine] python = {configured}: no such program")
+    return Path(found).absolute()
+
+
+def _check_tpm(settings: Settings) -> None:
+    device = plan.tpm_device(settings.attestation.tcti)
+    if settings.attestation.insecure_software_key or device is None:
+        return
+    if not device.exists():
+        raise Unavailable(
+            f"no TPM at {device}; enable it in the firmware or the virtual machine, name another in [attestation] tcti, or try `rlu demo`, "
+            "which uses an emulated one"
+        )
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise Unavailable(f"{device} is not ours to use; add this user to its group (usually tss)")
+
+
+def _group(device: Path | None) -> int | None:
+    return device.stat().st_gid if device is not None and device.exists() else None
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _check_port(settings: Settings) -> None:
+    host, port = settings.gateway.host, settings.gateway.port
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise Unavailable(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another port with --port ([gateway] port, RLU_GATEWAY__PORT)"
+        ) from error

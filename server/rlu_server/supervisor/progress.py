@@ -1,0 +1,78 @@
+"""What an operator sees while the server starts and runs: steps with times on a terminal, JSON lines otherwise.
+
+Only events are shown, which are names, codes and counts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from rich.console import Console
+
+SAYS = {
+    "measuring": "measuring the model",
+    "attestor.starting": "starting the attestor",
+    "attestor.ready": "attestor ready: the key is in its hardware, the log is open",
+    "attestor.exited": "the attestor ended; no new session until it is back",
+    "engine.starting": "starting the engine (vLLM), locked: no network, no disk",
+    "engine.known_answer": "engine loaded; asking for its known answer",
+    "engine.ready": "engine ready",
+    "engine.exited": "the engine ended; it is started again, sessions stay",
+    "gateway.starting": "starting the gateway",
+    "gateway.ready": "gateway listening",
+    "gateway.exited": "the gateway ended; it is started again",
+    "proving": "gateway verifies the attestor and proves the engine",
+    "serving": "serving",
+    "draining": "draining: finishing what runs, signing every session's close",
+    "stopped": "stopped; scratch wiped",
+    "loading": "engine: loading weights",
+    "preparing": "engine: preparing memory",
+    "out-of-memory": "engine: out of memory",
+    "crashed": "engine: its core died",
+    "signer.failed": "the signer fails; new sessions are refused",
+    "signer.recovered": "the signer works again",
+    "instance.changed": "the instance changed; its sessions are closed",
+}
+FAILURES = ("exited", "start_failed", "out-of-memory", "crashed", "signer.failed")
+ONCE = frozenset({"loading", "preparing"})
+
+
+class Steps:
+    """Prints steps with the time since the start."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+        self._said: set[str] = set()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def say(self, text: str, *, style: str = "") -> None:
+        self._console.print(f"[dim]{self.elapsed_s:6.1f} s[/dim]  {text}", style=style, highlight=False)
+
+    def event(self, name: str, values: dict[str, str | int]) -> None:
+        """Show an event of the server, if it is one for people."""
+        text = SAYS.get(name)
+        if text is None or (name in ONCE and name in self._said):
+            return
+        self._said.add(name)
+        if "status" in values:
+            text += f" (status {values['status']})"
+        self.say(text, style="yellow" if name.endswith(FAILURES) else "")
+
+
+class JsonLines:
+    """Writes every event as a line of JSON to standard output."""
+
+    def event(self, name: str, values: dict[str, str | int]) -> None:
+        line = {
+            "time": round(time.time(), 3),
+            "event": name,
+            **{k: v for k, v in values.items() if k != "time"},
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,98 @@
+"""`rlu serve` from settings to exit: the one place where the pieces, the signals and the clean-up meet. `rlu demo` uses it too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+
+from rlu_server.settings import Settings
+from rlu_server.supervisor import prepare, runtime
+from rlu_server.supervisor.prepare import Progress
+from rlu_server.supervisor.runtime import Runtime
+from rlu_server.supervisor.server import Deployment, Server
+from rlu_server.supervisor.streams import Event
+
+While = Callable[[Deployment, Runtime], Awaitable[None]]
+"""What to do while the server is up; the server stops when it returns or a signal comes."""
+
+
+async def forever(deployment: Deployment, place: Runtime) -> None:
+    """Serve until a signal."""
+    await asyncio.Event().wait()
+
+
+async def serve(
+    settings: Settings,
+    variables: Mapping[str, str],
+    on_event: Event,
+    *,
+    progress: Progress | None = None,
+    meanwhile: While = forever,
+) -> bool:
+    """Start, serve, drain, wipe. Returns whether a signal ended it (rather than `meanwhile`).
+
+    The first SIGTERM or SIGINT drains, a second one ends everything at once.
+
+    Raises:
+        ServeError: it did not start; nothing is left behind.
+    """
+    place = runtime.create(settings.runtime_dir, settings.lock.scratch_bytes)
+    try:
+        deployment = prepare.deployment(settings, place, variables, progress)
+        server = Server(deployment, place, on_event)
+        with _signals() as stop:
+            try:
+                return await _serve(server, deployment, place, meanwhile, stop)
+            finally:
+                on_event("draining", {})
+                stop.clear()
+                await _stop(server, stop)
+    finally:
+        place.remove()
+        on_event("stopped", {})
+
+
+async def _serve(
+    server: Server, deployment: Deployment, place: Runtime, meanwhile: While, stop: asyncio.Event
+) -> bool:
+    stopping = asyncio.create_task(stop.wait())
+
+    async def work() -> None:
+        await server.start()
+        await meanwhile(deployment, place)
+
+    working = asyncio.create_task(work())
+    await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+        stopping.cancel()
+        working.result()
+        return False
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return True
+
+
+async def _stop(server: Server, again: asyncio.Event) -> None:
+    stopping = asyncio.create_task(server.stop())
+    impatient = asyncio.create_task(again.wait())
+    await asyncio.wait([stopping, impatient], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        server.kill()
+    impatient.cancel()
+    await stopping
+
+
+@contextlib.contextmanager
+def _signals():  # type: ignore[no-untyped-def]
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

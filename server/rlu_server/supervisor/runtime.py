@@ -1,0 +1,191 @@
+"""The runtime directory: in memory, limited, and gone afterwards.
+
+As root: a tmpfs of its own, `noswap` where the kernel has that (6.4). Otherwise a directory below `$XDG_RUNTIME_DIR` or `/dev/shm`, if that
+is a tmpfs; swap must then be off, which the lock checks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlu_server.supervisor.errors import Unavailable
+
+PREFIX = "rlu-"
+_libc = ctypes.CDLL(None, use_errno=True)
+_MS_NOSUID, _MS_NODEV = 2, 4
+_MNT_DETACH = 2
+_TMPFS_MAGIC = 0x01021994
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who a directory belongs to; `None`: us."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A runtime directory that exists; `remove` wipes it."""
+
+    path: Path
+    mounted: bool
+
+    @property
+    def attestor_socket(self) -> Path:
+        return self.path / "attestor" / "attestor.sock"
+
+    @property
+    def facts(self) -> Path:
+        return self.path / "facts"
+
+    def directory(self, name: str, mode: int, owners: Owners = Owners()) -> Path:
+        """Make a directory beneath, with exactly this mode and owner."""
+        place = self.path / name
+        place.mkdir(exist_ok=True)
+        if owners.uid is not None or owners.gid is not None:
+            os.chown(
+                place, -1 if owners.uid is None else owners.uid, -1 if owners.gid is None else owners.gid
+            )
+        place.chmod(mode)
+        return place
+
+    def remove(self) -> None:
+        """Overwrite and delete everything, and give the memory back."""
+        wipe(self.path)
+        if self.mounted:
+            _libc.umount2(os.fsencode(self.path), _MNT_DETACH)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def create(configured: Path | None, size: int) -> Runtime:
+    """Make the runtime directory, or take the configured one, which must be an empty tmpfs directory.
+
+    Raises:
+        Unavailable: there is no place in memory.
+    """
+    _remove_stale()
+    if configured is not None:
+        return _take(configured)
+    if os.geteuid() == 0:
+        runtime = _mount(size)
+        if runtime is not None:
+            return runtime
+    for base in _memory_directories():
+        if is_tmpfs(base) and os.access(base, os.W_OK | os.X_OK):
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+            path.chmod(0o711)
+            _mark(path)
+            return Runtime(path, mounted=False)
+    raise Unavailable(
+        "no directory in memory was found for sockets and scratch: start as root, set XDG_RUNTIME_DIR to a tmpfs, or set runtime_dir"
+    )
+
+
+def is_tmpfs(path: Path) -> bool:
+    """By the kernel's word (statfs), not by name."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statfs(os.fsencode(path), buffer) != 0:
+        return False
+    return int.from_bytes(buffer.raw[:4], "little") == _TMPFS_MAGIC
+
+
+def wipe(path: Path) -> None:
+    """Overwrite every regular file with zeros, then delete it: tmpfs pages go back to the kernel without our content in them."""
+    for directory, _, files in os.walk(path, topdown=False):
+        for name in files:
+            file = Path(directory) / name
+            try:
+                status = file.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    _zero(file, status.st_size)
+                file.unlink()
+            except OSError:
+                continue  # gone, or not ours to write; unmounting frees it
+        if Path(directory) != path:
+            try:
+                os.rmdir(directory)
+            except OSError:
+                continue
+
+
+def _zero(file: Path, size: int) -> None:
+    with file.open("r+b", buffering=0) as handle:
+        block = bytes(1 << 20)
+        left = size
+        while left > 0:
+            left -= handle.write(block[: min(left, len(block))])
+
+
+def _take(path: Path) -> Runtime:
+    if not path.is_dir():
+        raise Unavailable(f"runtime_dir {path} is no directory; make it on a tmpfs, or leave runtime_dir out")
+    if not is_tmpfs(path):
+        raise Unavailable(
+            f"runtime_dir {path} is not in memory; mount a tmpfs there, or leave runtime_dir out"
+        )
+    strange = [entry.name for entry in path.iterdir() if entry.name not in _OURS]
+    if strange:
+        raise Unavailable(f"runtime_dir {path} holds {strange[0]}; it must be empty, because it is wiped")
+    wipe(path)
+    path.chmod(0o711)
+    _mark(path)
+    return Runtime(path, mounted=False)
+
+
+_OURS = frozenset({"attestor", "engine", "gateway", "facts", ".supervisor"})
+
+
+def _mount(size: int) -> Runtime | None:
+    base = Path("/run") if os.access("/run", os.W_OK) else Path(tempfile.gettempdir())
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    for options in (f"mode=0711,size={size},noswap", f"mode=0711,size={size}"):
+        flags = _MS_NOSUID | _MS_NODEV
+        if _libc.mount(b"rlu", os.fsencode(path), b"tmpfs", flags, options.encode()) == 0:
+            _mark(path)
+            return Runtime(path, mounted=True)
+    path.rmdir()
+    return None
+
+
+def _memory_directories() -> Sequence[Path]:
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    return [*([Path(given)] if given else []), Path("/dev/shm")]  # noqa: S108 - a memory file system is what is wanted
+
+
+def _mark(path: Path) -> None:
+    """Whose it is: process id and that process's start time, which together are never reused."""
+    mark = path / ".supervisor"
+    mark.write_text(f"{os.getpid()} {_start_time(os.getpid())}\n")
+    mark.chmod(0o600)
+
+
+def _start_time(pid: int) -> str:
+    """Field 22 of /proc/PID/stat, in clock ticks since boot; empty when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _remove_stale() -> None:
+    """Wipe what supervisors of ours that were killed left behind."""
+    for base in {Path("/run"), Path(tempfile.gettempdir()), *_memory_directories()}:
+        for path in base.glob(f"{PREFIX}*"):
+            mark = path / ".supervisor"
+            try:
+                if path.lstat().st_uid != os.geteuid() or not stat.S_ISDIR(path.lstat().st_mode):
+                    continue
+                pid, started = mark.read_text().split()
+            except (OSError, ValueError):
+                continue
+            if _start_time(int(pid)) != started:
+                Runtime(path, mounted=os.path.ismount(path)).remove()
