@@ -36,7 +36,6 @@ from rlu_server.endpoints.app import create_app
 from rlu_server.gateway.context import GatewayContext
 from rlu_server.settings import Settings
 
-
 SWEEP_S = 0.25
 KEYS_CHECK_S = 1.0
 BACKLOG = 2048
