@@ -102,7 +102,7 @@ class Members:
         """A nested object, to be read in a `with` block of its own."""
         return Members(self._take(name), f"{self._what}: {name}")
 
-    def value(self, name: str) -> object:
+    def value(self, name: str) -> Any:
         """A member as it is; its type is for the caller to check."""
         return self._take(name)
 

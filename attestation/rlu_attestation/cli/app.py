@@ -1,0 +1,115 @@
+"""The one `rlu` command, and the table of its subcommands.
+
+A subcommand is a Typer app named `app` in the module that the table names. Help and completion of names need only the table; the module is
+imported when its command is called. Commands of the server are in the package `rlu_server`, which the verifier does not depend on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from rlu_attestation.cli.output import fail
+from rlu_attestation.errors import RluError
+
+INTERNAL = 1
+USAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command is, and what the list of commands says of it. `extra` is the optional part of the package that it needs."""
+
+    module: str
+    help: str
+    extra: str = ""
+
+
+COMMANDS = {
+    "serve": Place("rlu_server.cli.serve", "Serve a model: attestor, engine and gateway, locked.", "server"),
+    "demo": Place("rlu_server.cli.demo", "Serve a demo model and prove it, start to end.", "server"),
+    "verify": Place("rlu_attestation.cli.verify", "Verify a running server or a bundle."),
+    "inspect": Place(
+        "rlu_attestation.cli.inspect", "Explain any file of RLU's, field by field. Trusts nothing."
+    ),
+    "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),
+    "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
+    "version": Place("rlu_attestation.cli.version", "Show the version."),
+}
+
+
+class MissingExtra(RluError):
+    """The command is in a part of the package that is not installed."""
+
+    exit_code = USAGE
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # What the list of commands shows; `resolve_command` gives the real ones.
+        self.commands = {name: TyperCommand(name, help=place.help) for name, place in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None:
+            command = load(name)
+        return name, command, rest
+
+
+def load(name: str) -> Any:
+    """Import a command.
+
+    Raises:
+        MissingExtra: `command.missing_extra`.
+    """
+    place = COMMANDS[name]
+    try:
+        module = importlib.import_module(place.module)
+    except ModuleNotFoundError as error:
+        if not place.extra or not error.name:
+            raise
+        raise MissingExtra(
+            "command.missing_extra",
+            f"`rlu {name}` needs the part of the package called {place.extra!r}, which is not installed "
+            f"({error.name} is missing): pip install 'rlu[{place.extra}]'",
+        ) from error
+    return get_command(module.app)
+
+
+app = typer.Typer(
+    name="rlu",
+    cls=LazyGroup,
+    help="Remote Locked Use: serve a model in a locked, attested deployment, and verify one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with one of the exit codes of `verdict`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(given, prog_name="rlu")
+    except RluError as error:
+        fail(error, as_json="--json" in given)
+        sys.exit(error.exit_code)
+    except Exception:
+        traceback.print_exc()
+        print("rlu: internal error; this is a bug, please report the lines above", file=sys.stderr)
+        sys.exit(INTERNAL)

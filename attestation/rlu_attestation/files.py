@@ -1,0 +1,58 @@
+"""Bundles, policies and certificates from files: the one place where the verifier reads a disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlu_attestation import bundle, policy_file
+from rlu_attestation.bundle import Bundle
+from rlu_attestation.errors import RluError
+from rlu_attestation.policy import Policy, PolicyError
+from rlu_attestation.x509 import MAX_PEM
+
+
+class Unreadable(RluError):
+    """A file named on the command line could not be read."""
+
+    exit_code = 2
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle.
+
+    Raises:
+        Unreadable: `file.unreadable`.
+        Malformed: `bundle.encoding`.
+    """
+    return bundle.parse(read(path, bundle.MAX_BUNDLE))
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy; certificate files that it names are looked up beside it.
+
+    Raises:
+        Unreadable: `file.unreadable`.
+        PolicyError: `policy.…`.
+    """
+
+    def read_file(name: str) -> bytes:
+        try:
+            return read(path.parent / name, MAX_PEM)
+        except Unreadable as error:
+            raise PolicyError("policy.certificate", error.message) from error
+
+    return policy_file.parse(read(path, policy_file.MAX_POLICY), read_file)
+
+
+def read(path: Path, most: int) -> bytes:
+    """A file's bytes, one more than `most` at the most, so that whoever parses them sees that they are too many.
+
+    Raises:
+        Unreadable: `file.unreadable`.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise Unreadable("file.unreadable", f"cannot read {path}: {reason}") from error
