@@ -27,6 +27,7 @@ from rlu_attestation.evidence.tpm2.constants import (
 MAX_STRUCTURE = 4096
 _MAX_NAME = 2 + 64
 _MAX_RSA = 512
+_RSA_BITS = frozenset({1024, 2048, 3072, 4096})
 _MAX_COORDINATE = 66
 _MAX_BANKS = 16
 _CURVES: dict[Curve, ec.EllipticCurve] = {
@@ -288,7 +289,9 @@ def _scheme(cursor: Cursor, allowed: frozenset[Alg]) -> Scheme | None:
 def _rsa_key(cursor: Cursor) -> RsaKey:
     bits, exponent = cursor.u16("keyBits"), cursor.u32("exponent")
     modulus = cursor.sized16("unique", _MAX_RSA)
-    if bits % 8 or len(modulus) * 8 != bits or not modulus or modulus[0] < 0x80:
+    if bits not in _RSA_BITS:
+        raise Unsupported(cursor.code, f"RSA keys of {bits} bits are not supported here")
+    if len(modulus) * 8 != bits or modulus[0] < 0x80:
         raise cursor.malformed("the modulus does not have keyBits bits")
     return RsaKey(bits, exponent or 65537, modulus)
 

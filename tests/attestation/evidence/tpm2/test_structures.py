@@ -49,6 +49,10 @@ def quote(selection: bytes | None = None, **changes: Any) -> bytes:
     return marshal.attest(attested, **({"kind": marshal.QUOTE, "signer": SIGNER} | changes))
 
 
+def rsa_bits(bits: int) -> bytes:
+    return rsa_public()[:-264] + marshal.u16(bits) + marshal.u32(0) + marshal.sized(b"\xff" * (bits // 8))
+
+
 def test_ecc_public() -> None:
     public = tpm2.parse_public(ecc(auth_policy=bytes(32)))
     assert isinstance(public.key, EccKey)
@@ -112,6 +116,8 @@ PUBLIC: dict[str, tuple[Callable[[], bytes], type[RluError]]] = {
         lambda: rsa_public()[:-258] + marshal.sized(b"\x80" + bytes(127)),
         Malformed,
     ),
+    "rsa-512": (lambda: rsa_bits(512), Unsupported),
+    "rsa-2056": (lambda: rsa_bits(2056), Unsupported),
     "modulus-without-top-bit": (lambda: rsa_public()[:-258] + marshal.sized(b"\x7f" + bytes(255)), Malformed),
     "exponent-even": (lambda: rsa_public(exponent=4), Malformed),
 }
