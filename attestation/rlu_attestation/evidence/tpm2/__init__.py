@@ -21,7 +21,7 @@ A refusal is `Untrusted` (or `Unsupported`, `Malformed`) with the code `<step>.<
 them together prove anything.
 
 For the attestor: `selection_bytes`, `pcr_digest`, `key_policy`, `KEY_ATTRIBUTES`, `parse_public`, `name_of`, `trim_nv`, `encode`.
-For the registrar: `trim_nv`, `vendor_of`, `parse_public`, `check_ak`, `name_of`,
+For the registrar: `verify_ek_certificate`, `trim_nv`, `vendor_of`, `parse_public`, `check_ak`, `name_of`,
 `make_credential`, and `rlu_attestation.endorsement.issue`.
 """
 
@@ -39,6 +39,7 @@ from rlu_attestation.evidence.tpm2.steps import (
     ek_vendor,
     verify_ak_attributes,
     verify_ak_certificate,
+    verify_ek_certificate,
     verify_ek_chain,
     verify_key_attributes,
     verify_key_certify,
@@ -97,6 +98,7 @@ __all__ = [
     "vendor_of",
     "verify_ak_attributes",
     "verify_ak_certificate",
+    "verify_ek_certificate",
     "verify_ek_chain",
     "verify_key_attributes",
     "verify_key_certify",

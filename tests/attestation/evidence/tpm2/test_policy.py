@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from fakes import tpm_marshal as marshal
-from rlu_attestation.errors import Untrusted
+from rlu_attestation.errors import Malformed, Untrusted
 from rlu_attestation.evidence import tpm2
 
 SELECTION = marshal.selection({"sha256": (0, 7)})
@@ -58,3 +58,9 @@ def test_the_policy_byte_for_byte() -> None:
 def test_a_digest_of_another_hash_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="SHA-256"):
         tpm2.key_policy(SELECTION, bytes(48))
+
+
+def test_a_garbled_selection_has_no_policy() -> None:
+    with pytest.raises(Malformed) as refused:
+        tpm2.key_policy(SELECTION + b"\x00", bytes(32))
+    assert refused.value.code == "tpm2.pcr_selection"
