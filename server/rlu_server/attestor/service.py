@@ -117,7 +117,11 @@ class Gateway:
             self._prove(request)
 
     async def _greet(self, hello: messages.Hello) -> None:
-        statement = await self._attestor.attesting.statement(hello, None)
+        try:
+            statement = await self._attestor.attesting.statement(hello, None)
+        except RluError:
+            self._hello = None  # it may be said again, when the cause is gone
+            raise
         self._statement = statement
         strangers = self._ledger.adopt(self, statement.profile, "gateway_lost")
         self._attestor.committer.submit(strangers)
