@@ -32,7 +32,7 @@ from collections.abc import Sequence
 
 from rlu_attestation.verdict import Claim, Verdict
 from rlu_attestation.verifier.appraisal import appraise, coverage
-from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedLeaf
+from rlu_attestation.verifier.context import Context, SignedStatement, VerifiedInstance, VerifiedLeaf
 from rlu_attestation.verifier.exchanges import check_close, check_exchanges
 from rlu_attestation.verifier.instance import check_instance
 from rlu_attestation.verifier.session import check_commitment_key, check_session, verify_head, verify_history
@@ -48,9 +48,9 @@ def verify(context: Context) -> Verdict:
     Nothing is raised for what is wrong with the bundle: every finding is a step of the verdict.
     """
     trail = Trail(context.policy.waivers)
-    instance = check_instance(trail, context)  # 1 to 7
-    leaves = _check_session(trail, context, instance)  # 8 to 11
-    _check_log(trail, context, instance, [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)])  # 12
+    signed, instance = check_instance(trail, context)  # 1 to 7
+    leaves = _check_session(trail, context, signed)  # 8 to 11
+    _check_log(trail, context, signed, [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)])  # 12
     claims: tuple[Claim, ...] = () if isinstance(instance, Failed) else claims_of(instance)
     appraise(trail, context, instance, claims)  # 13
     tpm = instance.tpm if isinstance(instance, VerifiedInstance) else None
@@ -66,28 +66,28 @@ def verify(context: Context) -> Verdict:
 
 
 def _check_session(
-    trail: Trail, context: Context, instance: VerifiedInstance | Failed
+    trail: Trail, context: Context, signed: SignedStatement | Failed
 ) -> Sequence[VerifiedLeaf | Failed]:
     bundle = context.bundle
     if bundle.session is None:
         return ()
-    session = check_session(trail, context, instance, bundle.session)  # 8
+    session = check_session(trail, context, signed, bundle.session)  # 8
     key = check_commitment_key(trail, context, session)  # 9
-    exchanges = check_exchanges(trail, context, instance, session, key)  # 9 and 10
+    exchanges = check_exchanges(trail, context, signed, session, key)  # 9 and 10
     leaves: list[VerifiedLeaf | Failed] = [session if isinstance(session, Failed) else session.leaf]
     leaves += [exchange if isinstance(exchange, Failed) else exchange.leaf for exchange in exchanges]
     if bundle.close is not None:
-        leaves.append(check_close(trail, context, instance, session, exchanges, bundle.close))  # 11
+        leaves.append(check_close(trail, context, signed, session, exchanges, bundle.close))  # 11
     return leaves
 
 
 def _check_log(
-    trail: Trail, context: Context, instance: VerifiedInstance | Failed, leaves: list[VerifiedLeaf]
+    trail: Trail, context: Context, signed: SignedStatement | Failed, leaves: list[VerifiedLeaf]
 ) -> None:
     encoded = context.bundle.head
     if encoded is None and context.bundle.session is None:
         return
     largest = max((leaf.receipt.tree_size for leaf in leaves), default=0)
-    head = trail.check("log.head", lambda: verify_head(need(instance).signed, encoded, largest, context))
+    head = trail.check("log.head", lambda: verify_head(need(signed), encoded, largest, context))
     known = None if isinstance(head, Failed) else head
     trail.check("log.heads", lambda: verify_history(leaves, known))

@@ -15,7 +15,7 @@ from rlu_attestation.commitment import OPENING_SESSION, Tag, commit
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.statements import Close, Content, Receipt, SessionStatement, running_next
-from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedLeaf, VerifiedSession
+from rlu_attestation.verifier.context import Context, SignedStatement, VerifiedLeaf, VerifiedSession
 from rlu_attestation.verifier.session import describe_leaf, verify_leaf
 from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail, need
 
@@ -34,14 +34,14 @@ class _Check:
 
     trail: Trail
     context: Context
-    instance: VerifiedInstance | Failed
+    signed: SignedStatement | Failed
     session: VerifiedSession | Failed
     key: bytes | Failed
 
     def leaf(self, step: str, logged: Logged, subject: str = "") -> VerifiedLeaf | Failed:
         return self.trail.check(
             step,
-            lambda: verify_leaf(need(self.instance).signed, logged, self.context),
+            lambda: verify_leaf(need(self.signed), logged, self.context),
             describe_leaf,
             subject,
         )
@@ -50,12 +50,12 @@ class _Check:
 def check_exchanges(
     trail: Trail,
     context: Context,
-    instance: VerifiedInstance | Failed,
+    signed: SignedStatement | Failed,
     session: VerifiedSession | Failed,
     key: bytes | Failed,
 ) -> list[VerifiedExchange | Failed]:
     """Run the steps of every exchange, and those over all of them."""
-    check = _Check(trail, context, instance, session, key)
+    check = _Check(trail, context, signed, session, key)
     exchanges = context.bundle.exchanges
     found = [_check_exchange(check, exchange, f"exchange {n}") for n, exchange in enumerate(exchanges, 1)]
     requests = [exchange.request for exchange in exchanges if exchange.request is not None]
@@ -68,13 +68,13 @@ def check_exchanges(
 def check_close(
     trail: Trail,
     context: Context,
-    instance: VerifiedInstance | Failed,
+    signed: SignedStatement | Failed,
     session: VerifiedSession | Failed,
     exchanges: Sequence[VerifiedExchange | Failed],
     logged: Logged,
 ) -> VerifiedLeaf | Failed:
     """Run the steps of the close."""
-    check = _Check(trail, context, instance, session, Failed("session.commitment_key"))
+    check = _Check(trail, context, signed, session, Failed("session.commitment_key"))
     leaf = check.leaf("close.inclusion", logged)
     close = trail.check("close.statement", lambda: Close.parse(need(leaf).statement), _describe_close)
     trail.check("close.session", lambda: verify_close(need(close), need(leaf), need(session), context))

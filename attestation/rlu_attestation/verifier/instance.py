@@ -21,8 +21,10 @@ Evidence = Mapping[str, tpm2.Tpm2Evidence | None]
 """Parsed items by kind; that of a software key is empty."""
 
 
-def check_instance(trail: Trail, context: Context) -> VerifiedInstance | Failed:
-    """Run the steps; gives a `Failed` unless hardware speaks for the key, or the caller accepts a software key."""
+def check_instance(
+    trail: Trail, context: Context
+) -> tuple[SignedStatement | Failed, VerifiedInstance | Failed]:
+    """Run the steps. The second result is a `Failed` unless hardware speaks for the key, or the caller accepts a software key."""
     # 1 statement
     parsed = trail.check("statement.encoding", lambda: parse_statement(context.bundle.statement))
     signed = trail.check("statement.signature", lambda: verify_statement(need(parsed)))
@@ -47,7 +49,7 @@ def check_instance(trail: Trail, context: Context) -> VerifiedInstance | Failed:
     trail.check("endorsement.match", lambda: verify_place(need(instance)), str)
     # 7 channel
     trail.check("channel", lambda: verify_channel(need(signed).claims.tls, context), str)
-    return instance
+    return signed, instance
 
 
 def parse_statement(text: str) -> ParsedStatement:

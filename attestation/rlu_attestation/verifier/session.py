@@ -13,7 +13,6 @@ from rlu_attestation.statements import SessionStatement
 from rlu_attestation.verifier.context import (
     Context,
     SignedStatement,
-    VerifiedInstance,
     VerifiedLeaf,
     VerifiedSession,
 )
@@ -22,17 +21,15 @@ from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail
 
 
 def check_session(
-    trail: Trail, context: Context, instance: VerifiedInstance | Failed, logged: Logged
+    trail: Trail, context: Context, signed: SignedStatement | Failed, logged: Logged
 ) -> VerifiedSession | Failed:
     """Run the steps of the session statement itself; gives a `Failed` unless it is signed and well-formed."""
-    leaf = trail.check(
-        "session.inclusion", lambda: verify_leaf(need(instance).signed, logged, context), describe_leaf
-    )
+    leaf = trail.check("session.inclusion", lambda: verify_leaf(need(signed), logged, context), describe_leaf)
     parsed = trail.check("session.statement", lambda: SessionStatement.parse(need(leaf).statement), _describe)
-    trail.check("session.instance", lambda: verify_origin(need(parsed), need(instance)))
+    trail.check("session.instance", lambda: verify_origin(need(parsed), need(signed)))
     trail.check("session.time", lambda: verify_times(need(parsed), context))
     trail.check("session.nonce", lambda: verify_nonce(need(parsed).nonce, context, "session"), str)
-    trail.check("session.channel", lambda: verify_channel(need(parsed), need(instance)))
+    trail.check("session.channel", lambda: verify_channel(need(parsed), need(signed)))
     if isinstance(parsed, Failed):
         return parsed
     return VerifiedSession(parsed, need(leaf))
@@ -99,15 +96,15 @@ def verify_history(leaves: list[VerifiedLeaf], head: SignedHead | None) -> int:
     return len(roots)
 
 
-def verify_origin(session: SessionStatement, instance: VerifiedInstance) -> None:
+def verify_origin(session: SessionStatement, signed: SignedStatement) -> None:
     """The session was opened by this instance, in the state that was attested.
 
     Raises:
         Untrusted: `session.instance.issuer`, `.profile`.
     """
-    if session.issuer != instance.claims.issuer:
+    if session.issuer != signed.claims.issuer:
         raise Untrusted("session.instance.issuer", "another instance opened the session")
-    if not hmac.compare_digest(session.instance, instance.signed.profile):
+    if not hmac.compare_digest(session.instance, signed.profile):
         raise Untrusted(
             "session.instance.profile", "the instance was in another state when it opened the session"
         )
@@ -118,9 +115,9 @@ def verify_times(session: SessionStatement, context: Context) -> None:
     verify_window("session.time", session.issued_at, session.expires_at, context)
 
 
-def verify_channel(session: SessionStatement, instance: VerifiedInstance) -> None:
+def verify_channel(session: SessionStatement, signed: SignedStatement) -> None:
     """Raises Untrusted: `session.channel.mismatch`."""
-    if session.channel != instance.claims.tls:
+    if session.channel != signed.claims.tls:
         raise Untrusted("session.channel.mismatch", "the session was opened for another TLS key")
 
 
