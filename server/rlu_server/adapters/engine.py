@@ -159,6 +159,7 @@ class _Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._in_head = True
         self._ended = False
+        self._keep_alive = False
         self._pieces: list[bytes] = []
         # Called by the parser for every piece of content: as a C method it costs no frame.
         self.on_body = self._pieces.append
@@ -244,7 +245,7 @@ class _Connection(asyncio.Protocol):
         self._call = None
         self._ended = False
         self._in_head, self._head_bytes = True, 0
-        if self._parser.should_keep_alive():
+        if self._keep_alive:
             self.resume()
             self._engine.released(self)
         else:
@@ -278,3 +279,5 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._in_head:
             self._ended = True
+            # Only now: once the message is behind it, llhttp has forgotten its framing and always says no.
+            self._keep_alive = self._parser.should_keep_alive()
