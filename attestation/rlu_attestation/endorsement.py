@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from cryptography import x509 as pyca
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from rlu_attestation import canonical
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.x509 import Certificate, PublicKey
+
+if TYPE_CHECKING:
+    from cryptography import x509 as pyca
 
 AIK_PURPOSE = "2.23.133.8.3"
 """tcg-kp-AIKCertificate."""
@@ -128,6 +130,8 @@ def issue(
         not_before: start of validity, with time zone, to the second.
         not_after: its end.
     """
+    from cryptography import x509 as pyca  # only issuing needs it, and loading it is slow
+
     authority = pyca.load_der_x509_certificate(issuer)
     if authority.public_key() != issuer_key.public_key():
         raise ValueError("the registrar's key is not the key of its certificate")
@@ -161,6 +165,8 @@ def issue_registrar(
     not_after: datetime,
 ) -> bytes:
     """The self-signed certificate of a registrar; returns DER. It may issue AK certificates but no further authorities."""
+    from cryptography import x509 as pyca  # only issuing needs it, and loading it is slow
+
     name = _name(common_name)
     return (
         pyca.CertificateBuilder()
@@ -179,10 +185,15 @@ def issue_registrar(
 
 
 def _name(common_name: str) -> pyca.Name:
+    from cryptography import x509 as pyca
+    from cryptography.x509.oid import NameOID
+
     return pyca.Name([pyca.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _usage(*, sign: bool) -> pyca.KeyUsage:
+    from cryptography import x509 as pyca
+
     return pyca.KeyUsage(
         digital_signature=sign,
         content_commitment=False,
