@@ -155,4 +155,3 @@ async def test_facts_of_another_form_refuse(tmp_path: Path, name: str, text: str
         )
         failure = await gateway.ask(hello, messages.Failure)
         assert failure.code == "facts.malformed"
-

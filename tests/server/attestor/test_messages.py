@@ -38,7 +38,8 @@ def largest(kind: msgspec.inspect.Type, field: str) -> int:
             assert pattern is not None or length <= FREE_TEXT[field], field
             return 4 * length
         case msgspec.inspect.BytesType(max_length=length):
-            assert length is not None and length <= 64, field
+            assert length is not None, field
+            assert length <= 64, field
             return length
         case msgspec.inspect.ListType(item_type=item, max_length=length):
             assert length is not None, field
@@ -74,14 +75,18 @@ def values(kind: msgspec.inspect.Type, draw: Any, field: str) -> Any:
             return draw(st.sampled_from(options))
         case msgspec.inspect.StrType(max_length=length, min_length=least, pattern=pattern):
             if pattern is not None:
-                return draw(st.from_regex(pattern, fullmatch=True).filter(lambda t: (least or 0) <= len(t) <= length))
+                return draw(
+                    st.from_regex(pattern, fullmatch=True).filter(lambda t: (least or 0) <= len(t) <= length)
+                )
             return draw(st.text(st.characters(codec="utf-8"), min_size=least or 0, max_size=min(length, 40)))
         case msgspec.inspect.BytesType(max_length=length, min_length=least):
             return draw(st.binary(min_size=least or 0, max_size=length))
         case msgspec.inspect.ListType(item_type=item, max_length=length):
             return [values(item, draw, field) for _ in range(draw(st.integers(0, min(length, 3))))]
         case msgspec.inspect.DictType(key_type=key, value_type=value):
-            return {values(key, draw, field): values(value, draw, field) for _ in range(draw(st.integers(0, 3)))}
+            return {
+                values(key, draw, field): values(value, draw, field) for _ in range(draw(st.integers(0, 3)))
+            }
         case msgspec.inspect.UnionType(types=types):
             return values(draw(st.sampled_from(types)), draw, field)
         case msgspec.inspect.StructType(cls=cls, fields=fields):
@@ -114,7 +119,10 @@ async def test_no_request_makes_it_sign_anything_else(
         wanted = [msgspec.structs.replace(w, session=session) if hasattr(w, "session") else w for w in wanted]
         answers = [await gateway.answer(i) for i in [gateway.send(request) for request in wanted]]
         standing = await gateway.ask(messages.Attest(id=1, nonce=None), messages.Attestation)
-        statements = [standing.statement, *(a.statement for a in answers if isinstance(a, messages.Attestation))]
+        statements = [
+            standing.statement,
+            *(a.statement for a in answers if isinstance(a, messages.Attestation)),
+        ]
         explained = {hashlib.sha256(jose.jws_parse(s).signing_input).digest() for s in statements}
         for line in room.lines("head"):
             head = cose.parse_head(unb64u(str(line["head"])))
@@ -145,5 +153,17 @@ async def test_nothing_that_was_said_is_on_the_disk_or_in_the_events(tmp_path: P
         for kept in (log, room.stream.getvalue()):
             assert marker not in kept
             assert "77777" not in kept
-        allowed = {"exp", "head", "index", "iss", "kind", "leaf", "profile", "seq", "session", "size", "version"}
+        allowed = {
+            "exp",
+            "head",
+            "index",
+            "iss",
+            "kind",
+            "leaf",
+            "profile",
+            "seq",
+            "session",
+            "size",
+            "version",
+        }
         assert {key for line in log.splitlines() for key in json.loads(line)} == allowed

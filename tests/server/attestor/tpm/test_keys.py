@@ -272,7 +272,11 @@ def test_the_secret_is_made_once_and_must_stay_private(tmp_path: Path) -> None:
 
 
 def test_two_purposes_have_two_values_and_none_ends_in_zero() -> None:
-    seen = {secret.authorisation(bytes([i]) * 32, purpose) for i in range(200) for purpose in ("ak", "instance-key")}
+    seen = {
+        secret.authorisation(bytes([i]) * 32, purpose)
+        for i in range(200)
+        for purpose in ("ak", "instance-key")
+    }
     assert len(seen) == 400
     assert not any(value.endswith(b"\0") for value in seen)
 
