@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from rlu_attestation import der
-from rlu_attestation.errors import RluError, Unsupported, Untrusted
+from rlu_attestation.errors import Malformed, RluError, Unsupported, Untrusted
 from rlu_attestation.x509 import (
     BASIC_CONSTRAINTS,
     CERTIFICATE_POLICIES,
@@ -53,16 +54,30 @@ _HASH: dict[str, hashes.HashAlgorithm] = {
     "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
+_DEFAULT_SALT, _MAX_SALT = 20, 512
 _MIN_RSA_BITS = 2048
 
 
-def verify_signed_by(certificate: Certificate, issuer: Certificate, step: str) -> None:
-    """Check the issuer's signature on a certificate; nothing else.
+class Signed(Protocol):
+    """What an authority signs: a certificate, or a revocation list."""
+
+    @property
+    def tbs(self) -> bytes: ...
+
+    @property
+    def signature_algorithm(self) -> bytes: ...
+
+    @property
+    def signature(self) -> bytes: ...
+
+
+def verify_signed_by(certificate: Signed, issuer: Certificate, step: str) -> None:
+    """Check the issuer's signature on a certificate or a revocation list; nothing else.
 
     Raises:
         Untrusted: `<step>.signature`, or `<step>.weak_key`.
         Unsupported: `<step>.algorithm`, `<step>.key`.
-        Malformed: `<step>.key`.
+        Malformed: `<step>.key`, `<step>.algorithm`.
     """
     try:
         key = issuer.public_key()
@@ -204,22 +219,32 @@ def _check_authority(issuer: Certificate, path: tuple[Certificate, ...], step: s
 
 
 def _pss(parameters: bytes, step: str) -> tuple[hashes.HashAlgorithm, int]:
-    """RSASSA-PSS-params (RFC 4055 section 3.1) with one hash for message and MGF1; the SHA-1 defaults are not accepted."""
-    body = reader(parameters).inside(der.SEQUENCE, "RSASSA-PSS-params")
-    refusal = Unsupported(f"{step}.algorithm", "RSASSA-PSS with SHA-1 or with two hashes is not accepted")
+    try:
+        found = _pss_parameters(parameters)
+    except Malformed as error:
+        raise Malformed(f"{step}.algorithm", error.message) from error
+    if found is None:
+        raise Unsupported(f"{step}.algorithm", "RSASSA-PSS with SHA-1 or with two hashes is not accepted")
+    return found
+
+
+def _pss_parameters(parameters: bytes) -> tuple[hashes.HashAlgorithm, int] | None:
+    """RSASSA-PSS-params (RFC 4055 section 3.1) with one hash for message and MGF1; None for others, as the SHA-1 defaults."""
+    outer = reader(parameters)
+    body = outer.inside(der.SEQUENCE, "RSASSA-PSS-params")
+    outer.end()
     if not body.next_is(der.context(0)):
-        raise refusal
+        return None
     oid, _ = algorithm_identifier(body.element(der.context(0), "hashAlgorithm").content)
     if not body.next_is(der.context(1)):
-        raise refusal
+        return None
     mask, mask_parameters = algorithm_identifier(body.element(der.context(1), "maskGenAlgorithm").content)
     if oid not in _HASH or mask != _MGF1 or algorithm_identifier(mask_parameters)[0] != oid:
-        raise refusal
-    salt = 20
+        return None
+    salt = _DEFAULT_SALT
     if body.next_is(der.context(2)):
         wrapper = body.inside(der.context(2), "saltLength")
         salt = wrapper.integer("saltLength")
         wrapper.end()
-    if not 0 <= salt <= 512:
-        raise refusal
-    return _HASH[oid], salt
+    body.end()
+    return (_HASH[oid], salt) if 0 <= salt <= _MAX_SALT else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -67,6 +68,50 @@ def test_rsa_pss_with_another_hash_for_mgf1_refuses() -> None:
     scheme = padding.PSS(padding.MGF1(hashes.SHA384()), 32)
     found = leaf(root, hashes.SHA256(), rsa_padding=scheme)
     assert code_of(found, [], [certificate(root)]) == "step.algorithm"
+
+
+SHA256, SHA3, MGF1 = "06096086480165030402010500", "06096086480165030402080500", "06092a864886f70d010108"
+
+
+def tlv(tag: str, *parts: str) -> str:
+    content = "".join(parts)
+    return f"{tag}{len(content) // 2:02x}{content}"
+
+
+def pss_parameters(hash_alg: str | None, mask: str | None, salt: str | None) -> str:
+    """RSASSA-PSS-params; None leaves a field to its default."""
+    fields = [tlv("a0", tlv("30", hash_alg))] if hash_alg else []
+    fields += [tlv("a1", tlv("30", mask))] if mask else []
+    fields += [tlv("a2", salt)] if salt else []
+    return tlv("30", *fields)
+
+
+MGF1_SHA256 = MGF1 + tlv("30", SHA256)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        (pss_parameters(SHA256, MGF1_SHA256, "020120"), "step.signature"),
+        (pss_parameters(SHA256, MGF1_SHA256, None), "step.signature"),
+        (pss_parameters(None, None, None), "step.algorithm"),
+        (pss_parameters(None, MGF1_SHA256, "020120"), "step.algorithm"),
+        (pss_parameters(SHA256, None, "020120"), "step.algorithm"),
+        (pss_parameters(SHA3, MGF1 + tlv("30", SHA3), "020120"), "step.algorithm"),
+        (pss_parameters(SHA256, SHA256[:22] + tlv("30", SHA256), "020120"), "step.algorithm"),
+        (pss_parameters(SHA256, MGF1_SHA256, "0201ff"), "step.algorithm"),
+        (pss_parameters(SHA256, MGF1_SHA256, "02020201"), "step.algorithm"),
+        ("", "step.algorithm"),
+        ("0500", "step.algorithm"),
+        (pss_parameters(SHA256, MGF1_SHA256, "0201200500"), "step.algorithm"),
+        (tlv("30", pss_parameters(SHA256, MGF1_SHA256, "020120")[4:], "a303020101"), "step.algorithm"),
+    ],
+)
+def test_rsa_pss_parameters(parameters: str, code: str) -> None:
+    root = Authority("root rsa2048", "rsa2048")
+    algorithm = bytes.fromhex(tlv("30", "06092a864886f70d01010a", parameters))
+    found = replace(leaf(root, hashes.SHA256()), signature_algorithm=algorithm)
+    assert code_of(found, [], [certificate(root)]) == code
 
 
 def test_an_algorithm_that_is_not_implemented() -> None:
@@ -144,6 +189,13 @@ def test_validity_is_inclusive_to_the_second() -> None:
 def test_an_anchor_without_authority_refuses() -> None:
     root = Authority("root", ca=False)
     assert code_of(leaf(root, hashes.SHA256()), [], [certificate(root)]) == "step.not_a_ca"
+
+
+def test_an_anchor_without_basic_constraints_refuses() -> None:
+    root = Authority("root")
+    bare = leaf(root, hashes.SHA256())
+    anchor = replace(certificate(root), extensions=())
+    assert code_of(bare, [], [anchor]) == "step.not_a_ca"
 
 
 def test_unknown_critical_extensions_of_an_authority_refuse() -> None:
