@@ -9,7 +9,7 @@ Not done here: delta and indirect lists, and lists for some reasons only; all of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from rlu_attestation import der
@@ -140,11 +140,7 @@ class _Revoked(Untrusted):
 
 
 def _verify_authentic(found: CertificateList, issuer: Certificate, step: str) -> None:
-    # The signature check reads only the signed part, the algorithm and the signature of what it is given.
-    signed = replace(
-        issuer, tbs=found.tbs, signature_algorithm=found.signature_algorithm, signature=found.signature
-    )
-    verify_signed_by(signed, issuer, step)
+    verify_signed_by(found, issuer, step)
     usage = issuer.key_usage()
     if usage is not None and CRL_SIGN not in usage:
         raise Untrusted(f"{step}.not_a_crl_issuer", "the issuer may not sign revocation lists")
