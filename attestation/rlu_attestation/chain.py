@@ -54,7 +54,7 @@ _HASH: dict[str, hashes.HashAlgorithm] = {
     "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
-_DEFAULT_SALT, _MAX_SALT = 20, 512
+_DEFAULT_SALT, _MAX_SALT, _TRAILER_BC = 20, 512, 1
 _MIN_RSA_BITS = 2048
 
 
@@ -246,5 +246,11 @@ def _pss_parameters(parameters: bytes) -> tuple[hashes.HashAlgorithm, int] | Non
         wrapper = body.inside(der.context(2), "saltLength")
         salt = wrapper.integer("saltLength")
         wrapper.end()
+    if body.next_is(der.context(3)):  # AMD writes the default out
+        wrapper = body.inside(der.context(3), "trailerField")
+        trailer = wrapper.integer("trailerField")
+        wrapper.end()
+        if trailer != _TRAILER_BC:
+            return None
     body.end()
     return (_HASH[oid], salt) if 0 <= salt <= _MAX_SALT else None

@@ -104,7 +104,9 @@ MGF1_SHA256 = MGF1 + tlv("30", SHA256)
         ("", "step.algorithm"),
         ("0500", "step.algorithm"),
         (pss_parameters(SHA256, MGF1_SHA256, "0201200500"), "step.algorithm"),
-        (tlv("30", pss_parameters(SHA256, MGF1_SHA256, "020120")[4:], "a303020101"), "step.algorithm"),
+        (tlv("30", pss_parameters(SHA256, MGF1_SHA256, "020120")[4:], "a303020101"), "step.signature"),
+        (tlv("30", pss_parameters(SHA256, MGF1_SHA256, "020120")[4:], "a303020102"), "step.algorithm"),
+        (tlv("30", pss_parameters(SHA256, MGF1_SHA256, "020120")[4:], "a403020101"), "step.algorithm"),
     ],
 )
 def test_rsa_pss_parameters(parameters: str, code: str) -> None:
