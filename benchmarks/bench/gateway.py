@@ -6,10 +6,13 @@ spends CPU time for what hardware would do by itself, so it runs on the other co
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
+import ssl
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -74,8 +77,10 @@ def _gateway(bench: Bench, name: str, tls: bool) -> System:
     attestor = _start(bench, home, "attestor", config)
     wait_until(attestor, (runtime / "attestor" / "attestor.sock").exists)
     gateway = _start(bench, home, "gateway", config)
+    ca = runtime / "gateway" / "gateway.crt" if tls else None
     try:
         wait_until(gateway, accepts(port))
+        wait_until(gateway, _ready(port, ca))
     except BaseException:
         attestor.stop()
         raise
@@ -83,10 +88,25 @@ def _gateway(bench: Bench, name: str, tls: bool) -> System:
         name,
         f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}",
         [attestor, gateway],
-        ca=runtime / "gateway" / "gateway.crt" if tls else None,
+        ca=ca,
         key=key,
         note="gateway and attestor on one core, both counted; software key; every response has its signed receipt",
     )
+
+
+def _ready(port: int, ca: Path | None) -> Callable[[], bool]:
+    """Has the gateway verified its attestor and proven its engine?"""
+
+    def ask() -> bool:
+        if ca is None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        else:
+            trust = ssl.create_default_context(cafile=str(ca))
+            connection = http.client.HTTPSConnection("localhost", port, timeout=5, context=trust)
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+
+    return ask
 
 
 def _start(bench: Bench, home: Path, part: str, config: Path) -> Process:
