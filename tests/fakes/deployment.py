@@ -30,7 +30,8 @@ from rlu_attestation.statements import (
     running_next,
     running_start,
 )
-from rlu_attestation.verdict import Source
+from rlu_attestation.verdict import Source, Verdict
+from rlu_attestation.verifier import Context, verify
 
 AT = int(pki.AT.timestamp())
 NONCE = bytes(range(32))
@@ -280,3 +281,22 @@ def request(seq: int) -> bytes:
 
 def response(seq: int) -> bytes:
     return RESPONSE + b"\n" * seq
+
+
+def verdict_of(
+    deployment: Deployment, bundle: Bundle, policy: Policy | None = None, **changes: Any
+) -> Verdict:
+    """The verdict of a caller that knows its own nonce and channel; `changes` are to its `Context`."""
+    fields: dict[str, Any] = {
+        "bundle": bundle,
+        "policy": deployment.policy() if policy is None else policy,
+        "at": deployment.at,
+        "nonce": NONCE,
+        "channel": SPKI,
+    }
+    return verify(Context(**(fields | changes)))
+
+
+def findings(verdict: Verdict) -> list[str]:
+    """Codes of the failed steps, without those that only depend on another failure."""
+    return sorted({step.code for step in verdict.failures if not step.code.endswith(".not_checked")})
