@@ -161,7 +161,7 @@ class Deployment:
         }
         return SessionStatement(**(fields | changes))
 
-    def receipt_statement(self, session_leaf: bytes, seq: int, **changes: Any) -> Receipt:
+    def receipt_statement(self, session_leaf: bytes, seq: int, /, **changes: Any) -> Receipt:
         fields: dict[str, Any] = {
             "issuer": self.issuer,
             "session": SESSION,
@@ -182,7 +182,7 @@ class Deployment:
         }
         return Receipt(**(fields | changes))
 
-    def close_statement(self, session: bytes, receipts: list[bytes], **changes: Any) -> Close:
+    def close_statement(self, session: bytes, receipts: list[bytes], /, **changes: Any) -> Close:
         running = running_start(session)
         for receipt in receipts:
             running = running_next(running, leaf_hash(receipt))
