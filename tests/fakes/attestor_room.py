@@ -68,7 +68,7 @@ class Room:
         self.issuer = issuer(jose.thumbprint(jwk))
         self.journal = Journal(self.deployment.state / "log", self.issuer)
         self.journal.accept(None)
-        self.ledger = Ledger(self.issuer, secrets.token_bytes)
+        self.ledger = Ledger(self.issuer, secrets.token_bytes, b"b" * 32)
         self.committer = Committer(self.ledger, self.journal, self.platform, lambda: self.now, self.events)
         key = facts.Key(jwk, self.platform.kind, 1, None)
         self.attesting = Attesting(

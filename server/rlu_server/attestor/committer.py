@@ -22,10 +22,10 @@ from rlu_attestation.errors import RluError
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.journal import Journal
-from rlu_server.attestor.ledger import Draft, Ledger
+from rlu_server.attestor.ledger import Ledger
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.records import head_line
-from rlu_server.attestor.sessions import Pending
+from rlu_server.attestor.sessions import Draft, Pending
 
 T = TypeVar("T")
 MAX_BATCH = 4096

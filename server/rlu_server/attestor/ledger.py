@@ -5,14 +5,15 @@ A request becomes a `Pending` leaf. `draft` turns waiting ones into the next bat
 failed can simply be made again. Sequence numbers are given out by `begin` at once; they count only with their receipt.
 
 A session belongs to the connection that opened it (`owner`), or to nobody after a restart, until a gateway of the same instance profile
-greets.
+greets. Receipts that were logged and perhaps never answered, because the process ended in between, can then be asked for again: the log
+keeps no statement, but the same request, the time in the log and a blind that follows from a key give the same bytes.
 """
 
 from __future__ import annotations
 
 import heapq
+import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.merkle import Tree, leaf_hash
@@ -22,49 +23,38 @@ from rlu_server.attestor.composition import Stamp
 from rlu_server.attestor.errors import AttestorError, LogCorrupt
 from rlu_server.attestor.sessions import (
     Caller,
+    Draft,
     Entry,
     Pending,
     PendingClose,
     PendingReceipt,
     PendingSession,
     Session,
+    SessionState,
 )
 
 SESSION_ID_SIZE = 16
 EXPIRED_BUT_BUSY_S = 5
-
-
-@dataclass(slots=True)
-class _State:
-    """What a batch will make of a session."""
-
-    running: bytes
-    count: int
-    last_seq: int
-    closed: bool = False
-
-
-@dataclass(slots=True)
-class Draft:
-    """A batch that waits for its signature."""
-
-    before: int
-    size: int
-    root: bytes
-    entries: list[Entry]
-    lines: bytes
-    states: dict[str, _State]
-    lost: list[tuple[Session, int]]
+RECALLED = 65536
+"""Receipts, the latest of the log, that can be asked for again after a restart; a batch has fewer."""
+BLIND_SIZE = 16
+ComposeReceipt = Callable[[Stamp], Receipt]
 
 
 class Ledger:
-    """All sessions of one instance, and its tree."""
+    """All sessions of one instance, and its tree.
 
-    def __init__(self, issuer: str, random: Callable[[int], bytes]) -> None:
+    Args:
+        blind_key: secret from which the blinds of receipts follow; the same after a restart.
+    """
+
+    def __init__(self, issuer: str, random: Callable[[int], bytes], blind_key: bytes) -> None:
         self.issuer = issuer
         self.tree = Tree()
         self.signed_size = 0
         self._random = random
+        self._blind_key = blind_key
+        self._recalled: dict[tuple[str, int], tuple[int, int]] = {}
         self._sessions: dict[str, Session] = {}
         self._expiry: list[tuple[int, str]] = []
 
@@ -75,7 +65,7 @@ class Ledger:
 
     def stamp(self, now: int) -> Stamp:
         """Issuer, time and a fresh blind for one statement."""
-        return Stamp(self.issuer, now, self._random(16))
+        return Stamp(self.issuer, now, self._random(BLIND_SIZE))
 
     def new_session_id(self) -> str:
         """A random session id."""
@@ -86,7 +76,7 @@ class Ledger:
         data = statement.encode()
         leaf = leaf_hash(data)
         session = Session(statement.session, leaf, statement.expires_at, statement.instance, leaf, owner)
-        return PendingSession(session, token, data)
+        return PendingSession(session, token, data, statement.issued_at)
 
     def find(self, session_id: str, owner: object) -> Session:
         """A live session of this owner.
@@ -113,17 +103,27 @@ class Ledger:
         session.open.add(seq)
         return seq
 
-    def record(self, session: Session, receipt: Receipt, token: Caller) -> PendingReceipt:
+    def record(
+        self, session: Session, seq: int, compose: ComposeReceipt, now: int, token: Caller
+    ) -> PendingReceipt:
         """The end of an exchange.
 
         Raises:
             AttestorError: `unknown_exchange`, if it never began or has ended.
         """
-        if receipt.seq not in session.open:
+        if seq not in session.open:
             raise AttestorError("unknown_exchange", "no such exchange is open in this session")
-        pending = PendingReceipt(session, token, receipt.encode(), receipt.seq)
-        session.open.discard(receipt.seq)
-        return pending
+        statement = compose(self._receipt_stamp(session, seq, now)).encode()
+        session.open.discard(seq)
+        return PendingReceipt(session, token, statement, now, seq)
+
+    def recall(self, session: Session, seq: int, compose: ComposeReceipt) -> tuple[bytes, int] | None:
+        """Statement and index of a receipt that was logged before a restart, if this very request made it."""
+        index, iat = self._recalled.get((session.id, seq), (None, 0))
+        if index is None:
+            return None
+        statement = compose(self._receipt_stamp(session, seq, iat)).encode()
+        return (statement, index) if leaf_hash(statement) == self.tree.leaf(index) else None
 
     def close(self, session: Session, reason: str, scratch: str, token: Caller | None) -> PendingClose:
         """The end of a session; nothing more can begin in it."""
@@ -168,7 +168,7 @@ class Ledger:
             if isinstance(pending, PendingSession):
                 lines.append(self._draft_session(draft, pending))
             elif isinstance(pending, PendingReceipt):
-                lines.append(self._draft_receipt(draft, pending, pending.statement, pending.seq))
+                lines.append(self._draft_receipt(draft, pending, pending.statement, pending.seq, pending.iat))
             elif isinstance(pending, PendingClose):
                 lines.extend(self._draft_close(draft, pending, now))
         draft.size, draft.root, draft.lines = self.tree.size, self.tree.root(), b"".join(lines)
@@ -229,6 +229,13 @@ class Ledger:
         session.count += 1
         session.last_seq = max(session.last_seq, record.seq)
         session.next_seq = session.last_seq + 1
+        self._recalled[(session.id, record.seq)] = (record.index, record.iat)
+        if len(self._recalled) > RECALLED:
+            del self._recalled[next(iter(self._recalled))]
+
+    def _receipt_stamp(self, session: Session, seq: int, now: int) -> Stamp:
+        message = b"receipt\0" + session.leaf + seq.to_bytes(8, "big")
+        return Stamp(self.issuer, now, hmac.digest(self._blind_key, message, "sha256")[:BLIND_SIZE])
 
     def _enter(self, session: Session) -> None:
         self._sessions[session.id] = session
@@ -238,9 +245,11 @@ class Ledger:
         session = pending.session
         index = self.tree.append(session.leaf)
         draft.entries.append(Entry(pending, pending.statement, index))
-        return records.session_line(index, session.id, session.leaf, session.expires_at, session.profile)
+        return records.session_line(
+            index, session.id, session.leaf, pending.iat, session.expires_at, session.profile
+        )
 
-    def _draft_receipt(self, draft: Draft, pending: Pending, statement: bytes, seq: int) -> bytes:
+    def _draft_receipt(self, draft: Draft, pending: Pending, statement: bytes, seq: int, iat: int) -> bytes:
         state = _state(draft, pending.session)
         leaf = leaf_hash(statement)
         index = self.tree.append(leaf)
@@ -249,15 +258,16 @@ class Ledger:
         state.last_seq = max(state.last_seq, seq)
         if isinstance(pending, PendingReceipt):
             draft.entries.append(Entry(pending, statement, index))
-        return records.receipt_line(index, pending.session.id, leaf, seq)
+        return records.receipt_line(index, pending.session.id, leaf, iat, seq)
 
     def _draft_close(self, draft: Draft, pending: PendingClose, now: int) -> list[bytes]:
         session = pending.session
         lines: list[bytes] = []
         reason = pending.reason if pending.token is None else "session_closed"
         for seq in sorted(session.open):
-            receipt = composition.lost_receipt(self.stamp(now), session.id, session.leaf, seq, reason)
-            lines.append(self._draft_receipt(draft, pending, receipt.encode(), seq))
+            stamp = self._receipt_stamp(session, seq, now)
+            receipt = composition.lost_receipt(stamp, session.id, session.leaf, seq, reason)
+            lines.append(self._draft_receipt(draft, pending, receipt.encode(), seq, now))
             draft.lost.append((session, seq))
         session.open.clear()
         state = _state(draft, session)
@@ -275,12 +285,12 @@ class Ledger:
         index = self.tree.append(leaf)
         state.closed = True
         draft.entries.append(Entry(pending, statement, index))
-        return [*lines, records.close_line(index, session.id, leaf)]
+        return [*lines, records.close_line(index, session.id, leaf, now)]
 
 
-def _state(draft: Draft, session: Session) -> _State:
+def _state(draft: Draft, session: Session) -> SessionState:
     state = draft.states.get(session.id)
     if state is None:
-        state = _State(session.running, session.count, session.last_seq)
+        state = SessionState(session.running, session.count, session.last_seq)
         draft.states[session.id] = state
     return state

@@ -116,7 +116,8 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         name = issuer(jose.thumbprint(jwk))
         journal = Journal(StateFiles(settings.state_dir).log, name)
         with contextlib.closing(journal):
-            ledger = Ledger(name, secrets.token_bytes)
+            blinds = secret.blind_key(secret.load_or_create(StateFiles(settings.state_dir).secret))
+            ledger = Ledger(name, secrets.token_bytes, blinds)
             if rebuild(ledger, journal):
                 events.emit(Event.LOG_TAIL_DROPPED)
             key = facts.Key(jwk, platform.kind, platform.raise_start_counter(), journal.predecessor)

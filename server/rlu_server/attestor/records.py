@@ -1,9 +1,9 @@
 """Lines of the attestation log file: one JSON object each, content-free (design P5).
 
     {"iss":…,"kind":"log","predecessor":{"head":…,"iss":…}?,"version":1}                      first line
-    {"exp":…,"index":…,"kind":"session","leaf":…,"profile":…,"session":…}
-    {"index":…,"kind":"receipt","leaf":…,"seq":…,"session":…}
-    {"index":…,"kind":"close","leaf":…,"session":…}
+    {"exp":…,"iat":…,"index":…,"kind":"session","leaf":…,"profile":…,"session":…}
+    {"iat":…,"index":…,"kind":"receipt","leaf":…,"seq":…,"session":…}
+    {"iat":…,"index":…,"kind":"close","leaf":…,"session":…}
     {"head":…,"kind":"head","size":…}                                                          ends a batch
 
 `leaf` is the leaf hash, `profile` the instance profile digest, `head` the signed head, all base64url. A leaf hash is blinded by 128
@@ -48,6 +48,7 @@ class LogRecord(_Line, frozen=True, tag="log"):
 
 class SessionRecord(_Line, frozen=True, tag="session"):
     exp: Size
+    iat: Size
     index: Size
     leaf: DigestText
     profile: DigestText
@@ -55,6 +56,7 @@ class SessionRecord(_Line, frozen=True, tag="session"):
 
 
 class ReceiptRecord(_Line, frozen=True, tag="receipt"):
+    iat: Size
     index: Size
     leaf: DigestText
     seq: Size
@@ -62,6 +64,7 @@ class ReceiptRecord(_Line, frozen=True, tag="receipt"):
 
 
 class CloseRecord(_Line, frozen=True, tag="close"):
+    iat: Size
     index: Size
     leaf: DigestText
     session: SessionId
@@ -94,24 +97,26 @@ def first_line(issuer: str, predecessor: PredecessorRecord | None) -> bytes:
     return _line({k: v for k, v in msgspec.to_builtins(record).items() if v is not None})
 
 
-def session_line(index: int, session: str, leaf: bytes, expires_at: int, profile: bytes) -> bytes:
+def session_line(index: int, session: str, leaf: bytes, iat: int, expires_at: int, profile: bytes) -> bytes:
     """A session's line."""
     return (
-        f'{{"exp":{expires_at},"index":{index},"kind":"session","leaf":"{b64u(leaf)}",'
+        f'{{"exp":{expires_at},"iat":{iat},"index":{index},"kind":"session","leaf":"{b64u(leaf)}",'
         f'"profile":"{b64u(profile)}","session":"{session}"}}\n'
     ).encode("ascii")
 
 
-def receipt_line(index: int, session: str, leaf: bytes, seq: int) -> bytes:
+def receipt_line(index: int, session: str, leaf: bytes, iat: int, seq: int) -> bytes:
     """A receipt's line."""
     return (
-        f'{{"index":{index},"kind":"receipt","leaf":"{b64u(leaf)}","seq":{seq},"session":"{session}"}}\n'
+        f'{{"iat":{iat},"index":{index},"kind":"receipt","leaf":"{b64u(leaf)}","seq":{seq},"session":"{session}"}}\n'
     ).encode("ascii")
 
 
-def close_line(index: int, session: str, leaf: bytes) -> bytes:
+def close_line(index: int, session: str, leaf: bytes, iat: int) -> bytes:
     """A close's line."""
-    return f'{{"index":{index},"kind":"close","leaf":"{b64u(leaf)}","session":"{session}"}}\n'.encode("ascii")
+    return f'{{"iat":{iat},"index":{index},"kind":"close","leaf":"{b64u(leaf)}","session":"{session}"}}\n'.encode(
+        "ascii"
+    )
 
 
 def head_line(head: bytes, size: int) -> bytes:

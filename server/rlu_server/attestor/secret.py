@@ -1,4 +1,5 @@
-"""The attestor's secret: 32 random bytes in a file only its UID can read, from which the authorisation values of its TPM keys follow.
+"""The attestor's secret: 32 random bytes in a file only its UID can read, from which its TPM keys' authorisation values follow,
+and the blinds of receipts.
 
 What it protects: another user, container or pod that reaches the same TPM cannot sign with the instance key or quote with the AK, even
 with copies of the wrapped key files, because both keys want a value derived from this secret. What it does not protect against: root on
@@ -41,10 +42,15 @@ def load_or_create(path: Path) -> bytes:
 
 
 def authorisation(secret: bytes, purpose: str) -> bytes:
-    """The authorisation value for one purpose (`instance-key`, `ak`)."""
+    """The authorisation value of a TPM key (`instance-key`, `ak`)."""
     value = hmac.digest(secret, b"rlu/tpm-auth/v1\0" + purpose.encode("ascii"), "sha256")
     # The TPM drops trailing zeros of an authorisation value, and so must whoever computes with it.
     return value.rstrip(b"\0")
+
+
+def blind_key(secret: bytes) -> bytes:
+    """The key from which the blinds of receipts follow (`ledger.py`)."""
+    return hmac.digest(secret, b"rlu/receipt-blind/v1\0", "sha256")
 
 
 def write_private(path: Path, data: bytes) -> None:

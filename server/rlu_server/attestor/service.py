@@ -12,6 +12,7 @@ from typing import Any
 
 from rlu_attestation import cose
 from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.statements import Receipt
 from rlu_server.attestor import composition, facts, messages
 from rlu_server.attestor.attesting import Attesting, SignedStatement
 from rlu_server.attestor.committer import Committer, SignedTree
@@ -165,12 +166,20 @@ class Gateway:
         committer.submit([ledger.open(session, self, Ask(self, request.id))])
 
     def _record(self, request: messages.RecordReceipt) -> None:
-        ledger = self._ledger
-        self._attestor.committer.check_room()
+        ledger, committer = self._ledger, self._attestor.committer
+        committer.check_room()
         session = ledger.find(request.session, self)
-        receipt = composition.receipt(ledger.stamp(self._attestor.clock()), request, session.leaf)
+
+        def compose(stamp: composition.Stamp) -> Receipt:
+            return composition.receipt(stamp, request, session.leaf)
+
+        again = ledger.recall(session, request.seq, compose)
+        if again is not None:
+            logged = messages.Logged(statement=again[0], leaf_index=again[1])
+            self.answer(messages.ReceiptRecorded(id=request.id, logged=logged))
+            return
         token = Ask(self, request.id, messages.ReceiptRecorded)
-        self._attestor.committer.submit([ledger.record(session, receipt, token)])
+        committer.submit([ledger.record(session, request.seq, compose, self._attestor.clock(), token)])
 
     def _close_session(self, request: messages.CloseSession) -> None:
         self._attestor.committer.check_room()

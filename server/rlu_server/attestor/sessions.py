@@ -45,12 +45,18 @@ class Pending:
 
 @dataclass(slots=True, eq=False)
 class PendingSession(Pending):
+    """A session that begins with its head."""
+
     statement: bytes
+    iat: int
 
 
 @dataclass(slots=True, eq=False)
 class PendingReceipt(Pending):
+    """The end of an exchange."""
+
     statement: bytes
+    iat: int
     seq: int
 
 
@@ -69,3 +75,26 @@ class Entry:
     pending: Pending
     statement: bytes
     index: int
+
+
+@dataclass(slots=True)
+class SessionState:
+    """What a batch will make of a session."""
+
+    running: bytes
+    count: int
+    last_seq: int
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Draft:
+    """A batch that waits for its signature."""
+
+    before: int
+    size: int
+    root: bytes
+    entries: list[Entry]
+    lines: bytes
+    states: dict[str, SessionState]
+    lost: list[tuple[Session, int]]

@@ -20,7 +20,7 @@ SESSION = b64u(bytes(16))
 
 
 def batch(start: int, count: int = 2) -> bytes:
-    lines = [records.receipt_line(start + i, SESSION, bytes(32), i + 1) for i in range(count)]
+    lines = [records.receipt_line(start + i, SESSION, bytes(32), 9, i + 1) for i in range(count)]
     return b"".join(lines) + records.head_line(b"\x01" * 40, start + count)
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -17,8 +18,8 @@ from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_attestation.statements import Channel, Close, Receipt, running_next
 from rlu_server.attestor import composition, messages, records
 from rlu_server.attestor.errors import AttestorError, LogCorrupt
-from rlu_server.attestor.ledger import Ledger
-from rlu_server.attestor.sessions import Entry, PendingClose, PendingReceipt, PendingSession
+from rlu_server.attestor.ledger import ComposeReceipt, Ledger
+from rlu_server.attestor.sessions import Entry, Pending, PendingClose, PendingReceipt, PendingSession, Session
 
 ISSUER = "urn:rlu:instance:test"
 PROFILE = b"\x09" * 32
@@ -40,7 +41,7 @@ class Noted:
 
 def new_ledger() -> Ledger:
     counter = itertools.count(1)
-    return Ledger(ISSUER, lambda size: next(counter).to_bytes(size, "big"))
+    return Ledger(ISSUER, lambda size: next(counter).to_bytes(size, "big"), b"b" * 32)
 
 
 def opening(ttl_s: int = 100) -> messages.OpenSession:
@@ -82,10 +83,13 @@ def reported(session: str, seq: int) -> messages.RecordReceipt:
     )
 
 
+def composing(session: Session, seq: int) -> ComposeReceipt:
+    return lambda stamp: composition.receipt(stamp, reported(session.id, seq), session.leaf)
+
+
 def record(ledger: Ledger, owner: object, session_id: str, seq: int, now: int = 0) -> PendingReceipt:
     session = ledger.find(session_id, owner)
-    receipt = composition.receipt(ledger.stamp(now), reported(session_id, seq), session.leaf)
-    return ledger.record(session, receipt, Noted())
+    return ledger.record(session, seq, composing(session, seq), now, Noted())
 
 
 @dataclass
@@ -297,6 +301,26 @@ def test_a_session_belongs_to_its_connection() -> None:
     assert ledger.disown(object(), "gateway_lost") == []
 
 
+def test_a_logged_receipt_can_be_asked_for_again_after_a_restart_by_the_same_request_only() -> None:
+    ledger, owner = new_ledger(), object()
+    opening_batch = batch_of(ledger, open_session(ledger, owner))
+    session = opening_batch.leaves[0].session
+    assert ledger.begin(session, owner, 7) == 1
+    pending = record(ledger, owner, session, 1, 7)
+    receipt_batch = batch_of(ledger, pending)
+
+    again = new_ledger()
+    again.replay(opening_batch)
+    again.replay(receipt_batch)
+    assert again.adopt(owner, PROFILE, "gateway_lost") == []
+    found = again.find(session, owner)
+    assert again.recall(found, 1, composing(found, 1)) == (pending.statement, 1)
+    other = msgspec.structs.replace(reported(session, 1), http_status=500)
+    assert again.recall(found, 1, lambda stamp: composition.receipt(stamp, other, found.leaf)) is None
+    assert again.recall(found, 2, composing(found, 2)) is None
+    assert again.begin(session, owner, 8) == 2
+
+
 def test_sessions_without_owner_go_to_a_gateway_of_their_profile_only() -> None:
     ledger, first = new_ledger(), object()
     session = committed(ledger, first)
@@ -308,7 +332,7 @@ def test_sessions_without_owner_go_to_a_gateway_of_their_profile_only() -> None:
         ledger.find(session, first)
 
 
-def batch_of(ledger: Ledger, *pendings: PendingSession) -> records.Batch:
+def batch_of(ledger: Ledger, *pendings: Pending) -> records.Batch:
     draft = ledger.draft(pendings, 0)
     ledger.commit(draft)
     leaves = [records._parse(line + b"\n") for line in draft.lines.splitlines()]
@@ -325,7 +349,7 @@ def test_a_log_that_does_not_follow_is_corrupt(perturbation: str) -> None:
     elif perturbation == "size":
         batch = records.Batch(batch.leaves, records.HeadRecord(head="AA", size=3), 0)
     elif perturbation == "orphan":
-        orphan = records.ReceiptRecord(index=0, leaf=b64u(bytes(32)), seq=1, session=b64u(bytes(16)))
+        orphan = records.ReceiptRecord(iat=0, index=0, leaf=b64u(bytes(32)), seq=1, session=b64u(bytes(16)))
         batch = records.Batch([orphan], records.HeadRecord(head="AA", size=1), 0)
     else:
         again.replay(batch)

@@ -156,6 +156,7 @@ async def test_nothing_that_was_said_is_on_the_disk_or_in_the_events(tmp_path: P
         allowed = {
             "exp",
             "head",
+            "iat",
             "index",
             "iss",
             "kind",

@@ -166,6 +166,8 @@ async def test_killed_under_load_it_forgets_nothing_it_had_answered(deployment: 
                 messages.Prove(id=gateway.next_id(), leaf_index=logged.leaf_index), messages.Proof
             )
             cose.parse_inclusion(proof.receipt).verify(key, leaf_hash(logged.statement))
+        again = await gateway.record(opened.session, Receipt.parse(answered[-1].statement).seq)
+        assert again.logged == answered[-1]
         # Whether or not the last batch got through: the next number is the one after the last that did.
         assert await gateway.begin(opened.session) >= len(answered)
         await gateway.close_session(opened.session)
