@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,10 +55,15 @@ def test_arbitrary_bytes_raise_only_our_error(data: bytes) -> None:
         sev_snp.parse(data)
 
 
+@functools.cache
+def sample() -> bytes:
+    return genuine().item()
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_a_damaged_item_raises_only_our_error(data: st.DataObject) -> None:
-    item = bytearray(genuine().item())
+    item = bytearray(sample())
     position = data.draw(st.integers(0, len(item) - 1))
     item[position] = data.draw(st.sampled_from(b'A_-"{}[]:,7z'))
     try:
