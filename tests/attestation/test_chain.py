@@ -51,6 +51,14 @@ def test_signature_algorithms(kind: str, digest: hashes.HashAlgorithm) -> None:
     assert chain.verify_chain(found, [], [certificate(root)], AT, "step") == (found, certificate(root))
 
 
+@pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA512()])
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa2048"])
+def test_an_issuer_of_the_same_name_with_another_key(kind: str, digest: hashes.HashAlgorithm) -> None:
+    root, forger = Authority(f"root {kind}", kind), Authority(f"root {kind}", kind)
+    forger.key = private_key(kind, "forger")
+    assert code_of(leaf(forger, digest), [], [certificate(root)]) == "step.signature"
+
+
 @pytest.mark.parametrize("salt", [0, 20, 32, 48])
 @pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA384()])
 def test_rsa_pss(digest: hashes.HashAlgorithm, salt: int) -> None:

@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "quote-attest-empty": (lambda: changed("quote.attest", ""), "tpm2.attest"),
     "quote-signature-empty": (lambda: changed("quote.signature", ""), "tpm2.signature"),
     "pcrs-array": (lambda: changed("pcrs", []), "tpm2.item"),
-    "pcrs-unknown-bank": (lambda: changed("pcrs", {"sm3": {}}), "tpm2.item"),
+    "pcrs-unknown-bank": (lambda: changed("pcrs", {"sm3": {"0": b64u(bytes(32))}}), "tpm2.item"),
     "pcrs-empty-bank": (lambda: changed("pcrs.sha256", {}), "tpm2.item"),
     "pcrs-number-with-zero": (lambda: changed("pcrs.sha256.00", b64u(bytes(32))), "tpm2.item"),
     "pcrs-number-32": (lambda: changed("pcrs.sha256.32", b64u(bytes(32))), "tpm2.item"),
@@ -136,6 +136,24 @@ def test_refuses(name: str) -> None:
     with pytest.raises(RluError) as refused:
         tpm2.parse(make())
     assert refused.value.code == code
+
+
+def test_what_would_be_refused_is_not_put_together() -> None:
+    parts = MACHINE.parts(BINDING)
+    with pytest.raises(Malformed) as refused:
+        tpm2.encode(
+            ek_certificate=parts.ek_certificate + b"\xff",
+            ek_chain=parts.ek_chain,
+            ak_public=parts.ak_public,
+            ak_certificate=parts.ak_certificate,
+            ak_chain=parts.ak_chain,
+            key_public=parts.key_public,
+            certify=parts.certify,
+            quote=parts.quote,
+            pcrs=parts.pcrs,
+            binding=tpm2.BindingPath(parts.leaf_index, parts.path, parts.tree_size),
+        )
+    assert refused.value.code == "x509.encoding"
 
 
 @given(st.binary(max_size=300))

@@ -97,6 +97,7 @@ PUBLIC: dict[str, tuple[Callable[[], bytes], type[RluError]]] = {
     "keyed-hash": (lambda: b"\x00\x08" + ecc()[2:], Unsupported),
     "unknown-type": (lambda: b"\x77\x77" + ecc()[2:], Unsupported),
     "unknown-name-alg": (lambda: ecc()[:2] + b"\x00\x12" + ecc()[4:], Unsupported),
+    "reserved-attribute": (lambda: ecc(attributes=marshal.AK_ATTRIBUTES | 1), Malformed),
     "policy-of-another-size": (lambda: ecc(auth_policy=bytes(20)), Malformed),
     "policy-too-long": (lambda: ecc(auth_policy=bytes(65)), Malformed),
     "symmetric-xor": (lambda: ecc(symmetric=b"\x00\x0a\x00\x0b"), Unsupported),
