@@ -109,8 +109,7 @@ async def running_room(directory: Path, allowed: frozenset[int] | None = None) -
     finally:
         room.platform.gate.set()
         room.server.stop_listening()
-        room.server.close_connections()
-        await asyncio.sleep(0)
+        await room.server.close_connections()
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

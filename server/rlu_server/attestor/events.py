@@ -23,6 +23,7 @@ class Event(str, Enum):
     GATEWAY_LOST = "gateway.lost"
     PEER_REFUSED = "peer.refused"
     FRAME_REFUSED = "frame.refused"
+    RENEWAL_FAILED = "statement.renewal_failed"
     STATEMENT_RENEWED = "statement.renewed"
     INSTANCE_CHANGED = "instance.changed"
     FACTS_REFUSED = "facts.refused"

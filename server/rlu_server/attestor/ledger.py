@@ -34,6 +34,9 @@ from rlu_server.attestor.sessions import (
 )
 
 SESSION_ID_SIZE = 16
+MAX_SESSIONS = 1_000_000
+MAX_OPEN = 4096
+"""Exchanges open in one session: far beyond any client, and a bound on memory."""
 EXPIRED_BUT_BUSY_S = 5
 RECALLED = 65536
 """Receipts, the latest of the log, that can be asked for again after a restart; a batch has fewer."""
@@ -72,7 +75,13 @@ class Ledger:
         return b64u(self._random(SESSION_ID_SIZE))
 
     def open(self, statement: SessionStatement, owner: object, token: Caller) -> PendingSession:
-        """A session that begins when its batch is committed."""
+        """A session that begins when its batch is committed.
+
+        Raises:
+            AttestorError: `overloaded`.
+        """
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise AttestorError("overloaded", f"{MAX_SESSIONS} sessions are open")
         data = statement.encode()
         leaf = leaf_hash(data)
         session = Session(statement.session, leaf, statement.expires_at, statement.instance, leaf, owner)
@@ -93,11 +102,13 @@ class Ledger:
         """The next sequence number.
 
         Raises:
-            AttestorError: `unknown_session`, `session_expired`.
+            AttestorError: `unknown_session`, `session_expired`, `overloaded`.
         """
         session = self.find(session_id, owner)
         if now >= session.expires_at:
             raise AttestorError("session_expired", "the session has expired; open another one")
+        if len(session.open) >= MAX_OPEN:
+            raise AttestorError("overloaded", f"{MAX_OPEN} exchanges of this session are open")
         seq = session.next_seq
         session.next_seq += 1
         session.open.add(seq)

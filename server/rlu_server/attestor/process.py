@@ -9,8 +9,11 @@ import signal
 import time
 from pathlib import Path
 
-from rlu_attestation import cose, jose
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rlu_attestation import cose, endorsement, jose, x509
 from rlu_attestation.encoding import unb64u
+from rlu_attestation.errors import RluError
 from rlu_attestation.instance import issuer
 from rlu_server.attestor import enrolment, facts, secret
 from rlu_server.attestor.attesting import Attesting
@@ -79,23 +82,33 @@ def open_platform(settings: Settings) -> Platform:
     if settings.attestation.insecure_software_key:
         given = Path(settings.attestation.key_path) if settings.attestation.key_path else None
         return SoftwarePlatform(given, files.software_counter)
-    return TpmPlatform(
-        tpm_configuration(settings), secret.load_or_create(files.secret), enrolment.load(files.enrolment)
-    )
+    enrolled = enrolment.load(files.enrolment)
+    platform = TpmPlatform(tpm_configuration(settings), secret.load_or_create(files.secret), enrolled)
+    if endorsement.of_certificate(x509.parse(enrolled.ak_certificate)).ak_name != platform.ak_name:
+        platform.close()
+        raise NotReady("enrolment.other_ak", f"{files.enrolment} is for another AK: enrol this TPM again")
+    return platform
 
 
-def rebuild(ledger: Ledger, journal: Journal) -> bool:
+def rebuild(ledger: Ledger, journal: Journal, key: ec.EllipticCurvePublicKey) -> bool:
     """Read the log back into the ledger; True if a crash had torn its end off.
 
     Raises:
-        LogCorrupt: a head in it is not one over the leaves before it.
+        LogCorrupt: a head in it is not one over the leaves before it, or the last one was not signed by our key.
     """
-    batch = None
+    batch = head = None
     for batch in journal.batches:
         ledger.replay(batch)
         head = cose.parse_head(unb64u(batch.head.head))
         if head.root != ledger.tree.root() or head.issuer != ledger.issuer:
             raise LogCorrupt("log.head", f"the head over {batch.head.size} leaves is not theirs")
+    if head is not None:
+        try:
+            head.verify(key)
+        except RluError as error:
+            raise LogCorrupt(
+                "log.head", "the log's last head was not signed by this instance's key"
+            ) from error
     return journal.accept(batch)
 
 
@@ -118,7 +131,7 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         with contextlib.closing(journal):
             blinds = secret.blind_key(secret.load_or_create(StateFiles(settings.state_dir).secret))
             ledger = Ledger(name, secrets.token_bytes, blinds)
-            if rebuild(ledger, journal):
+            if rebuild(ledger, journal, platform.public_key):
                 events.emit(Event.LOG_TAIL_DROPPED)
             key = facts.Key(jwk, platform.kind, platform.raise_start_counter(), journal.predecessor)
             committer = Committer(ledger, journal, platform, now, events)
@@ -158,5 +171,4 @@ async def _run(server: Server, stop: asyncio.Event) -> None:
     await asyncio.gather(signing, *(task for task in chores if task.done()))
     for task in (*chores, stopping):
         task.cancel()
-    server.close_connections()
-    await asyncio.sleep(0)
+    await server.close_connections()

@@ -17,13 +17,14 @@ from rlu_server.attestor.service import Attestor, Gateway
 MAX_CONNECTIONS = 16
 HIGH_WATER = 8 * 1024 * 1024
 """Unread answers beyond which no more requests are read from a gateway."""
+LINGER_S = 5.0
 DRIFT_CHECK_S = 10.0
 EXPIRY_CHECK_S = 1.0
 UCRED = struct.Struct("3i")
 
 
 class Server:
-    """Listens, and does what is due by the clock: expiry of sessions, drift of the instance.
+    """Listens, and does what is due by the clock: expiry of sessions, drift of the instance, renewal of its statement.
 
     Args:
         allowed: user ids that may connect.
@@ -47,7 +48,7 @@ class Server:
         os.chmod(self._path, 0o666 if self.allowed - {os.getuid()} else 0o600)
 
     async def run_clock(self) -> None:
-        """Close expired sessions and those of an instance that changed; runs until cancelled."""
+        """Close expired sessions and those of an instance that changed, and renew statements; runs until cancelled."""
         committer = self.attestor.committer
         until_drift = DRIFT_CHECK_S
         while True:
@@ -59,7 +60,7 @@ class Server:
             if until_drift <= 0:
                 until_drift = DRIFT_CHECK_S
                 for connection in list(self.connections):
-                    connection.gateway.check_drift()
+                    connection.gateway.tend()
 
     def stop_listening(self) -> None:
         """No new connections and no new requests; sessions stay as they are, for the attestor's next start."""
@@ -68,10 +69,13 @@ class Server:
             self._server.close()
         self._path.unlink(missing_ok=True)
 
-    def close_connections(self) -> None:
-        """End the connections, after their last answers."""
+    async def close_connections(self) -> None:
+        """End the connections, after their last answers were read; not waiting long for who does not read."""
         for connection in list(self.connections):
             connection.finish()
+        deadline = asyncio.get_running_loop().time() + LINGER_S
+        while self.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
 
 
 class Connection(asyncio.Protocol):

@@ -50,6 +50,7 @@ class Gateway:
         self._hello: messages.Hello | None = None
         self._statement: SignedStatement | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._renewing = False
         self.gone = False
 
     def request(self, request: messages.Request) -> None:
@@ -72,19 +73,17 @@ class Gateway:
             if closes:
                 self._attestor.committer.submit(closes)
 
-    def check_drift(self) -> None:
-        """Close everything when the instance is no longer the one that was stated; the gateway then greets again."""
+    def tend(self) -> None:
+        """What is due from time to time: end everything if the instance changed, else renew its statement when it is time."""
         if self.gone or self._hello is None or self._statement is None:
             return
-        try:
-            unchanged = self._attestor.attesting.profile(self._hello) == self._statement.profile
-        except RluError as error:
-            self._attestor.events.emit(Event.FACTS_REFUSED, error.code)
-            unchanged = False
-        if not unchanged:
+        if self._drifted(self._hello, self._statement):
             self._attestor.events.emit(Event.INSTANCE_CHANGED)
             self.lost("instance_changed")
             self._close()
+        elif self._due(self._statement) and not self._renewing:
+            self._renewing = True
+            self._spawn(self._renew(self._hello))
 
     def answer(self, answer: messages.Answer) -> None:
         """Send an answer, if there is still someone to read it."""
@@ -140,18 +139,40 @@ class Gateway:
     async def _attest(
         self, request: messages.Attest, hello: messages.Hello, standing: SignedStatement
     ) -> None:
-        attestor = self._attestor
-        if request.nonce is None and attestor.clock() < standing.issued_at + attestor.renew_s:
-            statement = standing
-        else:
-            statement = await attestor.attesting.statement(hello, request.nonce)
-            if request.nonce is None and statement.profile == standing.profile:
-                self._statement = statement
-                attestor.events.emit(Event.STATEMENT_RENEWED)
+        fresh = request.nonce is not None or self._due(standing)
+        statement = await self._attestor.attesting.statement(hello, request.nonce) if fresh else standing
+        if request.nonce is None:
+            self._stand(statement)
         evidence = [messages.EvidenceItem(kind=statement.kind, data=statement.evidence)]
         self.answer(messages.Attestation(id=request.id, statement=statement.jws, evidence=evidence))
         if statement.profile != standing.profile:
-            self.check_drift()
+            self.tend()
+
+    async def _renew(self, hello: messages.Hello) -> None:
+        try:
+            self._stand(await self._attestor.attesting.statement(hello, None))
+        except RluError as error:
+            self._attestor.events.emit(Event.RENEWAL_FAILED, error.code)
+        finally:
+            self._renewing = False
+
+    def _stand(self, statement: SignedStatement) -> None:
+        """Make a statement the one that is given out without a nonce, unless it is of an instance that changed."""
+        if self._statement is None or statement.profile != self._statement.profile:
+            return
+        if statement is not self._statement:
+            self._statement = statement
+            self._attestor.events.emit(Event.STATEMENT_RENEWED)
+
+    def _due(self, statement: SignedStatement) -> bool:
+        return self._attestor.clock() >= statement.issued_at + self._attestor.renew_s
+
+    def _drifted(self, hello: messages.Hello, statement: SignedStatement) -> bool:
+        try:
+            return self._attestor.attesting.profile(hello) != statement.profile
+        except RluError as error:
+            self._attestor.events.emit(Event.FACTS_REFUSED, error.code)
+            return True
 
     def _open(self, request: messages.OpenSession, hello: messages.Hello, statement: SignedStatement) -> None:
         ledger, committer = self._ledger, self._attestor.committer
@@ -218,7 +239,10 @@ class Gateway:
             except RluError as error:
                 self.fail(request_id, error)
 
-        task = asyncio.get_running_loop().create_task(guarded())
+        self._spawn(guarded())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

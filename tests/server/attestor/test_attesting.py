@@ -12,7 +12,7 @@ from fakes.attestor_room import running_room
 from rlu_attestation import jose
 from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
-from rlu_server.attestor import attesting, facts, messages
+from rlu_server.attestor import attesting, facts, messages, server
 
 
 def claims_of(statement: str) -> InstanceClaims:
@@ -61,6 +61,28 @@ async def test_no_nonce_gets_the_standing_statement_until_it_is_due(tmp_path: Pa
         assert claims_of(renewed.statement).issued_at == room.now
         assert (await standing()).statement == renewed.statement
         assert "statement.renewed" in room.event_names()
+
+
+async def test_it_is_renewed_on_schedule_though_nobody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "EXPIRY_CHECK_S", 0.02)
+    monkeypatch.setattr(server, "DRIFT_CHECK_S", 0.02)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open(ttl_s=9000)).session
+        room.now += 3599
+        await asyncio.sleep(0.2)
+        assert "statement.renewed" not in room.event_names()
+        room.platform.failing = True
+        room.now += 1
+        await asyncio.sleep(0.2)
+        assert "statement.renewal_failed" in room.event_names()
+        room.platform.failing = False
+        await asyncio.sleep(0.2)
+        assert room.event_names().count("statement.renewed") == 1
+        await gateway.head()  # nothing unasked was sent in between
+        assert room.ledger.find(session, next(iter(room.server.connections)).gateway).id == session
 
 
 async def test_a_crowd_of_nonces_shares_one_quote(tmp_path: Path) -> None:

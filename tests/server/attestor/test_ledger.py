@@ -17,6 +17,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_attestation.statements import Channel, Close, Receipt, running_next
 from rlu_server.attestor import composition, messages, records
+from rlu_server.attestor import ledger as ledger_module
 from rlu_server.attestor.errors import AttestorError, LogCorrupt
 from rlu_server.attestor.ledger import ComposeReceipt, Ledger
 from rlu_server.attestor.sessions import Entry, Pending, PendingClose, PendingReceipt, PendingSession, Session
@@ -290,6 +291,18 @@ def test_expiry_refuses_new_exchanges_but_lets_open_ones_end() -> None:
     (close,) = ledger.expire(60)
     assert close.reason == "expired"
     assert ledger.expire(60) == []
+
+
+def test_open_exchanges_and_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "MAX_OPEN", 2)
+    monkeypatch.setattr(ledger_module, "MAX_SESSIONS", 1)
+    ledger, owner = new_ledger(), object()
+    session = committed(ledger, owner)
+    assert [ledger.begin(session, owner, 0) for _ in range(2)] == [1, 2]
+    with pytest.raises(AttestorError, match="overloaded"):
+        ledger.begin(session, owner, 0)
+    with pytest.raises(AttestorError, match="overloaded"):
+        open_session(ledger, owner)
 
 
 def test_a_session_belongs_to_its_connection() -> None:

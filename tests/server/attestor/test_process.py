@@ -19,7 +19,7 @@ from rlu_attestation.instance import InstanceClaims, binding, claims_bytes
 from rlu_attestation.merkle import Tree, leaf_hash, verify_consistency
 from rlu_attestation.statements import Close, Receipt, SessionStatement, running_next, running_start
 from rlu_server import swtpm
-from rlu_server.attestor import messages
+from rlu_server.attestor import messages, records
 
 pytestmark = pytest.mark.tpm
 
@@ -188,6 +188,14 @@ async def test_a_torn_tail_is_dropped_and_damage_before_it_refuses(deployment: D
         assert (await verified_head(gateway, welcome)).tree_size == 1
     assert "log.tail_dropped" in process.events()
 
+    lines = deployment.log.read_text().splitlines(keepends=True)
+    head = cose.parse_head(unb64u(json.loads(lines[-1])["head"]))
+    forged = cose.assemble_head(head.protected, head.root, bytes(63) + b"\x01")
+    deployment.log.write_text("".join(lines[:-1]) + records.head_line(forged, head.tree_size).decode())
+    with pytest.raises(AssertionError, match=r"log\.head"):
+        AttestorProcess(deployment).start()
+    deployment.log.write_text("".join(lines))
+
     damaged = bytearray(deployment.log.read_bytes())
     damaged[damaged.index(b'"leaf":"') + 12] ^= 0x01
     deployment.log.write_bytes(damaged)
@@ -282,6 +290,28 @@ async def test_another_key_starts_another_log_that_names_the_old_one(deployment:
         named.verify(jose.public_key(welcome.jwk))
         assert named.root == old.root
         assert (await verified_head(gateway, again)).tree_size == 0
+
+
+def test_an_enrolment_of_another_ak_is_refused(deployment: Deployment) -> None:
+    (deployment.state / "attestation" / "ak.tss2.pem").unlink()
+    with pytest.raises(AssertionError, match=r"enrolment\.other_ak"):
+        AttestorProcess(deployment).start()
+
+
+async def test_a_slow_reader_gets_its_last_answers(deployment: Deployment) -> None:
+    process = AttestorProcess(deployment).start()
+    gateway = await process.connect()
+    await gateway.hello()
+    gateway.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    ids = [gateway.send(gateway.opening()) for _ in range(3000)]
+    while len(leaves(deployment.log)) < len(ids):
+        await asyncio.sleep(0.01)
+    stopping = asyncio.get_running_loop().run_in_executor(None, process.stop)
+    await asyncio.sleep(0.5)
+    gateway.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    for request_id in ids:
+        assert isinstance(await gateway.answer(request_id), messages.SessionOpened)
+    assert await stopping == 0
 
 
 def test_only_one_attestor_has_a_log(attestor_process: AttestorProcess) -> None:

@@ -35,6 +35,7 @@ RC_FMT1, RC_AUTH_FAIL, RC_POLICY_FAIL, RC_BAD_AUTH = 0x080, 0x08E, 0x09D, 0x0A2
 RC_PCR_CHANGED, RC_LOCKOUT = 0x128, 0x921
 RC_AGAIN = (0x908, 0x90A, 0x922)
 """TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY: the same command is to be sent again."""
+OWNER_COMMANDS = frozenset({"create_primary", "evict_control", "nv_counter"})
 ATTEMPTS = 8
 FIRST_TRANSIENT, FIRST_LOADED_SESSION, FIRST_SAVED_SESSION = 0x80000000, 0x02000000, 0x03000000
 
@@ -137,6 +138,8 @@ def blame(code: int, what: str) -> AttestorError:
         return HardwareRefused(
             "tpm.platform_state", f"{shown}; the PCRs are not those the key was made under"
         )
+    if base in (RC_AUTH_FAIL, RC_BAD_AUTH) and what in OWNER_COMMANDS:
+        return HardwareRefused("tpm.owner_password", f"{shown}; the owner hierarchy's password must be empty")
     if base in (RC_AUTH_FAIL, RC_BAD_AUTH):
         return HardwareRefused(
             "tpm.secret", f"{shown}; the attestor's secret is not the one the key was made with"

@@ -82,6 +82,11 @@ class TpmPlatform:
         return public_key_of(self._public)
 
     @property
+    def ak_name(self) -> bytes:
+        """TPM name of the AK."""
+        return self._ready().ak.name
+
+    @property
     def verified_boot(self) -> bool:
         try:
             return SECURE_BOOT.read_bytes()[4:5] == b"\x01"

@@ -288,3 +288,11 @@ def test_pem_is_the_tss2_form_that_other_tools_read(configuration: TpmConfigurat
     assert not key.empty_auth
     assert isinstance(key.public, TPM2B_PUBLIC)
     assert isinstance(key.public.publicArea, TPMT_PUBLIC)
+
+
+def test_an_owner_password_is_named(configuration: TpmConfiguration) -> None:
+    tpm = Tpm(configuration.tcti)
+    tpm.esapi.hierarchy_change_auth(ESYS_TR.RH_OWNER, b"password")
+    tpm.close()
+    with pytest.raises(HardwareRefused, match=r"tpm\.owner_password"):
+        TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
