@@ -109,7 +109,10 @@ class SoftwareTpm:
         command += ["--ctrl", f"type=unixio,path={self._control}"]
         command += ["--flags", "not-need-init,startup-clear"]
         with (self.directory / "swtpm.log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # A session of its own: Ctrl-C on the terminal must not take the TPM away from a server that drains.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
             if _listens(self._control) and self._socket.exists():

@@ -16,13 +16,13 @@ from rlu_server.supervisor import run
 from rlu_server.supervisor.errors import ServeError
 from rlu_server.supervisor.progress import JsonLines, Steps
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 USAGE, INTERNAL = 2, 1
 
 
-@app.command()
-def serve(
+@app.command("serve")
+def command(
     model: Annotated[
         str, typer.Option("--model", help="Directory of the model, or its hub id (owner/name).")
     ] = "",

@@ -158,11 +158,18 @@ def _free_port(host: str) -> int:
         return int(listener.getsockname()[1])
 
 
-def _check_port(settings: Settings) -> None:
-    host, port = settings.gateway.host, settings.gateway.port
+def port_is_free(host: str, port: int) -> bool:
+    """Whether the gateway could listen there now."""
     try:
         socket.create_server((host, port)).close()
-    except OSError as error:
+    except OSError:
+        return False
+    return True
+
+
+def _check_port(settings: Settings) -> None:
+    host, port = settings.gateway.host, settings.gateway.port
+    if not port_is_free(host, port):
         raise Unavailable(
-            f"cannot listen on {host}:{port} ({error.strerror}); choose another port with --port ([gateway] port, RLU_GATEWAY__PORT)"
-        ) from error
+            f"cannot listen on {host}:{port}; choose another port with --port ([gateway] port, RLU_GATEWAY__PORT)"
+        )

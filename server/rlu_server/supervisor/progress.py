@@ -27,16 +27,16 @@ SAYS = {
     "serving": "serving",
     "draining": "draining: finishing what runs, signing every session's close",
     "stopped": "stopped; scratch wiped",
-    "loading": "engine: loading weights",
-    "preparing": "engine: preparing memory",
-    "out-of-memory": "engine: out of memory",
-    "crashed": "engine: its core died",
+    "engine.loading": "engine: loading weights",
+    "engine.preparing": "engine: preparing memory",
+    "engine.out-of-memory": "engine: out of memory",
+    "engine.crashed": "engine: its core died",
     "signer.failed": "the signer fails; new sessions are refused",
     "signer.recovered": "the signer works again",
     "instance.changed": "the instance changed; its sessions are closed",
 }
 FAILURES = ("exited", "start_failed", "out-of-memory", "crashed", "signer.failed")
-ONCE = frozenset({"loading", "preparing"})
+ONCE = frozenset({"engine.loading", "engine.preparing"})
 
 
 class Steps:

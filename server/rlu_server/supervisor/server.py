@@ -66,7 +66,7 @@ class Server:
         self._outputs: set[asyncio.Task[None]] = set()
         self._keys_task: asyncio.Task[None] | None = None
         self.attestor = Service("attestor", self._start_attestor, self._event)
-        self.engine = Service("engine", self._start_engine, self._event)
+        self.engine = Service("engine", self._start_engine, self._event, prefix="engine.")
         self.gateway = Service("gateway", self._start_gateway, self._event)
 
     async def start(self) -> None:

@@ -62,7 +62,7 @@ async def launch(
         program.module,
         program.arguments,
         posture_fd=writing,
-        keep_fds=keep_fds,
+        keep_fds=keep_fds if stdin is None else (0, *keep_fds),
         search_path=program.search_path,
     )
     try:
@@ -103,12 +103,18 @@ class Service:
     Args:
         start: launches it, and returns once it is ready; raises ServeError.
         on_event: told what happens.
+        prefix: put before the names of the process's own events.
     """
 
     def __init__(
-        self, role: str, start: Callable[[Output, Callable[[Child], None]], Awaitable[None]], on_event: Event
+        self,
+        role: str,
+        start: Callable[[Output, Callable[[Child], None]], Awaitable[None]],
+        on_event: Event,
+        prefix: str = "",
     ) -> None:
         self.role = role
+        self._prefix = prefix
         self.child: Child | None = None
         self._start = start
         self._on_event = on_event
@@ -138,7 +144,7 @@ class Service:
     async def _start_once(self) -> None:
         began = time.monotonic()
         self.child = None
-        output = Output(self._on_event)
+        output = Output(lambda name, values: self._on_event(self._prefix + name, values))
         self._on_event(f"{self.role}.starting", {})
         starting = asyncio.ensure_future(self._start(output, self._note))
         try:
