@@ -41,11 +41,14 @@ class Server:
     async def start(self) -> None:
         """Bind the socket, replacing one that a killed predecessor left."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        # Under another name first: whoever finds the socket under its own can connect at once.
+        new = self._path.with_name(f".{self._path.name}.new")
+        new.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Connection(self), str(self._path))
+        self._server = await loop.create_unix_server(lambda: Connection(self), str(new))
         # Who may connect is decided by the directory's permissions and, for certain, by the peer's credentials.
-        os.chmod(self._path, 0o666 if self.allowed - {os.getuid()} else 0o600)
+        os.chmod(new, 0o666 if self.allowed - {os.getuid()} else 0o600)
+        os.replace(new, self._path)
 
     async def run_clock(self) -> None:
         """Close expired sessions and those of an instance that changed, and renew statements; runs until cancelled."""
