@@ -58,11 +58,11 @@ class Client:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            port = 0
+            parts, port = urlsplit(""), None
         if (
             parts.scheme not in ("https", "http")
             or not parts.hostname
@@ -236,6 +236,7 @@ def _read(connection: http.client.HTTPConnection, deadline: float) -> Answer:
             raise Malformed(_CODE, f"the answer is longer than {MAX_ANSWER} bytes")
     if response.length:
         raise http.client.IncompleteRead(bytes(content), response.length)
+    response.close()
     return Answer(response.status, response.headers, bytes(content))
 
 
