@@ -177,7 +177,8 @@ class Rig:
         await self.gateway.stop()
         await self.attestor.stop()
         await self.stop_engine()
-        await asyncio.sleep(0)
+        # Aborted transports close their sockets in the loop's next turns.
+        await asyncio.sleep(0.02)
 
     def make_gateway(self) -> Gateway:
         events = Events(lambda line: self.events.append(json.loads(line)))

@@ -16,6 +16,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.statements import Channel
 from rlu_server.adapters import frames
 from rlu_server.adapters.events import Events
+from rlu_server.adapters.waiting import within
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure, Message
 from rlu_server.core.errors import GatewayError
@@ -135,10 +136,7 @@ class AttestorClient:
         )
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         link.send(request, lambda found: None if future.done() else future.set_result(found))
-        try:
-            found = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
-        except asyncio.TimeoutError:
-            found = None
+        found = await within(future, ANSWER_TIMEOUT_S)
         if not isinstance(found, messages.Welcome):
             self._events.emit("attestor_refused", found.code if isinstance(found, Failure) else "no_answer")
             return False
@@ -156,13 +154,12 @@ class AttestorClient:
         return True
 
     async def _watch(self, link: _Link) -> None:
-        while not link.lost.is_set():
-            try:
-                await asyncio.wait_for(link.lost.wait(), ANSWER_TIMEOUT_S / 4)
-            except asyncio.TimeoutError:
-                if link.stalled(asyncio.get_running_loop().time() - ANSWER_TIMEOUT_S):
-                    self._events.emit("attestor_refused", "no_answer")
-                    return
+        loop = asyncio.get_running_loop()
+        while not link.ended.done():
+            await asyncio.wait((link.ended,), timeout=ANSWER_TIMEOUT_S / 4)
+            if link.stalled(loop.time() - ANSWER_TIMEOUT_S):
+                self._events.emit("attestor_refused", "no_answer")
+                return
 
     def _leave(self, link: _Link) -> None:
         link.close()
@@ -177,15 +174,15 @@ class _Link(asyncio.Protocol):
     """One connection: coalesces writes, pairs answers with callbacks."""
 
     def __init__(self) -> None:
-        self.lost = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._reader = frames.FrameReader()
         self._waiting: dict[int, tuple[OnAnswer, float]] = {}
         self._out: list[bytes] = []
 
     def send(self, request: Message, on_answer: OnAnswer) -> None:
-        if self.lost.is_set():
+        if self.ended.done():
             self._loop.call_soon(on_answer, None)
             return
         self._waiting[request.id] = (on_answer, self._loop.time())
@@ -198,7 +195,7 @@ class _Link(asyncio.Protocol):
         return next((sent < since for _, sent in self._waiting.values()), False)
 
     def close(self) -> None:
-        self.lost.set()
+        self._end()
         if self._transport is not None:
             self._transport.abort()
 
@@ -224,7 +221,11 @@ class _Link(asyncio.Protocol):
                 on_answer(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.lost.set()
+        self._end()
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def _flush(self) -> None:
         if self._transport is not None and self._out:

@@ -81,6 +81,7 @@ class Engine:
         self._socket = str(socket)
         self._loop = asyncio.get_running_loop()
         self._idle: deque[_Connection] = deque()
+        self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._heads: dict[str, bytes] = {}
 
@@ -103,7 +104,8 @@ class Engine:
         return call
 
     def close(self) -> None:
-        for connection in list(self._idle):
+        """End every connection, and with it every request."""
+        for connection in list(self._open):
             connection.abort()
         self._idle.clear()
         for task in self._tasks:
@@ -137,6 +139,12 @@ class Engine:
             connection.abort()
         else:
             connection.send(call, reused=False)
+
+    def opened(self, connection: _Connection) -> None:
+        self._open.add(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        self._open.discard(connection)
 
     def released(self, connection: _Connection) -> None:
         connection.idle_since = self._loop.time()
@@ -200,8 +208,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._engine.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._engine.lost(self)
         call, self._call = self._call, None
         if call is None or call.handler is None:
             return

@@ -16,6 +16,7 @@ import orjson
 from rlu_server.adapters.engine import Engine, ResponseHead
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Readiness
+from rlu_server.adapters.waiting import within
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.routes import RELAYED, Api, Route
 
@@ -78,12 +79,10 @@ class Prober:
         return status
 
     async def _status_of(self, asked: _Status) -> int:
-        try:
-            return await asyncio.wait_for(asked.future, TIMEOUT_S)
-        except asyncio.TimeoutError:
-            if asked.call is not None:
-                asked.call.cancel()
-            return 0
+        status = await within(asked.future, TIMEOUT_S)
+        if status is None and asked.call is not None:
+            asked.call.cancel()
+        return status or 0
 
 
 class _Status:

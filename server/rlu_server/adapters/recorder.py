@@ -10,6 +10,7 @@ from rlu_attestation.commitment import Tag, commit
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Measures
+from rlu_server.adapters.waiting import within
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure
 from rlu_server.core.errors import GatewayError
@@ -121,13 +122,14 @@ class Recorder:
         waiters = self._waiters.setdefault((session.id, announced), [])
         waiters.append(future)
         try:
-            return await asyncio.wait_for(future, wait_s)
-        except asyncio.TimeoutError as error:
-            raise GatewayError("receipt_pending") from error
+            logged = await within(future, wait_s)
         finally:
             waiters.remove(future)
             if not waiters:
                 self._waiters.pop((session.id, announced), None)
+        if logged is None:
+            raise GatewayError("receipt_pending")
+        return logged
 
     def welcomed(self) -> None:
         """A new epoch. Old numbers are asked about first, while none of them can have been given away again."""

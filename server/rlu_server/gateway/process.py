@@ -162,22 +162,23 @@ class Gateway:
             await asyncio.sleep(0.05)
         self.relay.stop_exchanges(None, GatewayError("draining"))
         grace = max(deadline - time.monotonic(), min(5.0, self.settings.gateway.drain_timeout_s))
-        try:
-            await asyncio.wait_for(self.ledger.drain(), grace)
-        except asyncio.TimeoutError:
+        closing = asyncio.ensure_future(self.ledger.drain())
+        _, unfinished = await asyncio.wait((closing,), timeout=grace)
+        for task in unfinished:
+            task.cancel()
             self.events.emit("receipt_lost", "drain_timeout")
 
     async def stop(self) -> None:
         """End at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
         for connection in list(self.relay.connections):
             connection.abort()
         self.engine.close()
         self.application.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.events.emit("gateway_stopped")
 
     def _welcomed(self) -> None:
