@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import hmac
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from rlu_attestation.encoding import b64u, unb64u
@@ -57,7 +58,7 @@ class Ledger:
         self.signed_size = 0
         self._random = random
         self._blind_key = blind_key
-        self._recalled: dict[tuple[str, int], tuple[int, int]] = {}
+        self._recalled: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
         self._sessions: dict[str, Session] = {}
         self._expiry: list[tuple[int, str]] = []
 
@@ -242,7 +243,7 @@ class Ledger:
         session.next_seq = session.last_seq + 1
         self._recalled[(session.id, record.seq)] = (record.index, record.iat)
         if len(self._recalled) > RECALLED:
-            del self._recalled[next(iter(self._recalled))]
+            self._recalled.popitem(last=False)
 
     def _receipt_stamp(self, session: Session, seq: int, now: int) -> Stamp:
         message = b"receipt\0" + session.leaf + seq.to_bytes(8, "big")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from pathlib import Path
 
 import msgspec
@@ -91,6 +93,12 @@ def test_frames_may_arrive_in_any_pieces(cuts: list[int]) -> None:
         found += reader.feed(stream[:cut])
         stream = stream[cut:]
     assert found == requests
+
+
+def test_the_peer_is_who_the_kernel_says() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert server.peer_uid(ours) == os.getuid()
 
 
 async def test_another_user_is_refused_without_a_word(tmp_path: Path) -> None:
