@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -158,6 +159,45 @@ def test_malformed() -> None:
             crl.parse(data)
         assert refused.value.code == "crl.encoding"
     assert crl.parse(revoke(1, entry_items=[("2.5.29.21", False, b"\x0a\x01\x01")])).revoked == {1}
+
+
+def test_leftovers_refuse() -> None:
+    found = crl.parse(revoke())
+    algorithm, signature = found.signature_algorithm, asn1.bits(found.signature)
+    content = found.tbs[2 if found.tbs[1] < 0x80 else 3 :]
+    assert asn1.sequence(content) == found.tbs
+
+    def signed(*members: bytes) -> bytes:
+        return asn1.sequence(asn1.sequence(content, *members), algorithm, signature)
+
+    def extension(*leftover: bytes) -> bytes:
+        return asn1.sequence(asn1.sequence(asn1.oid(NUMBER), asn1.octets(asn1.integer(1)), *leftover))
+
+    def entry(*leftover: bytes) -> bytes:
+        return asn1.sequence(asn1.sequence(asn1.integer(1), asn1.time(AT), *leftover))
+
+    fine = [signed(), signed(asn1.tlv(0xA0, extension())), signed(entry()), signed(entry(extension()))]
+    for data in fine:
+        crl.parse(data)
+    for data in (
+        asn1.sequence(found.tbs, algorithm, signature, asn1.NULL),
+        asn1.sequence(found.tbs, algorithm, asn1.bits(found.signature + b"\0", 1)),
+        signed(asn1.tlv(0xA0, extension()), asn1.NULL),
+        signed(asn1.tlv(0xA0, extension(), asn1.NULL)),
+        signed(asn1.tlv(0xA0, extension(asn1.NULL))),
+        signed(entry(extension(), asn1.NULL)),
+        signed(entry(extension(asn1.NULL))),
+    ):
+        with pytest.raises(Malformed) as refused:
+            crl.parse(data)
+        assert refused.value.code == "crl.encoding"
+
+
+def test_an_issuer_without_key_usage_may_sign_lists() -> None:
+    found = crl.parse(revoke())
+    root = certificate(aws.root())
+    anyone = replace(root, extensions=tuple(e for e in root.extensions if e.oid != x509.KEY_USAGE))
+    assert crl.verify_not_revoked(certificate(aws.region()), anyone, [found], AT, "step") is found
 
 
 @given(st.binary(max_size=200))
