@@ -43,10 +43,24 @@ def test_a_name_of_another_type_of_string_is_none() -> None:
         common_name(asn1.sequence(asn1.tlv(0x31, pair)), "code")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x31\x00", b"\x30\x00\x00", b"\x30\x02\x31\x01"])
+PAIR = asn1.oid(CN) + asn1.tlv(0x0C, b"x")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        asn1.tlv(0x31),
+        asn1.name(((CN, "x"),)) + b"\0",
+        asn1.sequence(asn1.tlv(0x31, asn1.sequence(PAIR, asn1.NULL))),
+        asn1.sequence(asn1.tlv(0x31, asn1.sequence(PAIR)), asn1.NULL),
+        asn1.sequence(asn1.tlv(0x31, asn1.sequence(PAIR)[:-1])),
+    ],
+)
 def test_what_is_no_name_refuses(data: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed) as refused:
         common_name(data, "code")
+    assert refused.value.code == "x509.encoding"
 
 
 def test_printable() -> None:
