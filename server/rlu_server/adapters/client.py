@@ -238,6 +238,12 @@ class Connection(asyncio.Protocol):
         self._keep_alive = incoming.keep_alive
         try:
             incoming.check_head(self._settings.max_body_bytes)
+        except GatewayError as error:
+            # Whoever sends this may count its bytes differently than we do: nothing after it is believed.
+            self._keep_alive = False
+            self.refuse(error)
+            return
+        try:
             self._job = self._desk.accept(self, incoming, self.request_id)
         except GatewayError as error:
             self.refuse(error)

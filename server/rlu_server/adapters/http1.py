@@ -75,7 +75,7 @@ class Incoming:
         """Apply the rules of this module to a complete head.
 
         Raises:
-            GatewayError: `http_malformed`, `header_too_large`, `body_too_large`, `expectation`, `content_encoding`.
+            GatewayError: `http_malformed`, `http_upgrade`, `header_too_large`, `body_too_large`, `expectation`, `content_encoding`.
         """
         headers = self.headers
         if self.header_count > MAX_HEADERS:
@@ -86,6 +86,8 @@ class Incoming:
             raise GatewayError("http_malformed")
         if self.version == "1.1" and b"host" not in headers:
             raise GatewayError("http_malformed", "`Host` is missing.")
+        if b"upgrade" in headers:
+            raise GatewayError("http_upgrade")
         self._check_framing(max_body_bytes)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise GatewayError("content_encoding")
