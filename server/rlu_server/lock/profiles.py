@@ -33,9 +33,15 @@ class Additions:
     """None: as the profile says."""
     keep_variables: tuple[str, ...] = ()
     user: User | None = None
+    umask: str | None = None
+    """Octal; None: as the profile says."""
     other_uids: tuple[int, ...] = ()
     """User ids of the other processes, for `uid_shared`."""
     shared_network: bool = False
+    private_bytes: int = 4 << 30
+    """Limit of the private /dev/shm."""
+    require_private_memory: bool = False
+    """The runtime directory is below /dev/shm, which the engine may write: it must have one of its own."""
     allow_swap: bool = False
     places: Mapping[str, Sequence[str | Path]] = field(default_factory=dict)
     """Values of the profile's placeholders."""
@@ -59,6 +65,8 @@ def compose(name: str, additions: Additions) -> dict[str, Any]:
         profile["environment"] = {"keep": list(additions.keep_variables), "set": dict(additions.environment)}
     else:
         profile["environment"]["keep"] = [*profile["environment"]["keep"], *additions.keep_variables]
+    if additions.umask is not None:
+        profile["umask"] = additions.umask
     if additions.user is not None:
         profile["user"] = {
             "uid": additions.user.uid,
@@ -69,6 +77,10 @@ def compose(name: str, additions: Additions) -> dict[str, Any]:
     if additions.shared_network and "network" in profile["namespaces"]:
         profile["namespaces"].remove("network")
         profile["require"].pop("network", None)
+    if "mounts" in profile:
+        profile["mounts"]["private_bytes"] = additions.private_bytes
+    if additions.require_private_memory:
+        profile["require"]["shared_memory"] = "private"
     if additions.allow_swap:
         profile["require"].pop("swap", None)
     if additions.minimum_abi < 1:

@@ -419,7 +419,7 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
 
 # --- namespaces, credentials, limits ----------------------------------------------------------------------------------------------------
 
-_CLONE_FLAGS = {"network": 0x40000000, "ipc": 0x08000000, "user": 0x10000000}
+_CLONE_FLAGS = {"network": 0x40000000, "ipc": 0x08000000, "user": 0x10000000, "mount": 0x00020000}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 23, 24, 38, 39
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = (
@@ -434,30 +434,33 @@ _SECUREBITS_NO_ROOT = 0b1111  # NOROOT, NO_SETUID_FIXUP, and both locked
 _MCL_CURRENT_FUTURE = 3
 
 
-def _apply_namespaces(names: list[str]) -> None:
-    if not names:
-        return
-    flags = sum(_CLONE_FLAGS[name] for name in names)
+def _apply_namespaces(names: list[str], wished: list[str]) -> bool:
+    """Leave the host's namespaces: `names` must, `wished` if the kernel lets us. Returns whether the wished ones were granted."""
     user, group = os.geteuid(), os.getegid()
     privileged = user == 0 and _status_hex("CapEff") & (1 << 21) != 0  # CAP_SYS_ADMIN
+    own_user = [] if privileged else ["user"]
+    granted = bool(wished) and _unshare([*names, *wished, *own_user]) == 0
+    if not granted:
+        if not names:
+            return False
+        _checked(
+            f"no own {' and '.join(names)} namespace",
+            _unshare([*names, *own_user]),
+            "allow unprivileged user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0, user.max_user_namespaces), "
+            'start as root, or set lock.engine_network = "shared" (weaker: the statement says so, and the network must deny egress)',
+        )
     if not privileged:
-        flags |= _CLONE_FLAGS["user"]
-    _checked(
-        f"no own {' and '.join(names)} namespace",
-        _syscall(_number("unshare"), flags),
-        "allow unprivileged user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 or user.max_user_namespaces), start as "
-        'root, or set lock.engine_network = "shared" (weaker: the statement says so, and the network itself must deny egress)',
-    )
-    if not privileged:
-        for name, line in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{user} {user} 1"),
-            ("gid_map", f"{group} {group} 1"),
-        ):
+        lines = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
+        for name, line in lines.items():
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(line)
     if "network" in names:
         _raise_loopback()
+    return granted
+
+
+def _unshare(names: list[str]) -> int:
+    return _syscall(_number("unshare"), sum(_CLONE_FLAGS[name] for name in names))
 
 
 def _raise_loopback() -> None:
@@ -465,6 +468,67 @@ def _raise_loopback() -> None:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+
+
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+_AT_RECURSIVE, _ATTR_READ_ONLY = 0x8000, 1
+_PRIVATE_SOURCE = "rlu-lock"
+"""Name of the file systems that the lock mounts, by which the posture knows them."""
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> int:
+    texts = [
+        None if text is None else ctypes.create_string_buffer(os.fsencode(text))
+        for text in (source, target, kind, data)
+    ]
+    source_text, target_text, kind_text, data_text = (0 if text is None else text for text in texts)
+    return _syscall(_number("mount"), source_text, target_text, kind_text, flags, data_text)
+
+
+def _set_read_only(path: str, *, on: bool, recursive: bool) -> int:
+    bits = (_ATTR_READ_ONLY, 0) if on else (0, _ATTR_READ_ONLY)
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", *bits, 0, 0), 32)
+    target = ctypes.create_string_buffer(os.fsencode(path))
+    return _syscall(_number("mount_setattr"), -100, target, _AT_RECURSIVE if recursive else 0, attributes, 32)
+
+
+def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any]) -> None:
+    """A view of the file systems of our own: private memory where asked, everything else read-only but for what may be written.
+
+    Landlock decides who may open what; this also stops changes of modes, times and owners, which Landlock does not see.
+    """
+    remedy = "report this"
+    _checked("private mounts", _mount("none", "/", None, _MS_REC | _MS_PRIVATE), remedy)
+    own = [path for kind in ("read", "execute", "write") for path in profile.get(kind, ())]
+    for place in mounts.get("private", ()):
+        if os.path.isdir(place):
+            _mount_private(place, int(mounts.get("private_bytes", 1 << 32)), own)
+    if not mounts.get("read_only"):
+        return
+    private = tuple(mounts.get("private", ()))
+    writable = [p for p in profile.get("write", ()) if os.path.exists(p) and p not in private]
+    for path in writable:
+        _checked(f"mount of {path}", _mount(path, path, None, _MS_BIND), remedy)
+    _checked(
+        "read-only mounts", _set_read_only("/", on=True, recursive=True), "the kernel is older than 5.12"
+    )
+    for path in (*writable, *(p for p in private if os.path.isdir(p))):
+        _checked(f"writable mount of {path}", _set_read_only(path, on=False, recursive=False), remedy)
+
+
+def _mount_private(place: str, size: int, own: list[str]) -> None:
+    """A tmpfs of our own over `place`; what the profile names beneath it stays visible."""
+    beneath = [path for path in own if path.startswith(place.rstrip("/") + "/") and os.path.isdir(path)]
+    handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in beneath}
+    flags = _MS_NOSUID | _MS_NODEV
+    if _mount(_PRIVATE_SOURCE, place, "tmpfs", flags, f"mode=1777,size={size},noswap") != 0:
+        # Only the real root may keep a tmpfs from being swapped; that swap is off is checked apart.
+        result = _mount(_PRIVATE_SOURCE, place, "tmpfs", flags, f"mode=1777,size={size}")
+        _checked(f"private {place}", result, "report this")
+    for path, handle in handles.items():
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        _checked(f"mount of {path}", _mount(f"/proc/self/fd/{handle}", path, None, _MS_BIND), "report this")
+        os.close(handle)
 
 
 def _apply_core_limit() -> None:
@@ -533,28 +597,21 @@ def _close_files(keep: set[int]) -> None:
 
 _PATH_KINDS = ("read", "execute", "write", "devices", "ioctl_devices")
 _PROFILE_KEYS = frozenset(
-    {
+    (
         *_PATH_KINDS,
-        "name",
-        "landlock",
-        "seccomp",
-        "namespaces",
-        "no_new_privileges",
-        "core_dumps",
-        "dumpable",
-        "capabilities",
-    }
-    | {
-        "user",
-        "other_users",
-        "lock_memory",
-        "environment",
-        "close_files",
-        "die_with_parent",
-        "scratch",
-        "swap",
-        "require",
-    }
+        *(
+            "name",
+            "landlock",
+            "seccomp",
+            "namespaces",
+            "mounts",
+            "no_new_privileges",
+            "core_dumps",
+            "dumpable",
+        ),
+        *("capabilities", "user", "umask", "other_users", "lock_memory", "environment", "close_files"),
+        *("die_with_parent", "scratch", "require"),
+    )
 )
 
 
@@ -635,12 +692,15 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
     kept = {int(number) for number in keep_files}
     if profile.get("close_files"):
         _close_files(kept)
-    os.umask(0o077 if profile.get("user") is None else 0o007)
-    _apply_namespaces(list(profile.get("namespaces", ())))
+    os.umask(int(profile.get("umask", "077"), 8))
+    mounts = profile.get("mounts")
+    own_mounts = _apply_namespaces(list(profile.get("namespaces", ())), ["mount"] if mounts else [])
     _make_witness()
     _State.kept_files = frozenset({0, 1, 2, *kept, *([_State.witness.fileno()] if _State.witness else [])})
     if profile.get("core_dumps") is False:
         _apply_core_limit()
+    if mounts and own_mounts:
+        _apply_mounts(mounts, profile)
     if profile.get("lock_memory"):
         _apply_memory_lock()
     if profile.get("capabilities") == []:
@@ -785,7 +845,26 @@ def _probe_files() -> dict[str, Value]:
         "execute_programs": _spawns("/bin/true"),
     }
     found["scratch"] = "none" if scratch is None else _filesystem(scratch)
+    found["shared_memory"] = _shared_memory()
+    found["metadata_outside"] = _changes_metadata()
     return found
+
+
+def _shared_memory() -> str:
+    """What /dev/shm is to this process: `none` (not writable), `private` (mounted by the lock, gone with us), or the `host`'s."""
+    if not _can_create("/dev/shm"):  # noqa: S108
+        return "none"
+    return "private" if _mount_fields("/dev/shm")[-2:-1] == [_PRIVATE_SOURCE] else "host"  # noqa: S108
+
+
+def _changes_metadata() -> bool:
+    """Whether modes, times or owners of files outside scratch can be changed; tried by setting a file's times to what they are."""
+
+    def touch() -> None:
+        known = os.stat(__file__)
+        os.utime(__file__, ns=(known.st_atime_ns, known.st_mtime_ns))
+
+    return _attempt(touch)
 
 
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - looked at, not used
@@ -882,13 +961,18 @@ def _filesystem(path: str) -> str:
 
 
 def _mount_options(path: str) -> list[str]:
+    return _mount_fields(path)[-1:][0].split(",") if _mount_fields(path) else []
+
+
+def _mount_fields(path: str) -> list[str]:
+    """The line of /proc/self/mountinfo for the file system that `path` is on, in fields (proc(5))."""
     device = os.stat(path).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     with open("/proc/self/mountinfo") as file:
         for line in file:
             fields = line.split()
             if fields[2] == wanted:
-                return fields[-1].split(",")
+                return fields
     return []
 
 
@@ -1108,6 +1192,7 @@ _REMEDIES = {
     "scratch": "put scratch on a tmpfs (rlu serve does, or set runtime_dir to one)",
     "swap": "turn swap off (swapoff -a), set memory.swap.max=0, or set lock.unsafe_allow_swap = true",
     "network": 'start as root, allow unprivileged user namespaces, or set lock.engine_network = "shared"',
+    "shared_memory": "start as root, allow unprivileged user namespaces, or put runtime_dir on a tmpfs other than /dev/shm",
     "memory_locked": "raise the locked-memory limit (ulimit -l unlimited, LimitMEMLOCK=infinity)",
     "uid_shared": "start as root with lock.uids set, so that each process has a user of its own",
 }

@@ -14,6 +14,7 @@ from rlu_server.supervisor.runtime import Runtime
 
 CONFIG = "rlu.toml"
 """The settings in force, below `<runtime>/facts/`."""
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - named, not used
 ROLES = ("attestor", "engine", "gateway")
 
 
@@ -143,8 +144,11 @@ def engine(settings: Settings, runtime: Runtime, start: EngineStart, host: Host,
             minimum_abi=settings.lock.minimum_landlock_abi,
             environment=start.environment,
             user=who["engine"],
+            umask=None if who["engine"] is None else "007",
             other_uids=_others(who, "engine", uid),
             shared_network=settings.lock.engine_network == "shared",
+            private_bytes=settings.lock.scratch_bytes,
+            require_private_memory=runtime.path.is_relative_to(SHARED_MEMORY),
             allow_swap=settings.lock.unsafe_allow_swap,
             places={"scratch": [start.scratch], "model": [start.model], "readable": list(start.search_path)},
         ),

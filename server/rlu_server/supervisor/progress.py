@@ -52,7 +52,9 @@ class Steps:
         return time.monotonic() - self._began
 
     def say(self, text: str, *, style: str = "") -> None:
-        self._console.print(f"[dim]{self.elapsed_s:6.1f} s[/dim]  {text}", style=style, highlight=False)
+        self._console.print(
+            f"[dim]{self.elapsed_s:6.1f} s[/dim]  {text}", style=style, highlight=False, soft_wrap=True
+        )
 
     def event(self, name: str, values: dict[str, str | int]) -> None:
         """Show an event of the server, if it is one for people."""

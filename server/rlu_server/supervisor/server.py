@@ -125,7 +125,10 @@ class Server:
         reader = who["gateway"]
         for role in plan.ROLES:
             user = who[role]
-            if user is None or reader is None:
+            if role == "gateway":
+                # Holds the public certificate only, which clients on this machine read.
+                runtime.directory(role, 0o755, Owners() if user is None else Owners(user.uid, user.gid))
+            elif user is None or reader is None:
                 runtime.directory(role, 0o700)
             else:
                 # The gateway connects; the sockets within get its group.

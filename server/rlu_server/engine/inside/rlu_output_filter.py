@@ -19,7 +19,6 @@ import sys
 import time
 
 EVENTS = (
-    "starting",
     "loading",
     "preparing",
     "log",
@@ -45,7 +44,6 @@ _LOGGERS = (
     (b"vllm.model_executor.model_loader", "loading"),
     (b"vllm.v1.worker", "preparing"),
     (b"vllm.v1.core.kv_cache_utils", "preparing"),
-    (b"vllm.entrypoints", "starting"),
 )
 
 

@@ -1,0 +1,36 @@
+"""Stands in for vLLM's entry module: the scripted engine of the benchmarks, started with vLLM's arguments.
+
+It also tries, as a misbehaving engine would, what the lock must prevent, and says so in its own output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from scripted import Engine, ScriptBook, serve
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--uds", required=True)
+    parser.add_argument("--served-model-name", required=True)
+    options, _ = parser.parse_known_args()
+    if os.environ.get("OMP_NUM_THREADS") == "13":  # how a test asks for a failing start
+        print("RuntimeError: this model cannot be loaded", file=sys.stderr)
+        sys.exit(9)
+    print("SECRET-IN-ENGINE-OUTPUT", flush=True)
+    book = replace(ScriptBook(), model=options.served_model_name)
+    server = await serve(Engine(book), uds=options.uds)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
