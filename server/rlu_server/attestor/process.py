@@ -82,8 +82,9 @@ def open_platform(settings: Settings) -> Platform:
     if settings.attestation.insecure_software_key:
         given = Path(settings.attestation.key_path) if settings.attestation.key_path else None
         return SoftwarePlatform(given, files.software_counter)
+    configuration = tpm_configuration(settings)
     enrolled = enrolment.load(files.enrolment)
-    platform = TpmPlatform(tpm_configuration(settings), secret.load_or_create(files.secret), enrolled)
+    platform = TpmPlatform(configuration, secret.load_or_create(files.secret), enrolled)
     if endorsement.of_certificate(x509.parse(enrolled.ak_certificate)).ak_name != platform.ak_name:
         platform.close()
         raise NotReady("enrolment.other_ak", f"{files.enrolment} is for another AK: enrol this TPM again")
