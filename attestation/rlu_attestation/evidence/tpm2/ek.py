@@ -128,10 +128,7 @@ def _text(content: bytes) -> str:
 
 
 def _total_length(data: bytes) -> int:
-    first = data[1]
-    if first < 0x80:
-        return 2 + first
-    octets = first & 0x7F
-    if octets not in (1, 2):
-        raise Malformed(_NV_CODE, "a certificate in NV has a length of at most two bytes")
+    if data[1] not in (0x81, 0x82):
+        raise Malformed(_NV_CODE, "a certificate's length has one or two bytes after the first")
+    octets = data[1] & 0x7F
     return 2 + octets + int.from_bytes(data[2 : 2 + octets], "big")

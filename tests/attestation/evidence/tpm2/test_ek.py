@@ -37,6 +37,8 @@ def test_padding_is_trimmed(padding: bytes) -> None:
         EK + b"\xff\x00",
         EK + b"\xff" * 10 + b"\x30",
         EK + b"\xff" * 16384,
+        b"\x30\x81",
+        b"\x30\x03abc",
         b"\x30\x80" + EK,
         b"\x30\x84\x00\x00\x00\x01\x00",
     ],
@@ -113,6 +115,39 @@ def test_ambiguous_or_unprintable_attributes_refuse(names: tuple[pyca.GeneralNam
     with pytest.raises(Malformed) as refused:
         tpm2.vendor_of(with_names(*names))
     assert refused.value.code == "ek.vendor.encoding"
+
+
+def tlv(tag: str, *parts: str) -> str:
+    content = "".join(parts)
+    return f"{tag}{len(content) // 2:02x}{content}"
+
+
+PAIR = "060567810502" + "02" + "0c0141"  # tpmModel, "A"
+
+
+def garbled_name(pair: str = PAIR, after_pair: str = "", after_name: str = "", after_names: str = "") -> str:
+    rdns = tlv("30", tlv("31", tlv("30", pair, after_pair)))
+    return tlv("30", tlv("a4", rdns, after_name)) + after_names
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        garbled_name(after_pair="0500"),
+        garbled_name(after_name="0500"),
+        garbled_name(after_names="0500"),
+        garbled_name(PAIR[:-6] + "040141"),
+        garbled_name(PAIR[:-6] + "1e020041"),
+        garbled_name(PAIR[:-6] + "0c01ff"),
+    ],
+)
+def test_leftovers_and_other_types_in_the_name_refuse(value: str) -> None:
+    def vendor(text: str) -> tpm2.TpmVendor:
+        oid = pyca.ObjectIdentifier("2.5.29.17")
+        return tpm2.vendor_of(with_extension(pyca.UnrecognizedExtension(oid, bytes.fromhex(text))))
+
+    assert vendor(garbled_name()).model == "A"
+    assert code_of(lambda: vendor(value)) == "ek.vendor.encoding"
 
 
 @given(st.binary(max_size=60))
