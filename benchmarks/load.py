@@ -28,6 +28,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--duration-s", type=float, default=3.0)
     parser.add_argument("--settle-s", type=float, default=0.5)
     parser.add_argument("--spread-s", type=float, default=0.0, help="open the connections over this time")
+    parser.add_argument(
+        "--think-s", type=float, default=0.0, help="mean pause between an answer and the next request"
+    )
     parser.add_argument("--model", default="scripted")
     parser.add_argument("--script", help="name of the scripted engine's script")
     parser.add_argument("--prompt-bytes", type=int, default=64)

@@ -6,6 +6,7 @@ spends CPU time for what hardware would do by itself, so it runs on the other co
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import secrets
@@ -103,8 +104,9 @@ def _ready(port: int, ca: Path | None) -> Callable[[], bool]:
         else:
             trust = ssl.create_default_context(cafile=str(ca))
             connection = http.client.HTTPSConnection("localhost", port, timeout=5, context=trust)
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
+        with contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
 
     return ask
 

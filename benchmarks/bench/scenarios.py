@@ -62,7 +62,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "ttft_p50_ms",
         "ms",
         "lower",
-        Plan(script="ttft", stream=True, spread_s=0.2),
+        Plan(script="ttft", stream=True, spread_s=0.2, think_s=0.1),
     ),
     Scenario(
         "agent",

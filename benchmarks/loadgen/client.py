@@ -8,6 +8,7 @@ through a real parser (`Checked`) and must have the status and the number of eve
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 import time
 from collections.abc import Callable
@@ -71,10 +72,14 @@ class Totals:
 
 
 class Repeating(asyncio.Protocol):
-    """One connection in a closed loop: the next request goes out when the last answer is complete."""
+    """One connection in a closed loop: the next request goes out when the last answer is complete.
 
-    def __init__(self, request: bytes, totals: Totals) -> None:
+    With `think_s` it first waits, for an exponentially distributed time of that mean, so that connections do not fall into step.
+    """
+
+    def __init__(self, request: bytes, totals: Totals, think_s: float = 0.0) -> None:
         self.request = request
+        self.think_s = think_s
         self.totals = totals
         self.transport: asyncio.Transport
         self.asked = 0.0
@@ -90,6 +95,8 @@ class Repeating(asyncio.Protocol):
         self._ask()
 
     def _ask(self) -> None:
+        if self.stopped:
+            return
         self.left, self.head_done, self.first, self.tail = -1, False, False, b""
         self.asked = time.perf_counter()
         self.transport.write(self.request)
@@ -146,6 +153,8 @@ class Repeating(asyncio.Protocol):
             self.totals.latency.append(time.perf_counter() - self.asked)
         if self.stopped:
             self.transport.close()
+        elif self.think_s:
+            asyncio.get_running_loop().call_later(random.expovariate(1 / self.think_s), self._ask)
         else:
             self._ask()
 

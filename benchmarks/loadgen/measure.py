@@ -38,6 +38,8 @@ class Plan:
     """Processes whose CPU time is attributed to the requests."""
     beside: tuple[int, ...] = ()
     """Processes that share the generator's core, such as the engine; together they may be the limit."""
+    think_s: float = 0.0
+    """Mean pause of a connection between an answer and its next request."""
     spread_s: float = 0.0
     """Connections open evenly over this time, so that paced streams do not tick together."""
 
@@ -114,7 +116,7 @@ async def drive(target: Target, plan: Plan) -> Result:
     totals = Totals()
     clients = []
     for _ in range(plan.connections):
-        clients.append(await target.connect(lambda: Repeating(request, totals)))
+        clients.append(await target.connect(lambda: Repeating(request, totals, plan.think_s)))
         if plan.spread_s:
             await asyncio.sleep(plan.spread_s / plan.connections)
     await asyncio.sleep(plan.settle_s)
