@@ -506,7 +506,8 @@ def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any]) -> None:
     if not mounts.get("read_only"):
         return
     private = tuple(mounts.get("private", ()))
-    writable = [p for p in profile.get("write", ()) if os.path.exists(p) and p not in private]
+    # Parents first: a mount over a directory hides those beneath it.
+    writable = sorted({p for p in profile.get("write", ()) if os.path.exists(p) and p not in private})
     for path in writable:
         _checked(f"mount of {path}", _mount(path, path, None, _MS_BIND), remedy)
     _checked(
@@ -628,7 +629,9 @@ def python_paths() -> list[str]:
     )
 
 
-def load_profile(path: str, definitions: dict[str, list[str]]) -> dict[str, Any]:
+def load_profile(
+    path: str, definitions: dict[str, list[str]], search_path: Iterable[str] = ()
+) -> dict[str, Any]:
     """Read a profile and fill its placeholders: `"{name}"` as a whole list entry becomes all values given for it, `"{name}/x"` the first.
 
     Raises:
@@ -642,7 +645,7 @@ def load_profile(path: str, definitions: dict[str, list[str]]) -> dict[str, Any]
     unknown = sorted(set(profile) - _PROFILE_KEYS)
     if unknown:
         raise Refused(f"profile {path}: unknown keys {', '.join(unknown)}")
-    values = {"python": python_paths(), **definitions}
+    values = {"python": [*python_paths(), *map(os.path.realpath, search_path)], **definitions}
     for kind in _PATH_KINDS:
         profile[kind] = [full for entry in profile.get(kind, ()) for full in _expand(entry, values, path)]
     if "scratch" in profile:
@@ -1326,7 +1329,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     # Opened before the lock: the program must not be able to write where the posture is read.
     handle: int | None = options.posture_fd
     try:
-        profile = load_profile(options.profile, _definitions(options.define))
+        profile = load_profile(options.profile, _definitions(options.define), options.path)
         _clean_environment(profile)
         if options.posture is not None:
             handle = os.open(options.posture, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
