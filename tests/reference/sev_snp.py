@@ -123,7 +123,7 @@ def _verify(
     r, s = le(report[0x2A0:0x2D0]), le(report[0x2E8:0x318])
     key = leaf.public_key()
     need(isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1", "key")
-    need(fields["keys"] >> 1 & 1 == 0, "masked")
+    need(fields["keys"] & 2 == 0 or fields["keys"] >> 2 == 1, "masked")
     try:
         key.verify(utils.encode_dss_signature(r, s), report[:0x2A0], ec.ECDSA(hashes.SHA384()))
     except InvalidSignature as error:

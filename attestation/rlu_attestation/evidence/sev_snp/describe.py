@@ -45,7 +45,7 @@ def describe_report(report: AttestationReport, product: ProductLine | None = Non
         _tcb("CURRENT_TCB", report.current_tcb, product, "what runs now"),
         *_platform(report),
         ("AUTHOR_KEY_EN", _bit(report.author_key_en), "AUTHOR_KEY_DIGEST is meaningful"),
-        ("MASK_CHIP_KEY", _bit(report.mask_chip_key), "the firmware leaves reports unsigned"),
+        ("MASK_CHIP_KEY", _bit(report.mask_chip_key), "the firmware does not sign with the chip's own key"),
         ("SIGNING_KEY", report.signing_key.name, _KEYS[report.signing_key]),
         ("REPORT_DATA", report.report_data.hex(), "what the guest asked to be signed"),
         ("MEASUREMENT", report.measurement.hex(), "launch digest of the guest's initial memory"),

@@ -189,7 +189,10 @@ def verify_signature(evidence: SevSnpEvidence) -> None:
         Untrusted: `sev-snp.signature.unsigned`, `.key`, `.invalid`.
     """
     step, report = "sev-snp.signature", evidence.report
-    if report.signing_key is SigningKey.NONE or report.mask_chip_key:
+    # MASK_CHIP_KEY keeps the firmware from using the VCEK; a VLEK signs all the same.
+    if report.signing_key is SigningKey.NONE or (
+        report.mask_chip_key and report.signing_key is SigningKey.VCEK
+    ):
         raise Untrusted(f"{step}.unsigned", "the report says that the firmware did not sign it")
     key = _p384(evidence.vek, f"{step}.key")
     signature = utils.encode_dss_signature(report.signature_r, report.signature_s)

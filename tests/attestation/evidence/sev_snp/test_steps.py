@@ -158,6 +158,13 @@ def test_a_bare_report_has_no_binding_but_report_data() -> None:
         sev_snp.verify_report_data(evidence, REPORT_DATA[:32])
 
 
+def test_masked_chip_key_is_no_matter_for_a_vlek() -> None:
+    chip = Chip(csp_id="CN=csp")
+    parts = genuine(chip)
+    parts.report = chip.report(REPORT_DATA, KEY_INFO=1 << 2 | 2)
+    assert failures(parts.item(), BINDING, roots()) == []
+
+
 def test_masked_chip_is_no_matter_for_a_vlek() -> None:
     evidence = of(genuine(Chip(csp_id="CN=csp")))
     assert sev_snp.verify_chip_id(evidence, ProductLine.MILAN) is None
