@@ -46,7 +46,8 @@ def book(options: argparse.Namespace) -> ScriptBook:
 
 async def main(options: argparse.Namespace) -> None:
     engine = Engine(book(options), inspect=options.inspect)
-    servers, listening = [], {"uds": None, "tcp": None}
+    servers: list[asyncio.Server] = []
+    listening: dict[str, object] = {"uds": None, "tcp": None}
     if options.uds is not None:
         servers.append(await serve(engine, uds=options.uds))
         listening["uds"] = str(options.uds)

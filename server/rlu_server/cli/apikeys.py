@@ -6,7 +6,6 @@ every change by itself.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import sys
@@ -19,10 +18,10 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rlu_attestation.cli.output import console, fail, print_json
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_server.cli.keyfile import change, read_keys
@@ -41,7 +40,7 @@ app = typer.Typer(
     name="apikeys", help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False
 )
 
-USAGE = 2
+MAX_LIFE_S = 100 * 366 * 86400
 _DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 _UNIT_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -62,7 +61,7 @@ def parse_expiry(text: str, now: int) -> int:
     """An instant from a duration (`90d`, `12h`) or an ISO 8601 date or time; a time without zone is UTC.
 
     Raises:
-        ValueError: neither, or not in the future.
+        Unusable: `apikeys.expires`: neither, not in the future, or too far in it.
     """
     duration = _DURATION.fullmatch(text)
     if duration is not None:
@@ -72,38 +71,48 @@ def parse_expiry(text: str, now: int) -> int:
             # Python 3.10 does not read the "Z" of RFC 3339.
             moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
         except ValueError:
-            raise ValueError("give a duration such as 90d or 12h, or a date such as 2027-01-31") from None
+            message = "--expires: give a duration such as 90d or 12h, or a date such as 2027-01-31"
+            raise Unusable("apikeys.expires", message) from None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
         expires = int(moment.timestamp())
-    if expires <= now:
-        raise ValueError("the expiry is not in the future")
+    if not now < expires <= now + MAX_LIFE_S:
+        raise Unusable("apikeys.expires", "--expires: give a time from now to a hundred years from now")
     return expires
+
+
+def _check_label(name: str, value: str) -> None:
+    if not 1 <= len(value) <= 128 or not value.isprintable():
+        raise Unusable("apikeys.label", f"--{name} takes 1 to 128 printable characters")
 
 
 def _path(file: Path | None, config: Path | None) -> Path:
     return file if file is not None else load(config).api_keys_file
 
 
-def _fail(code: str, message: str, exit_code: int, as_json: bool) -> typer.Exit:
-    if as_json:
-        print(json.dumps({"error": {"code": code, "message": message}}))
-    else:
-        print(f"rlu apikeys: {message} ({code})", file=sys.stderr)
-    return typer.Exit(exit_code)
+class Unusable(RluError):
+    """The command line, or the configuration it names, cannot be followed."""
+
+    exit_code = 2
+
+
+class Inaccessible(RluError):
+    """The key file cannot be read or written."""
 
 
 @contextmanager
 def _reported(as_json: bool) -> Iterator[None]:
     """Turn what can go wrong into one line and the exit code of its cause."""
     try:
-        yield
+        try:
+            yield
+        except SettingsError as error:
+            raise Unusable("configuration.refused", str(error)) from error
+        except OSError as error:
+            message = f"cannot use the key file {error.filename or ''}: {error.strerror}"
+            raise Inaccessible("apikeys.file.access", message) from error
     except RluError as error:
-        raise _fail(error.code, error.message, error.exit_code, as_json) from error
-    except SettingsError as error:
-        raise _fail("configuration.refused", str(error), USAGE, as_json) from error
-    except OSError as error:
-        message = f"cannot use the key file {error.filename or ''}: {error.strerror}"
-        raise _fail("apikeys.file.access", message, 1, as_json) from error
+        fail(error, as_json=as_json)
+        raise typer.Exit(error.exit_code) from error
 
 
 def _state(record: KeyRecord, now: int) -> str:
@@ -151,24 +160,15 @@ def create(
 ) -> None:
     """Make a key. It is printed once and cannot be shown again."""
     now = int(time.time())
-    for name, value in (("tenant", tenant), ("principal", principal)):
-        if not 1 <= len(value) <= 128 or not value.isprintable():
-            raise _fail("apikeys.label", f"--{name} takes 1 to 128 printable characters", USAGE, as_json)
-    try:
-        until = None if expires is None else parse_expiry(expires, now)
-    except (ValueError, OverflowError) as error:
-        raise _fail("apikeys.expires", f"--expires: {error}", USAGE, as_json) from error
     id_bytes, secret = secrets.token_bytes(ID_SIZE), secrets.token_bytes(SECRET_SIZE)
-    record, key = mint(id_bytes, secret, tenant, principal, now, until)
     with _reported(as_json):
-        path = _path(file, config)
-        change(path, lambda keys: msgspec.structs.replace(keys, keys=[*keys.keys, record]))
+        _check_label("tenant", tenant)
+        _check_label("principal", principal)
+        until = None if expires is None else parse_expiry(expires, now)
+        record, key = mint(id_bytes, secret, tenant, principal, now, until)
+        change(_path(file, config), lambda keys: msgspec.structs.replace(keys, keys=[*keys.keys, record]))
     if as_json:
-        print(
-            json.dumps(
-                {"key": key, "id": record.id, "tenant": tenant, "principal": principal, "expires": until}
-            )
-        )
+        print_json({"key": key, "id": record.id, "tenant": tenant, "principal": principal, "expires": until})
         return
     until_text = f", until {_time(until)}" if until else ""
     print(f"Key {record.id} for {principal} of {tenant}{until_text}. It is shown only now:", file=sys.stderr)
@@ -183,7 +183,7 @@ def list_keys(file: FileOption = None, config: ConfigOption = None, as_json: Jso
         keys = read_keys(_path(file, config))
     records = [] if keys is None else [_public(r, unb64u(keys.pseudonym_key), now) for r in keys.keys]
     if as_json:
-        print(json.dumps({"keys": records}))
+        print_json({"keys": records})
         return
     table = Table(box=None)
     table.add_column("id", min_width=16)
@@ -198,8 +198,7 @@ def list_keys(file: FileOption = None, config: ConfigOption = None, as_json: Jso
         cells = (record["id"], record["tenant"], record["principal"], _time(record["created"])[:10])
         # Labels are shown as they are, never read as markup.
         table.add_row(*map(Text, (*cells, record["state"] + until)))
-    # In a pipe there is no width to keep to, and nothing may be cut off.
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+    console().print(table)
 
 
 @app.command("revoke")
@@ -213,23 +212,23 @@ def revoke(
 ) -> None:
     """Revoke a key. A running gateway refuses it from its next request on."""
     now = int(time.time())
-    if key_id.startswith("rlu_"):
-        # Whoever pastes the whole key has put a secret into the shell's history; say so without repeating it.
-        message = (
-            "give the id only, the 16 characters after `rlu_`; the secret does not belong on a command line"
-        )
-        raise _fail("apikeys.id", message, USAGE, as_json)
+    revoked: list[KeyRecord] = []
     with _reported(as_json):
+        if key_id.startswith("rlu_"):
+            # Whoever pastes the whole key has put a secret into the shell's history; say so without repeating it.
+            message = (
+                "give the id only, the 16 characters after `rlu_`; a secret does not belong on a command line"
+            )
+            raise Unusable("apikeys.id", message)
         path = _path(file, config)
-        if read_keys(path) is None:
-            raise _fail("apikeys.unknown", f"there is no key file {path} yet", USAGE, as_json)
-        revoked: list[KeyRecord] = []
-        change(path, lambda keys: _revoked(keys, key_id, now, revoked))
-    if not revoked:
-        message = "there is no key with this id; `rlu apikeys list` shows them"
-        raise _fail("apikeys.unknown", message, USAGE, as_json)
+        if read_keys(path) is not None:
+            change(path, lambda keys: _revoked(keys, key_id, now, revoked))
+        if not revoked:
+            raise Unusable(
+                "apikeys.unknown", f"{path} has no key with this id; `rlu apikeys list` shows them"
+            )
     if as_json:
-        print(json.dumps({"id": key_id, "revoked": revoked[0].revoked}))
+        print_json({"id": key_id, "revoked": revoked[0].revoked})
     else:
         print(f"Key {key_id} of {revoked[0].principal} ({revoked[0].tenant}) is revoked.")
 

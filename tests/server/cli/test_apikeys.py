@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rlu_server.cli.apikeys import app, parse_expiry
+from rlu_server.cli.apikeys import Unusable, app, parse_expiry
 from rlu_server.cli.keyfile import change, read_keys
 from rlu_server.core.apikeys import KeyRing, parse_file
 from rlu_server.core.errors import GatewayError
@@ -162,7 +162,7 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str], code: str, exists: bo
     before = file.read_bytes() if exists else None
     result = runner.invoke(app, [*arguments, "--file", str(file), "--json"])
     assert result.exit_code == 2
-    assert json.loads(result.stdout)["error"]["code"] == code
+    assert json.loads(result.stdout)["code"] == code
     assert "canary" not in result.output
     assert (file.read_bytes() if file.exists() else None) == before
 
@@ -220,7 +220,9 @@ def test_expiries(text: str, expected: int) -> None:
     assert parse_expiry(text, 1_000_000) == expected
 
 
-@pytest.mark.parametrize("text", ["", "0d", "-1d", "1y", "1970-01-02", "tomorrow", "٣d"])
+@pytest.mark.parametrize(
+    "text", ["", "0d", "-1d", "1y", "1970-01-02", "tomorrow", "٣d", "999999w", "9999-12-31"]
+)
 def test_expiries_that_are_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(Unusable):
         parse_expiry(text, 1_000_000)
