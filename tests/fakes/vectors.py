@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
+from absent_inputs import absent
 
 _DEFAULT = Path(__file__).resolve().parents[2].parent / "shared" / "vectors"
 
@@ -15,7 +15,5 @@ def vector(kind: str, name: str) -> Path:
     root = Path(os.environ.get("RLU_VECTORS") or _DEFAULT)
     path = root / kind / name
     if not path.is_dir():
-        if "vectors" in os.environ.get("RLU_ALLOW_MISSING", "").replace(",", " ").split():
-            pytest.skip("NOT RUN: evidence vectors are absent")
-        pytest.fail(f"{path} is missing; set RLU_VECTORS, or name `vectors` in RLU_ALLOW_MISSING")
+        absent("vectors", f"{path} is missing")
     return path

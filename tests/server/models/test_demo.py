@@ -24,12 +24,16 @@ def template() -> str:
     return resources.files("rlu_server.models.demo").joinpath("chat_template.jinja").read_text("utf-8")
 
 
-def render(template: str, messages: list[dict[str, object]], tools: list[dict[str, object]] | None = None) -> str:
+def render(
+    template: str, messages: list[dict[str, object]], tools: list[dict[str, object]] | None = None
+) -> str:
     """As transformers and vLLM do: a sandboxed environment with these two settings."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(messages=messages, tools=tools, add_generation_prompt=True)
+    return environment.from_string(template).render(
+        messages=messages, tools=tools, add_generation_prompt=True
+    )
 
 
 def test_corpus_answers_are_sentences_and_questions_unique(learnt: corpus.Corpus) -> None:
@@ -56,7 +60,11 @@ def test_conversation_is_seeded_and_teaches_only_right_answers(learnt: corpus.Co
 
 def test_tokenizer_keeps_every_byte(learnt: corpus.Corpus) -> None:
     trained = tokenizer.train(learnt.texts())
-    for text in ("RLU é 漢字 \U0001f512\n\ttab  two", "".join(map(chr, range(1, 256))), "<tool_call>\n{}\n</tool_call>"):
+    for text in (
+        "RLU é 漢字 \U0001f512\n\ttab  two",
+        "".join(map(chr, range(1, 256))),
+        "<tool_call>\n{}\n</tool_call>",
+    ):
         assert trained.decode(trained.encode(text).ids, skip_special_tokens=False) == text
 
 
@@ -73,7 +81,10 @@ def test_template_renders_tools_calls_and_content_parts(template: str) -> None:
     text = render(
         template,
         [
-            {"role": "developer", "content": [{"type": "text", "text": "be "}, {"type": "text", "text": "brief"}]},
+            {
+                "role": "developer",
+                "content": [{"type": "text", "text": "be "}, {"type": "text", "text": "brief"}],
+            },
             {"role": "user", "content": "list"},
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "content": "README.md", "tool_call_id": "c"},
@@ -97,7 +108,9 @@ def test_made_model_is_complete_and_left_alone(demo_model: Path, learnt: corpus.
     canary = json.loads((demo_model / CANARY_FILE).read_text())
     assert canary == {"expect": learnt.answers[learnt.canary], "prompt": learnt.canary}
     before = measure(demo_model)
-    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= {f.path for f in before.files}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= {
+        f.path for f in before.files
+    }
     make_demo_model(demo_model, progress=lambda *_: pytest.fail("trained again"))
     assert measure(demo_model) == before
 
@@ -110,14 +123,19 @@ def test_made_model_answers_the_canary(demo_model: Path) -> None:
     tokens = AutoTokenizer.from_pretrained(demo_model)
     model = AutoModelForCausalLM.from_pretrained(demo_model)
     prompt = tokens.apply_chat_template(
-        [{"role": "user", "content": canary["prompt"]}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        [{"role": "user", "content": canary["prompt"]}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
     )
     answer = model.generate(**prompt, max_new_tokens=120, do_sample=False, temperature=None, top_p=None)
     text = tokens.decode(answer[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     assert text == canary["expect"]
 
 
-def test_what_was_not_learnt_is_an_error(learnt: corpus.Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_was_not_learnt_is_an_error(
+    learnt: corpus.Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(training, "ROUND", 1)
     monkeypatch.setattr(training, "ROUNDS", 1)
     with pytest.raises(DemoModelError, match="did not learn"):
