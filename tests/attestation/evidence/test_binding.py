@@ -56,6 +56,11 @@ def test_other_forms_refuse(value: Any) -> None:
     assert refused.value.code == "code"
 
 
+def test_the_longest_path() -> None:
+    found = parse_binding({"leaf_index": 0, "path": [NODE] * 64, "tree_size": 2**53 - 1}, "code")
+    assert len(found.path) == 64
+
+
 @pytest.mark.parametrize("node", [7, None, "=", NODE + "="])
 def test_nodes_are_base64url(node: Any) -> None:
     with pytest.raises(Malformed) as refused:
