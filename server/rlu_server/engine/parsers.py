@@ -69,7 +69,9 @@ def _template(model: Path) -> str:
     if file.is_file() and file.stat().st_size <= MAX_FILE:
         return file.read_text("utf-8", errors="replace")
     value = _json(model / "tokenizer_config.json").get("chat_template")
-    return value if isinstance(value, str) else json.dumps(value or "")
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _json(file: Path) -> dict[str, object]:

@@ -52,7 +52,7 @@ def load_canary(model: Path) -> Canary | None:
             raise ValueError("unknown or empty members")
         if type(max_tokens) is not int or not 1 <= max_tokens <= 4096:
             raise ValueError("max_tokens out of range")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = f"{file} is not a known answer ({error}); expected"
         raise EngineUnfit(f'{reason} {{"prompt": ..., "expect": ...}}') from error
     return Canary(prompt, expect, max_tokens)

@@ -1,0 +1,150 @@
+"""The three processes together: started, locked, killed one by one, drained."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from deployment import make_settings, running
+
+from rlu_attestation import canonical, jose
+from rlu_attestation.encoding import b64u, unb64u
+from rlu_server.engine import readiness
+from rlu_server.supervisor.errors import LockRefused, StartFailed
+
+
+async def open_session(up: object) -> str:
+    status, answer, _ = await up.call("POST", "/v1/rlu/sessions", {"nonce": b64u(os.urandom(32))})  # type: ignore[attr-defined]
+    assert status == 201, answer
+    return str(answer["session"])
+
+
+async def test_serves_and_states_what_is_true(tmp_path: Path) -> None:
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        status, answer, headers = await up.ask()
+        assert status == 200, answer
+        status, receipt, _ = await up.call("GET", headers["rlu-receipt"])
+        assert status == 200
+        assert canonical.decode(unb64u(receipt["statement"]))["rlu_status"] == "complete"
+
+        _, attestation, _ = await up.call("GET", f"/v1/rlu/attestation?nonce={b64u(bytes(32))}")
+        statement = attestation["attestation"]["statement"]
+        claims = canonical.decode(jose.jws_parse(statement).payload)
+        locks = claims["rlu_lock"]
+        assert {role: lock["profile"] for role, lock in locks.items()} == {
+            "attestor": "attestor",
+            "engine": "engine",
+            "gateway": "gateway",
+        }
+        assert locks["engine"]["network"] == "loopback"
+        assert locks["engine"] == json.loads((up.place.facts / "engine.json").read_text())
+        # The gateway measured itself later than its launcher did, and found the same.
+        assert locks["gateway"]["write_outside_scratch"] is False
+        assert locks["gateway"]["inherited_files"] == 0
+        assert claims["rlu_model"]["manifest_sha256"] == b64u(up.deployment.manifest_sha256)
+
+        everything = json.dumps(up.events)
+        assert "SECRET-IN-ENGINE-OUTPUT" not in everything
+        place = up.place.path
+    assert up.said("gateway.stopped") == 1
+    assert not place.exists()
+
+
+async def test_engine_restarts_and_sessions_survive(tmp_path: Path) -> None:
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        session = await open_session(up)
+        assert (await up.ask(session))[0] == 200
+        before = json.loads((up.place.facts / "engine.json").read_text())
+        assert up.server.engine.child is not None
+        first = up.server.engine.child.pid
+        os.kill(first, signal.SIGKILL)
+        await up.until(lambda: up.said("engine.ready") == 2 and up.said("engine_ready") == 2)
+        assert up.server.engine.child.pid != first
+        assert json.loads((up.place.facts / "engine.json").read_text()) == before
+        status, answer, _ = await up.ask(session)
+        assert status == 200, answer
+        assert up.said("instance.changed") == 0
+        assert ("engine.exited", {"status": -9}) in up.events
+
+
+async def test_attestor_restarts(tmp_path: Path) -> None:
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        assert (await up.ask())[0] == 200
+        assert up.server.attestor.child is not None
+        os.kill(up.server.attestor.child.pid, signal.SIGKILL)
+        await up.until(lambda: up.said("attestor_lost") == 1)
+        status, _, _ = await up.ask()
+        assert status == 503, "nothing is served unsigned"
+        await up.until(lambda: up.said("attestor_connected") == 2 and up.said("gateway_ready") == 2)
+        # The software key is gone with its process, so this is another instance; the demo's TPM keeps its key.
+        assert (await up.ask())[0] == 200
+
+
+async def test_gateway_restarts(tmp_path: Path) -> None:
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        assert up.server.gateway.child is not None
+        os.kill(up.server.gateway.child.pid, signal.SIGKILL)
+        await up.until(lambda: up.said("gateway_ready") == 2)
+        assert (await up.ask())[0] == 200
+
+
+async def test_revoked_keys_reach_the_gateway(tmp_path: Path) -> None:
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        assert (await up.ask())[0] == 200
+        loaded = up.said("keys_loaded")
+        (tmp_path / "state" / "apikeys.json").unlink()
+        await up.until(lambda: up.said("keys_loaded") > loaded)
+        assert (await up.ask())[0] == 401
+
+
+async def test_gateway_cannot_read_the_attestors_secret(tmp_path: Path) -> None:
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        profile = json.loads((up.place.facts / "gateway-profile.json").read_text())
+        assert up.server.gateway.child is not None
+        command = Path(f"/proc/{up.server.gateway.child.pid}/cmdline").read_bytes().split(b"\0")
+        given = {entry.decode().split("=", 1)[1] for entry in command if b"=" in entry}
+        assert str(tmp_path / "state") not in given | set(profile["read"])
+        assert str(up.place.path / "attestor") not in given
+
+
+async def test_failing_start_tells_why(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, environment={"OMP_NUM_THREADS": "13"})
+    with pytest.raises(StartFailed) as caught:
+        async with running(tmp_path, settings):
+            pytest.fail("it started")
+    assert "engine: ended with status 9" in str(caught.value)
+    assert "RuntimeError: this model cannot be loaded" in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+async def test_wrong_known_answer_does_not_serve(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    (tmp_path / "m" / readiness.CANARY_FILE).write_text('{"prompt": "hello", "expect": "what it never says"}')
+    with pytest.raises(StartFailed, match="known prompt") as caught:
+        async with running(tmp_path, settings):
+            pytest.fail("it started")
+    assert "what it never says" not in str(caught.value)
+
+
+async def test_less_lock_than_configured_does_not_start(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    changed = settings.model_copy(
+        update={"lock": settings.lock.model_copy(update={"minimum_landlock_abi": 99})}
+    )
+    with pytest.raises(LockRefused, match="Landlock ABI 99 is required") as caught:
+        async with running(tmp_path, changed):
+            pytest.fail("it started")
+    assert caught.value.exit_code == 77
+
+
+async def test_shared_network_is_stated(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    changed = settings.model_copy(
+        update={"lock": settings.lock.model_copy(update={"engine_network": "shared"})}
+    )
+    async with running(tmp_path, changed) as up:
+        assert json.loads((up.place.facts / "engine.json").read_text())["network"] == "host"
+        assert (await up.ask())[0] == 200
