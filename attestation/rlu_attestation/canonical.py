@@ -72,7 +72,7 @@ def _check(value: object, depth: int) -> None:
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise Malformed("statement.encoding", "integer beyond 2^53 - 1")
-    elif kind is dict or isinstance(value, Mapping):
+    elif isinstance(value, (dict, Mapping)):
         for key, item in value.items():
             if not isinstance(key, str) or not key.isascii():
                 raise Malformed("statement.encoding", "keys are ASCII strings")

@@ -59,8 +59,11 @@ def show(verdict: Verdict, console: Console, subject: str) -> None:
             for step in own:
                 place.add(_line(step))
     console.print(tree)
-    if verdict.claims:
+    if verdict.claims and console.is_terminal:
         console.print(_claims(verdict))
+    else:  # in a file or a pipe a table would pad every row to its longest value
+        for claim in verdict.claims:
+            console.print(Text(f"{claim.name:<17} {claim.source.value:<9} {printable(claim.value)}"))
     for note in notes(verdict):
         console.print(Text(f"• {note}"))
 
