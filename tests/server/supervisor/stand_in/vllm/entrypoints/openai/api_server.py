@@ -1,6 +1,6 @@
 """Stands in for vLLM's entry module: the scripted engine of the benchmarks, started with vLLM's arguments.
 
-It also tries, as a misbehaving engine would, what the lock must prevent, and says so in its own output.
+It also prints, as a careless engine would, what must not get out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import sys
 from dataclasses import replace
 
 from scripted import Engine, ScriptBook, serve
+from scripted.script import Script, Turn
+
+ANSWER = "This is what the stand-in always says."
 
 
 async def main() -> None:
@@ -24,7 +27,7 @@ async def main() -> None:
         print("RuntimeError: this model cannot be loaded", file=sys.stderr)
         sys.exit(9)
     print("SECRET-IN-ENGINE-OUTPUT", flush=True)
-    book = replace(ScriptBook(), model=options.served_model_name)
+    book = replace(ScriptBook(), default=Script(turns=(Turn(text=ANSWER),)), model=options.served_model_name)
     server = await serve(Engine(book), uds=options.uds)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
