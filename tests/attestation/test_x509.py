@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import machine as machines
+from fakes.asn1 import sequence, tlv
 from fakes.pki import AT, YEAR, Authority, common_name
 from fakes.refusals import code_of
 from fakes.tpm import private_key
@@ -85,7 +87,7 @@ def pem(der: bytes, label: bytes = b"CERTIFICATE") -> bytes:
         pem(EK) + pem(EK, b"PRIVATE KEY"),
         pem(EK).replace(b"M", b"*", 1),
         EK + b"\n",
-        b"x" * (x509.MAX_PEM + 1),
+        pem(EK) + b"x" * x509.MAX_PEM,
     ],
 )
 def test_what_is_no_certificate_file_refuses(data: bytes) -> None:
@@ -200,3 +202,69 @@ def test_a_damaged_certificate_raises_only_our_error(data: st.DataObject) -> Non
     for position in data.draw(st.lists(st.integers(0, len(EK) - 1), min_size=1, max_size=4)):
         changed[position] = data.draw(st.integers(0, 255))
     code_of(lambda: x509.parse(bytes(changed)).public_key())
+
+
+VERSION_3 = tlv(0xA0, b"\x02\x01\x02")
+SERIAL = b"\x02\x01\x01"
+ALGORITHM = sequence(bytes.fromhex("06082a8648ce3d040302"))
+NAME = common_name("x").public_bytes()
+DATES = (b"\x17\x0d260101000000Z", b"\x17\x0d270101000000Z")
+SPKI = x509.parse(EK).spki
+EXTENSIONS = tlv(0xA3, sequence(sequence(bytes.fromhex("06032a0304"), b"\x04\x00")))
+SIGNATURE = b"\x03\x02\x00\xaa"
+
+
+def assembled(
+    *,
+    version: bytes = VERSION_3,
+    inner: bytes = ALGORITHM,
+    algorithm: bytes = ALGORITHM,
+    dates: tuple[bytes, ...] = DATES,
+    after_spki: tuple[bytes, ...] = (EXTENSIONS,),
+    signature: tuple[bytes, ...] = (SIGNATURE,),
+    after: bytes = b"",
+) -> bytes:
+    tbs = sequence(version, SERIAL, inner, NAME, sequence(*dates), NAME, SPKI, *after_spki)
+    return sequence(tbs, algorithm, *signature) + after
+
+
+def test_an_assembled_certificate() -> None:
+    assert x509.parse(assembled()).extensions == (x509.Extension("1.2.3.4", False, b""),)
+    assert x509.parse(assembled(version=b"", after_spki=())).version == 1
+    with_ids = (tlv(0x81, b"\x00\x01"), tlv(0x82, b"\x00\x02"))
+    assert x509.parse(assembled(after_spki=(*with_ids, EXTENSIONS))).version == 3
+    second = x509.parse(assembled(version=tlv(0xA0, b"\x02\x01\x01"), after_spki=with_ids))
+    assert (second.version, second.extensions) == (2, ())
+
+
+VARIANTS: dict[str, Callable[[], bytes]] = {
+    "trailing-garbage": lambda: assembled(after=b"\x00"),
+    "after-signature": lambda: assembled(signature=(SIGNATURE, b"\x05\x00")),
+    "signature-missing": lambda: assembled(signature=()),
+    "signature-of-seven-bits": lambda: assembled(signature=(b"\x03\x02\x01\xaa",)),
+    "algorithms-differ": lambda: assembled(inner=sequence(bytes.fromhex("06082a8648ce3d040303"))),
+    "algorithm-with-two-parameters": lambda: assembled(
+        **dict.fromkeys(("inner", "algorithm"), sequence(OID_THEN_TWO))
+    ),
+    "three-dates": lambda: assembled(dates=(*DATES, DATES[0])),
+    "one-date": lambda: assembled(dates=DATES[:1]),
+    "version-1-written-out": lambda: assembled(version=tlv(0xA0, b"\x02\x01\x00"), after_spki=()),
+    "version-4": lambda: assembled(version=tlv(0xA0, b"\x02\x01\x03")),
+    "version-and-more": lambda: assembled(version=tlv(0xA0, b"\x02\x01\x02\x05\x00")),
+    "version-1-with-extensions": lambda: assembled(version=b""),
+    "version-2-with-extensions": lambda: assembled(version=tlv(0xA0, b"\x02\x01\x01")),
+    "version-1-with-identifiers": lambda: assembled(version=b"", after_spki=(tlv(0x81, b"\x00\x01"),)),
+    "after-extensions": lambda: assembled(after_spki=(EXTENSIONS, b"\x05\x00")),
+    "two-lists-of-extensions": lambda: assembled(after_spki=(tlv(0xA3, 2 * sequence()),)),
+    "extension-with-more": lambda: assembled(
+        after_spki=(tlv(0xA3, sequence(sequence(bytes.fromhex("06032a0304"), b"\x04\x00\x05\x00"))),)
+    ),
+}
+OID_THEN_TWO = bytes.fromhex("06082a8648ce3d040302" + "0500" + "0500")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_other_structures_refuse(name: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        x509.parse(VARIANTS[name]())
+    assert refused.value.code == "x509.encoding"
