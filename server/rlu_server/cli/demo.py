@@ -39,9 +39,9 @@ def command(
     try:
         code = run.demo(directory, once=once, port=port, console=Console(), variables=os.environ)
     except configuration.SettingsError as error:
-        errors.print(f"rlu demo: {error}", style="red", markup=False, highlight=False)
+        errors.print(f"rlu demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(USAGE) from error
     except ServeError as error:
-        errors.print(f"rlu demo: {error}", style="red", markup=False, highlight=False)
+        errors.print(f"rlu demo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from error
     raise typer.Exit(code)

@@ -18,7 +18,7 @@ from rlu_server.supervisor.progress import JsonLines, Steps
 
 app = typer.Typer(add_completion=False)
 
-USAGE, INTERNAL = 2, 1
+USAGE = 2
 
 
 @app.command("serve")
@@ -55,11 +55,18 @@ def command(
         settings = configuration.load(config, overrides=_overrides(model, name, host, port, state_dir))
         _run(settings, shown)
     except configuration.SettingsError as error:
-        errors.print(f"rlu serve: {error}", style="red", markup=False, highlight=False)
+        _refused(shown, "serve.settings")
+        errors.print(f"rlu serve: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(USAGE) from error
     except ServeError as error:
-        errors.print(f"rlu serve: {error}", style="red", markup=False, highlight=False)
+        _refused(shown, error.code)
+        errors.print(f"rlu serve: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from error
+
+
+def _refused(shown: Steps | JsonLines, code: str) -> None:
+    if isinstance(shown, JsonLines):
+        shown.event("refused", {"code": code})
 
 
 def _run(settings: configuration.Settings, shown: Steps | JsonLines) -> None:

@@ -1,4 +1,4 @@
-"""Why the server did not start or stopped: one message with a remedy, one exit code by cause."""
+"""Why the server did not start or stopped: one message with a remedy, one stable code and exit code by cause."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ from __future__ import annotations
 class ServeError(Exception):
     """Root of what ends `rlu serve`; the message is for the operator and says what to do."""
 
+    code = "serve.failed"
     exit_code = 1
 
 
 class Misconfigured(ServeError):
     """The configuration or command line asks for something that is refused."""
 
+    code = "serve.misconfigured"
     exit_code = 2
 
 
 class Unavailable(ServeError):
     """Something this machine must provide is not there: a directory, a TPM, memory, a port."""
 
+    code = "serve.unavailable"
     exit_code = 3
-
-
-class LockRefused(ServeError):
-    """The kernel granted less than the configuration requires."""
-
-    exit_code = 77
 
 
 class StartFailed(ServeError):
     """A process ended, or did not become ready in time."""
 
+    code = "serve.start_failed"
     exit_code = 4
+
+
+class LockRefused(ServeError):
+    """The kernel granted less than the configuration requires."""
+
+    code = "serve.lock_refused"
+    exit_code = 77

@@ -40,10 +40,6 @@ class Runtime:
     mounted: bool
 
     @property
-    def attestor_socket(self) -> Path:
-        return self.path / "attestor" / "attestor.sock"
-
-    @property
     def facts(self) -> Path:
         return self.path / "facts"
 

@@ -8,9 +8,9 @@ Stop: gateway first (it drains), then engine, then attestor, so that every sessi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +61,10 @@ class Server:
         self._on_event = on_event
         self._uid = os.geteuid()
         self._engine_locked = asyncio.Event()
+        self._answering = asyncio.Event()
         self._listening = asyncio.Event()
         self._gateway_ready = asyncio.Event()
+        self._recent: deque[str] = deque(maxlen=8)
         self._outputs: set[asyncio.Task[None]] = set()
         self._keys_task: asyncio.Task[None] | None = None
         self.attestor = Service("attestor", self._start_attestor, self._event)
@@ -85,8 +87,8 @@ class Server:
             await asyncio.wait_for(self._gateway_ready.wait(), GATEWAY_TIMEOUT_S)
         except asyncio.TimeoutError:
             raise StartFailed(
-                "the gateway does not become ready: attestor and engine run, but it could not verify the one or prove "
-                "the other; its events say why"
+                "the gateway does not become ready: attestor and engine run, but it could not verify the one or prove the other; "
+                f"what happened last: {', '.join(self._recent)}"
             ) from None
         finally:
             for task in (engine, rest):
@@ -150,21 +152,18 @@ class Server:
 
     async def _start_attestor(self, output: Output, note: Callable[[Child], None]) -> None:
         program = plan.attestor(self._deployment.settings, self._runtime, self._deployment.host, self._uid)
-        # The posture is what the last start measured; it is the same again, or the instance has changed.
+        self._answering.clear()
         launched = await self._launch(program, output)
         facts.write_json(self._runtime.facts / "attestor.json", launched.posture)
         note(launched.child)
-        await self._until_listening(self._runtime.attestor_socket, ATTESTOR_TIMEOUT_S, "attestor")
+        await _within(ATTESTOR_TIMEOUT_S, self._answering, "attestor: does not answer after a minute")
 
     async def _start_gateway(self, output: Output, note: Callable[[Child], None]) -> None:
         program = plan.gateway(self._deployment.settings, self._runtime, self._deployment.host, self._uid)
         self._listening.clear()
         launched = await self._launch(program, output)
         note(launched.child)
-        try:
-            await asyncio.wait_for(self._listening.wait(), GATEWAY_TIMEOUT_S)
-        except asyncio.TimeoutError:
-            raise StartFailed("gateway: does not listen after a minute") from None
+        await _within(GATEWAY_TIMEOUT_S, self._listening, "gateway: does not listen after a minute")
 
     async def _start_engine(self, output: Output, note: Callable[[Child], None]) -> None:
         start, settings = self._deployment.engine, self._deployment.settings
@@ -239,25 +238,15 @@ class Server:
 
     def _event(self, name: str, values: dict[str, str | int]) -> None:
         """Events of the children and of the services, in one stream."""
-        if name == "gateway_listening":
-            self._listening.set()
-        elif name == "gateway_ready":
-            self._gateway_ready.set()
+        told = {
+            "attestor.started": self._answering,
+            "gateway_listening": self._listening,
+            "gateway_ready": self._gateway_ready,
+        }
+        if name in told:
+            told[name].set()
+        self._recent.append(name)
         self._on_event(name, values)
-
-    async def _until_listening(self, socket: Path, timeout_s: float, role: str) -> None:
-        async def poll() -> None:
-            while True:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_unix_connection(str(socket))
-                    writer.close()
-                    return
-                await asyncio.sleep(0.02)
-
-        try:
-            await asyncio.wait_for(poll(), timeout_s)
-        except asyncio.TimeoutError:
-            raise StartFailed(f"{role}: does not answer after {timeout_s:.0f} s") from None
 
     async def _copy_keys(self) -> None:
         """Keep the gateway's copy of the API keys current: the gateway may not read the state directory, where the attestor's secret is."""
@@ -280,3 +269,10 @@ class Server:
         except (OSError, UnicodeDecodeError):
             self._on_event("keys.unreadable", {})
             return seen
+
+
+async def _within(timeout_s: float, event: asyncio.Event, otherwise: str) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except asyncio.TimeoutError:
+        raise StartFailed(otherwise) from None
