@@ -296,8 +296,9 @@ class Connection(asyncio.Protocol):
     def _refuse(self, incoming: Incoming, error: GatewayError, lines: list[bytes] | None = None) -> bytes:
         self._job = None
         self._current = incoming
-        path = incoming.path or incoming.target.partition(b"?")[0]
-        dialect = dialect_of(path)
+        # A head that was refused early has no path yet, and the answer's headers need one too.
+        incoming.path = incoming.path or incoming.target.partition(b"?")[0]
+        dialect = dialect_of(incoming.path)
         request_id = self.request_id = self.request_id or self._desk.next_request_id()
         content = errors.body(error, dialect, request_id)
         head = [
