@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from rlu_attestation.commitment import OPENING_SESSION, Tag, commit, key_digest
 from rlu_attestation.encoding import unb64u
@@ -22,16 +23,14 @@ from rlu_server.core.sessions import Logged, Session, SessionTable
 EXPIRY_MARGIN_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """The request that opens an implicit session: its size and SHA-256."""
 
     size: int
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a session is opened with."""
 
     principal: Principal

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from rlu_attestation.commitment import SessionCommitter
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 
@@ -68,6 +69,10 @@ class Session:
     closed: Logged | None = None
     closed_at: float = 0.0
     close_reason: str = ""
+    committer: SessionCommitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.committer = SessionCommitter(self.commitment_key, self.raw_id)
 
     def owned_by(self, principal: Principal) -> bool:
         return self.tenant == principal.tenant_pseudonym and self.principal == principal.pseudonym
