@@ -183,7 +183,10 @@ class Connection(asyncio.Protocol):
         if current is not None and not current.complete:
             self._linger()
         elif not self._keep_alive:
-            self._close()
+            if self._poison is not None or self._queue or self._arriving is not None:
+                self._linger()
+            else:
+                self._close()
         else:
             self._deadline = self._loop.time() + self._settings.idle_timeout_s
             self._advance()

@@ -15,6 +15,7 @@ from typing import Literal
 import orjson
 
 Event = Literal[
+    "few_files",
     "gateway_started",
     "gateway_listening",
     "gateway_ready",
@@ -30,6 +31,7 @@ Event = Literal[
     "engine_ready",
     "engine_lost",
     "engine_salt_unproven",
+    "connection_failed",
     "request_refused",
     "exchange_failed",
     "receipt_lost",

@@ -61,6 +61,7 @@ class Exchange:
         "_head",
         "_held",
         "_held_bytes",
+        "_in_memory",
         "_incoming",
         "_left",
         "_model",
@@ -98,6 +99,7 @@ class Exchange:
         self._head: ResponseHead | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._in_memory = 0
         self._error: GatewayError | None = None
         self._left = False
         self._started = False
@@ -111,7 +113,7 @@ class Exchange:
         self._unseen_bytes = 0
         self._began = 0.0
         self._seen = 0.0
-        self._touched = True
+        self._touched = False
 
     @property
     def session(self) -> Session | None:
@@ -121,6 +123,13 @@ class Exchange:
     # --- the client's side ---
 
     def content_arrived(self) -> None:
+        try:
+            self._relay.hold(self._incoming.size - self._in_memory)
+        except GatewayError as error:
+            self._end()
+            self._connection.refuse(error)
+            return
+        self._in_memory = self._incoming.size
         self._digests.catch_up(self._incoming.parts)
 
     def complete(self) -> None:
@@ -139,7 +148,7 @@ class Exchange:
             where = conversation.recognise(self._incoming.headers, inspected.prompt_cache_key, principal)
             relay.ledger.admit(principal, where, Opening(len(raw), received), self)
         except GatewayError as error:
-            self._over = True
+            self._end()
             self._connection.refuse(error)
             return
         relay.exchanges.add(self)
@@ -153,6 +162,8 @@ class Exchange:
         self._cancel()
         if self._entry is not None:
             self._record("aborted", "client_disconnected")
+        elif self not in self._relay.exchanges:
+            self._end()  # it never came so far as to ask for admission
 
     def pause(self) -> None:
         if self._call is not None:
@@ -175,15 +186,16 @@ class Exchange:
 
     def refused(self, error: GatewayError) -> None:
         self._cancel()
-        self._over = True
-        self._relay.exchanges.discard(self)
+        self._end()
         if not self._left:
             self._connection.refuse(error)
 
     # --- the engine's side ---
 
     def engine_read(self, head: ResponseHead | None, content: bytes, ended: bool) -> None:
-        self._touched = True
+        if not self._touched:
+            self._touched = True
+            self._let_go()
         if ended:
             self._ended, self._call = True, None
         if self._started:
@@ -327,9 +339,8 @@ class Exchange:
     def _record(self, status: Status, reason: str | None, http_status: int | None = None) -> None:
         assert self._entry is not None
         self._look()
-        self._over = True
+        self._end()
         relay = self._relay
-        relay.exchanges.discard(self)
         usage = self._reader.usage if self._reader is not None else None
         if usage is not None:
             relay.measures.input_tokens += usage.input_tokens
@@ -351,6 +362,17 @@ class Exchange:
             reason=reason,
         )
         relay.ledger.recorder.record(self._entry, outcome)
+
+    def _end(self) -> None:
+        self._over = True
+        self._relay.exchanges.discard(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The engine has the request; its bytes are no longer needed."""
+        if self._in_memory:
+            self._relay.let_go(self._in_memory)
+            self._in_memory = 0
 
     def _cancel(self) -> None:
         call, self._call = self._call, None

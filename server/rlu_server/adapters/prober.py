@@ -54,6 +54,7 @@ class Prober:
                 self._readiness.probed = await self.honours_salts()
                 self._events.emit("engine_ready" if self._readiness.probed else "engine_salt_unproven")
             elif not alive and self._readiness.engine:
+                self._readiness.probed = False
                 self._events.emit("engine_lost")
             self._readiness.engine = alive
             await asyncio.sleep(self._period_s)

@@ -22,6 +22,8 @@ from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Session
 from rlu_server.settings import Gateway
 
+MAX_BODIES = 16
+"""So many bodies of the largest size may be in memory at once; of ordinary ones that is thousands."""
 _ALLOWED = {routes.MODELS: b"GET, HEAD", routes.ROOT: b"GET, HEAD"}
 
 
@@ -65,6 +67,7 @@ class Relay:
         self.clock = clock
         self.connections: set[Connection] = set()
         self.exchanges: set[Exchange] = set()
+        self._held = 0
         self._own = own
         self._salt_secret = salt_secret
         self._salts: dict[str, str] = {}
@@ -132,6 +135,15 @@ class Relay:
             exchange.tick(now)
         self.engine.tick(now)
         self.ledger.tick()
+
+    def hold(self, size: int) -> None:
+        """Reserve memory for request content that has arrived. Raises GatewayError."""
+        if self._held + size > MAX_BODIES * self.settings.max_body_bytes:
+            raise GatewayError("overloaded")
+        self._held += size
+
+    def let_go(self, size: int) -> None:
+        self._held -= size
 
     def stop_exchanges(self, session: Session | None, error: GatewayError) -> None:
         """End the exchanges of a session, or all, from our side."""

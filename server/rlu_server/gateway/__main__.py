@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from rlu_server.gateway import process
 from rlu_server.lock import rlu_lock
 
 USAGE, INTERNAL = 2, 1
+SPARE_FILES = 256
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = configuration.load(options.config)
         posture = rlu_lock.probe()
+        _allow_files(2 * settings.gateway.max_connections + SPARE_FILES, events)
         events.emit("gateway_started")
         uvloop.run(process.serve(settings, posture, events))
     except configuration.SettingsError as error:
@@ -45,6 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         events.internal(error)
         return INTERNAL
     return 0
+
+
+def _allow_files(wanted: int, events: Events) -> None:
+    """Two descriptors a connection: the client's and the engine's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+        events.emit("few_files", wanted=wanted)
 
 
 def _default_config() -> Path | None:

@@ -10,10 +10,12 @@ import asyncio
 import os
 import secrets
 import signal
+import ssl
 import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.statements import Channel
@@ -130,6 +132,7 @@ class Gateway:
         Raises:
             OSError: the address cannot be listened on, or the certificate not be written.
         """
+        asyncio.get_running_loop().set_exception_handler(self._unhandled)
         self._load_keys()
         if self.tls is not None:
             _publish(self.places.certificate, self.tls.certificate_pem)
@@ -180,6 +183,16 @@ class Gateway:
         self.engine.close()
         self.application.close()
         self.events.emit("gateway_stopped")
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What the loop would log with its text: here only by class and place."""
+        error = context.get("exception")
+        if isinstance(error, (ssl.SSLError, ConnectionError, TimeoutError, asyncio.TimeoutError)):
+            self.events.emit("connection_failed", type(error).__name__)
+        elif error is not None:
+            self.events.internal(error)
+        else:
+            self.events.emit("internal_error", "loop")
 
     def _welcomed(self) -> None:
         self.readiness.attestor = True

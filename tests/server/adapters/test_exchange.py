@@ -190,8 +190,7 @@ async def test_an_engine_that_goes_away_within_an_event_cuts_the_connection(rig:
             asyncio.get_running_loop().call_later(0.2, self.transport.close)
 
     await rig.call(PATHS[0], rig.chat())
-    await rig.stop_engine()
-    rig.gateway.engine.close()
+    await unnoticed(rig)
     server = await asyncio.get_running_loop().create_unix_server(Half, str(rig.places.engine_socket))
     body = body_for(PATHS[0], stream=True)
     response = await rig.call(PATHS[0], body)
@@ -234,9 +233,16 @@ async def test_failures_are_receipted(
     rig.check_commitments(receipt, body, forwarded(rig), response.content)
 
 
-async def test_an_engine_that_is_down_is_a_503_with_a_failed_receipt(rig: Rig):
+async def unnoticed(rig: Rig) -> None:
+    """Stop the engine between two health checks."""
+    rig.gateway.prober._period_s = 1000.0
+    await asyncio.sleep(0.15)
     await rig.stop_engine()
     rig.gateway.engine.close()
+
+
+async def test_an_engine_that_is_down_is_a_503_with_a_failed_receipt(rig: Rig):
+    await unnoticed(rig)
     body = body_for("/v1/messages")
     response = await rig.call("/v1/messages", body)
     assert response.status == 503
@@ -319,3 +325,37 @@ async def test_usage_and_counters(rig: Rig):
     assert m.refusals == {"model_not_found": 1}
     assert m.requests == {(PATHS[0], 200): 1, (PATHS[0], 404): 1}
     assert sum(m.first_byte) == 1
+
+
+async def test_memory_for_bodies_is_bounded_and_given_back(rig: Rig):
+    relay = rig.gateway.relay
+    relay._held = 16 * rig.settings.gateway.max_body_bytes - 10
+    refused = await rig.call(PATHS[0], rig.chat())
+    assert (refused.status, refused.json()["error"]["code"]) == (503, "overloaded")
+    relay._held = 0
+    wire = await rig.wire()
+    await wire.send(rig.request(PATHS[0], rig.chat(script="late")))
+    await rig.eventually(lambda: relay._held > 0)
+    wire.abort()
+    half = await rig.wire()
+    await half.send(rig.request(PATHS[0], rig.chat())[:-5])
+    await rig.eventually(lambda: relay._held > 0)
+    half.abort()
+    for body in (
+        rig.chat(),
+        rig.chat(stream=True),
+        b"{}",
+        rig.chat(script="reset"),
+        rig.chat(script="status"),
+    ):
+        await rig.call(PATHS[0], body)
+    await rig.eventually(lambda: relay._held == 0 and not relay.exchanges)
+
+
+async def test_an_engine_known_to_be_down_is_not_asked(rig: Rig):
+    await rig.stop_engine()
+    rig.gateway.engine.close()
+    await rig.eventually(lambda: not rig.gateway.readiness.engine)
+    answer = await rig.call(PATHS[0], rig.chat())
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert "rlu-receipt" not in answer.headers

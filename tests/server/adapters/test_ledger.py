@@ -252,3 +252,21 @@ async def test_a_receipt_that_was_never_announced_does_not_exist(rig: Rig):
         with pytest.raises(GatewayError) as caught:
             await rig.gateway.ledger.recorder.receipt(session, seq, 0.01)
         assert caught.value.code == "receipt_not_found"
+
+
+async def test_a_record_that_fails_after_a_restart_is_tried_again(rig: Rig):
+    wire = await streaming(rig)
+    await rig.attestor.stop()
+    await rig.eventually(lambda: not rig.gateway.readiness.attestor)
+    wire.abort()
+    await rig.eventually(lambda: rig.gateway.ledger.recorder.pending == 1)
+    rig.attestor.failing = True
+    await rig.attestor.start()
+    await rig.eventually(lambda: len(records(rig)) > 0)
+    await asyncio.sleep(0.8)
+    assert rig.gateway.ledger.recorder.pending == 1
+    rig.attestor.failing = False
+    await rig.eventually(lambda: rig.gateway.ledger.recorder.pending == 0)
+    (session,) = rig.attestor.sessions.values()
+    assert len(session.logged) == 1
+    assert rig.gateway.relay.measures.receipts_lost == 0
