@@ -65,6 +65,8 @@ def test_targets(ours: float, ttft: float, met: list[int]) -> None:
     assert [
         int(goal.met(ratio)) for goal, ratio in zip(GOALS, ratios, strict=True) if ratio is not None
     ] == met
+    assert GOALS[0].by_cpu(measured, "rlu") == pytest.approx(ours)
+    assert GOALS[1].by_cpu(measured, "rlu") is None
     text = table(result(ours, ttft))
     assert text.count(", met |") == sum(met)
     assert text.count(", missed |") == 5 - sum(met)

@@ -40,7 +40,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _write(path: Path, file: KeyFile) -> None:
     """Replace the file at once, readable by its owner only, and on the disk before this returns.
 
-    Owner and mode of an existing file are kept: the gateway may run as another user than the one who manages keys.
+    An existing file keeps its owner: the gateway may run as another user than the one who manages keys.
     """
     data = file.to_json()
     parse_file(data)

@@ -113,7 +113,8 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        codes = {404: "route_not_found", 405: "method_not_allowed"}
+        # 400 is what the framework says of a body that it could not even decode.
+        codes = {400: "json_malformed", 404: "route_not_found", 405: "method_not_allowed"}
         answer = response(GatewayError(codes.get(error.status_code, "http_malformed")), request.scope)
         if error.status_code == 405 and error.headers and "Allow" in error.headers:
             answer.headers["allow"] = error.headers["Allow"]

@@ -104,6 +104,8 @@ async def test_the_limits_themselves_are_accepted(client: httpx.AsyncClient, gat
     ("content", "code", "param"),
     [
         (b"{", "json_malformed", None),
+        (b"\xff", "json_malformed", None),
+        (b"[" * 100_000, "json_malformed", None),
         (b"[]", "body_not_object", None),
         (b"", "body_not_object", None),
         (b"{}", "field_missing", "nonce"),
