@@ -41,7 +41,14 @@ def result(ours: float, ttft: float = 20.5) -> dict[str, Any]:
     measured["ttft"]["direct"] = [one(ttft_p50_ms=20.0)]
     systems = {name: {"version": "1", "note": ""} for name in ("nginx", "rlu", "vllm-router")}
     systems["broken"] = {"failed": "did not start:\nlong story"}
-    about = {"cpu": "a", "cores": 2, "kernel": "b", "python": "c"}
+    about = {
+        "cpu": "a",
+        "cores": 2,
+        "kernel": "b",
+        "python": "c",
+        "sha_instructions": False,
+        "load_before": 0.0,
+    }
     return {
         "when": "2026-01-01", "commit": "abc", "machine": about, "rounds": 3, "seconds": 2, "systems": systems, "measured": measured,
     }  # fmt: skip

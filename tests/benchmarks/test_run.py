@@ -85,7 +85,14 @@ def test_results_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     result = {
         "when": "2026-01-01",
         "commit": "abc",
-        "machine": {"cpu": "a", "cores": 2, "kernel": "b", "python": "c"},
+        "machine": {
+            "cpu": "a",
+            "cores": 2,
+            "kernel": "b",
+            "python": "c",
+            "sha_instructions": False,
+            "load_before": 0.0,
+        },
         "rounds": 1,
         "seconds": 1,
         "systems": {"direct": {"version": "-", "note": ""}},
