@@ -171,7 +171,6 @@ def parse_report(data: bytes) -> AttestationReport:
     cursor.reserved(SIGNED_SIZE - cursor.position, "what precedes SIGNATURE")
     signature_r, signature_s = _component(cursor, "R"), _component(cursor, "S")
     cursor.reserved(cursor.remaining, "the rest of SIGNATURE")
-    cursor.end()
     return AttestationReport(
         raw=data,
         version=version,

@@ -63,6 +63,7 @@ def test_the_guests_own_fields() -> None:
     found = claims(VMPL=2, GUEST_SVN=9, MEASUREMENT=b"\1" * 48, HOST_DATA=b"\2" * 32)
     assert (found.vmpl, found.guest_svn, found.measurement, found.host_data) == (2, 9, b"\1" * 48, b"\2" * 32)
     assert found.report_data == REPORT_DATA
+    assert [claims(VMPL=level).vmpl for level in range(4)] == [0, 1, 2, 3]
     assert str(found.firmware) == "1.55.29"
     assert found.chip_id == Chip().hwid
 
