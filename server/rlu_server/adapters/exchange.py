@@ -14,7 +14,8 @@ exchange ends in exactly one record, by one of `_finish`, `_fail`, `client_gone`
 | the engine went away, stalled or spoke no HTTP, before the answer had begun | failed | the error's code |
 | the same, in the middle of an answer | partial | the error's code |
 | we stopped it (drain) | failed, partial | draining |
-| the client left or stopped reading | aborted | client_disconnected |
+| the client left once it had a stream's terminal event, as agents do | complete | |
+| the client left before, or stopped reading | aborted | client_disconnected |
 """
 
 from __future__ import annotations
@@ -160,10 +161,23 @@ class Exchange:
             return
         self._left = True
         self._cancel()
-        if self._entry is not None:
+        if self._entry is not None and self._concluded():
+            self._record("complete", None)
+        elif self._entry is not None:
             self._record("aborted", "client_disconnected")
         elif self not in self._relay.exchanges:
             self._end()  # it never came so far as to ask for admission
+
+    def _concluded(self) -> bool:
+        """Was the terminal event of a stream sent, and nothing of a next one?"""
+        self._look()
+        reader = self._reader
+        return (
+            reader is not None
+            and self._connection.paused_since is None
+            and reader.at_boundary()
+            and reader.end() is End.ORDINARY
+        )
 
     def pause(self) -> None:
         if self._call is not None:

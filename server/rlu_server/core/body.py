@@ -31,6 +31,8 @@ REFUSED = (
     "vllm_xargs",
 )
 """What would reach into the engine or change how a prompt is built: dropping it silently would give another answer than asked for."""
+SPELLING = "spelling"
+"""In place of a field's name: white space, escapes or duplicate keys of the top level were written anew, nothing else."""
 OWNED = frozenset((*DROPPED, *REFUSED, "cache_salt"))
 MEDIA_HOLDERS = ("messages", "input", "system", "prompt")
 
@@ -51,7 +53,7 @@ class Inspected(msgspec.Struct, frozen=True):
         model: the name the engine serves, after aliases.
         forwarded: the content to send to the engine.
         shared: so many leading bytes of `forwarded` equal those of the original, which lets a digest be shared.
-        rewritten: sorted names of the fields in which the two differ.
+        rewritten: sorted names of the fields in which the two differ; `("spelling",)` when no field does, and the bytes do.
     """
 
     model: str
@@ -102,7 +104,7 @@ def inspect(
         prompt_cache_key=_text(fields, "prompt_cache_key"),
         forwarded=forwarded,
         shared=shared,
-        rewritten=tuple(sorted(changes)),
+        rewritten=tuple(sorted(changes)) or (() if forwarded is raw else (SPELLING,)),
     )
 
 

@@ -11,8 +11,10 @@ import pytest
 from fakes.attestor import mangled
 from fakes.rig import Response, Rig
 from rlu_server.attestor import messages
+from scripted import load_book
 
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]
+TERMINAL = {"/v1/responses": b"event: response.completed", "/v1/messages": b"event: message_stop"}
 
 
 def body_for(path: str, *, stream: bool = False, script: str | None = None) -> bytes:
@@ -278,6 +280,18 @@ async def test_a_client_that_leaves_aborts_the_engine_and_is_receipted(rig: Rig,
     assert record.http_status == (200 if stream else 0)
     assert (record.response.bytes > 0) is stream
     assert not rig.gateway.relay.exchanges
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_client_may_leave_once_it_has_the_terminal_event(rig: Rig, path: str):
+    rig.engine.book = load_book({"default": {"events": 2, "fault": {"kind": "stall", "after": 999}}})
+    wire = await rig.wire()
+    await wire.send(rig.request(path, body_for(path, stream=True)))
+    await wire.until(TERMINAL.get(path, b"data: [DONE]"))
+    wire.abort()
+    await rig.eventually(lambda: any(isinstance(m, messages.RecordReceipt) for m in rig.attestor.received))
+    record = next(m for m in rig.attestor.received if isinstance(m, messages.RecordReceipt))
+    assert (record.status, record.reason, record.http_status) == ("complete", None, 200)
 
 
 async def test_a_client_that_leaves_before_it_was_admitted_still_leaves_a_trace(rig: Rig):

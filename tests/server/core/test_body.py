@@ -34,6 +34,15 @@ def refusal(body: bytes | dict[str, Any], route: Route = CHAT) -> GatewayError:
     return caught.value
 
 
+def test_a_new_spelling_alone_is_told():
+    route = RELAYED[b"/v1/messages/count_tokens"]
+    raw = b'{"model":"m","messages":[]}'
+    same = look(raw, route)
+    assert (same.forwarded, same.rewritten) == (raw, ())
+    spelt = look(b'{"model": "m", "messages": []}', route)
+    assert (spelt.forwarded, spelt.rewritten) == (raw, ("spelling",))
+
+
 def test_the_salt_is_spliced_in_without_touching_another_byte():
     raw = '{"model":"m","messages":[{"role":"user","content":"é \\u00e9 1.0 \\/ 1e5"}],"temperature":1.0,"n":1e0}'.encode()
     found = look(raw)
