@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite(
+    "e2e.caller", "e2e.processes", "e2e.proofs", "e2e.scripted_stack", "e2e.served"
+)
+
 from absent_inputs import absent
 from e2e.codex import Codex, found
-from e2e.scripted_stack import Scripted
+from e2e.scripted_stack import BOOK, Scripted
 from e2e.served import START_S, Served
 from rlu_server import swtpm
 
@@ -77,8 +81,6 @@ def scripted_once(request: pytest.FixtureRequest) -> Iterator[Scripted]:
 @pytest.fixture
 def scripted(scripted_once: Scripted) -> Scripted:
     """The scripted deployment, with its first script and nothing seen."""
-    from e2e.scripted_stack import BOOK
-
     scripted_once.script(BOOK)
     scripted_once.forget()
     return scripted_once

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from e2e.caller import Answer, Caller
-from rlu_attestation import Bundle, Exchange, Logged, Outcome, Policy, Verdict
+from rlu_attestation import Bundle, Exchange, Logged, Outcome, Policy, Verdict, verify
 from rlu_attestation import Context as Verification
-from rlu_attestation import verify
 from rlu_attestation.client import Client
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.statements import Receipt, SessionStatement

@@ -31,7 +31,8 @@ BOOK: dict[str, Any] = {
     "scripts": {
         "endless": {"events": 100_000, "interval_ms": 20},
         "tool": {"turns": [{"text": "Let me look.", "calls": [{"name": "look", "arguments": {"at": "it"}}]}]},
-        "broken": {"events": 9, "fault": {"kind": "close", "after": 3}},
+        # Slow enough for the answer to have begun: what breaks off before that is another case.
+        "broken": {"events": 9, "interval_ms": 400, "fault": {"kind": "close", "after": 3}},
         "refuses": {"fault": {"kind": "status", "status": 500}},
     },
 }
@@ -101,10 +102,11 @@ class Scripted:
         self._engine("PUT", json.dumps(book))
 
     def seen(self) -> list[SeenRequest]:
-        """The requests that the engine got since it was last asked to forget."""
+        """The requests of clients that the engine got since it was last asked to forget; not the gateway's own for its health."""
         return [
             SeenRequest(one["target"], base64.b64decode(one["body"]), one["outcome"])
             for one in self._engine("GET")
+            if one["method"] == "POST"
         ]
 
     def forget(self) -> None:

@@ -29,9 +29,7 @@ class Served:
         self.directory.mkdir(mode=0o700)
         shutil.copytree(model, self.directory / "model")
         self.markers: list[str] = []
-        self.process = Process(
-            [*RLU, "demo", "--dir", self.directory, "--port", "0"], home / "rlu-demo.log"
-        )
+        self.process = Process([*RLU, "demo", "--dir", self.directory, "--port", "0"], home / "rlu-demo.log")
 
     def wait_until_served(self) -> None:
         """Until it says that it serves, which is after it has verified itself."""
@@ -62,7 +60,9 @@ class Served:
 
     def new_tenant(self, tenant: str) -> Caller:
         """A key for another tenant; the running gateway takes it up by itself."""
-        made = self.rlu("apikeys", "create", "--tenant", tenant, "--principal", "p", "--json", "--file", self.keys)
+        made = self.rlu(
+            "apikeys", "create", "--tenant", tenant, "--principal", "p", "--json", "--file", self.keys
+        )
         assert made.returncode == 0, made.stderr
         other = replace(self.caller, key=json.loads(made.stdout)["key"])
         until(lambda: other.get("/v1/models").status == 200, 20, lambda: "the new key is not taken up")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -133,8 +132,6 @@ def test_an_expired_session(scripted: Scripted, path: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     answer = scripted.caller.post(path, body_for(path), {"RLU-Session": session})
-    assert answer.status == 410, answer.content
-    assert answer.json()["error"]["code"] in ("session_expired", "session_closed")
     assert_refused(answer, path, 410, "session_expired", "invalid_request_error")
     assert scripted.seen() == []
 
@@ -191,6 +188,6 @@ def test_nothing_of_all_that_is_written_anywhere(scripted: Scripted) -> None:
     assert "rlu_requests_total" in metrics
     written = scripted.logs() + metrics
     written += "".join(p.read_text("utf-8", "replace") for p in scripted.state_files())
-    assert '"gateway_ready"' in json.dumps(written) or "gateway_ready" in written
+    assert "gateway_ready" in written
     assert SECRET not in written
     assert scripted.caller.post(OPENAI[0], body_for(OPENAI[0])).status == 200
