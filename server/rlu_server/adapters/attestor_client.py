@@ -112,8 +112,11 @@ class AttestorClient:
                 if await self._introduce(link):
                     delay = RECONNECT_FIRST_S
                     await self._watch(link)
-            except (OSError, frames.FrameError):
-                pass
+            except (OSError, frames.FrameError) as error:
+                if delay == RECONNECT_FIRST_S:  # once for each time it is away
+                    self._events.emit(
+                        "attestor_refused", "unreachable", errno=getattr(error, "errno", None) or 0
+                    )
             finally:
                 self._leave(link)
             await asyncio.sleep(delay)

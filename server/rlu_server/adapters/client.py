@@ -151,9 +151,9 @@ class Connection(asyncio.Protocol):
                 self._fail(GatewayError("request_timeout"))
 
     def stop_if_idle(self) -> None:
-        """Drain: a connection that waits for its next request has nothing to wait for."""
+        """Drain: a connection that waits for its next request has nothing to wait for. What is still being sent goes out."""
         if self._job is None and not self._queue and self._arriving is None and not self._lingering:
-            self.abort()
+            self._close()
 
     # --- the job's side ---
 

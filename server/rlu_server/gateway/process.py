@@ -40,6 +40,7 @@ from rlu_server.settings import Settings
 
 SWEEP_S = 0.25
 KEYS_CHECK_S = 1.0
+FLUSH_S = 1.0
 BACKLOG = 2048
 
 
@@ -171,6 +172,14 @@ class Gateway:
             task.cancel()
             self.events.emit("receipt_lost", "drain_timeout")
 
+    async def flush(self) -> None:
+        """Let answers that are complete leave, for a moment."""
+        deadline = time.monotonic() + FLUSH_S
+        for connection in list(self.relay.connections):
+            connection.stop_if_idle()
+        while self.relay.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
     async def stop(self) -> None:
         """End at once."""
         for task in self._tasks:
@@ -253,6 +262,7 @@ async def serve(settings: Settings, posture: Posture, events: Events) -> None:
     try:
         if waiting[0] in done:
             await gateway.drain()
+            await gateway.flush()
         else:
             waiting[1].result()
     finally:

@@ -38,7 +38,11 @@ from scripted import Engine, load_book, serve
 PATH = "/v1/chat/completions"
 BOOK = {
     "default": {"events": 4},
-    "scripts": {"slow": {"events": 40, "interval_ms": 25}, "endless": {"events": 5000, "interval_ms": 25}},
+    "scripts": {
+        "big": {"events": 100, "payload_bytes": 2000},
+        "slow": {"events": 40, "interval_ms": 25},
+        "endless": {"events": 5000, "interval_ms": 25},
+    },
 }
 
 
@@ -169,6 +173,22 @@ async def test_drain_cuts_what_takes_too_long_and_says_so(rig: Rig):
     assert (record.status, record.reason) == ("partial", "draining")
     session = rig.session(response.session)
     assert session.closed is not None
+
+
+async def test_drain_does_not_cut_an_answer_that_a_slow_client_is_still_reading(rig: Rig):
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.gateway.port, limit=1024)
+    writer.write(rig.request(PATH, rig.chat(stream=True, script="big")))
+    await reader.read(10)
+    # The engine is done and the exchange is over, but the client has read next to nothing.
+    await rig.eventually(lambda: rig.gateway.relay.measures.receipts == {"complete": 1})
+    await rig.gateway.drain()
+    flushing = asyncio.create_task(rig.gateway.flush())
+    received = b""
+    while data := await reader.read(65536):
+        received += data
+    await flushing
+    assert received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    writer.close()
 
 
 async def test_a_silent_engine_is_given_up(tmp_path: Path):
