@@ -46,62 +46,84 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
     return json.dumps(value).encode()
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("empty", b""),
-        ("not-utf-8", b'{"\xff":1}'),
-        ("not-json", b"{"),
-        ("array", b"[]"),
-        ("trailing-garbage", FULL.encode() + b"x"),
-        ("truncated", FULL.encode()[:-10]),
-        ("byte-order-mark", b"\xef\xbb\xbf" + FULL.encode()),
-        ("duplicate-key", FULL.encode().replace(b'"nonce"', b'"head"')),
-        ("duplicate-nested-key", changed(lambda v: None).replace(b'"receipt"', b'"statement"')),
-        ("number", changed(lambda v: v.update(nonce=1))),
-        ("deep", b"[" * 100_000),
-        ("unknown-key", changed(lambda v: v.update(extra="x"))),
-        ("unknown-nested-key", changed(lambda v: v["attestation"].update(extra="x"))),
-        ("unknown-evidence-key", changed(lambda v: v["attestation"]["evidence"][0].update(extra="x"))),
-        ("unknown-exchange-key", changed(lambda v: v["exchanges"][0].update(extra="x"))),
-        ("unknown-session-key", changed(lambda v: v["session"].update(extra="x"))),
-        ("unknown-channel-key", changed(lambda v: v["channel"].update(extra="x"))),
-        ("another-version", changed(lambda v: v.update(rlu_bundle="2"))),
-        ("no-version", changed(lambda v: v.pop("rlu_bundle"))),
-        ("no-attestation", changed(lambda v: v.pop("attestation"))),
-        ("no-statement", changed(lambda v: v["attestation"].pop("statement"))),
-        ("no-evidence", changed(lambda v: v["attestation"].pop("evidence"))),
-        ("statement-not-text", changed(lambda v: v["attestation"].update(statement=["x"]))),
-        ("evidence-not-array", changed(lambda v: v["attestation"].update(evidence={}))),
-        (
-            "too-much-evidence",
-            changed(lambda v: v["attestation"].update(evidence=[{"data": "", "kind": "x"}] * 17)),
-        ),
-        ("null-nonce", changed(lambda v: v.update(nonce=None))),
-        ("short-nonce", changed(lambda v: v.update(nonce="AAAA"))),
-        ("padded", changed(lambda v: v.update(head="AA=="))),
-        ("short-key", changed(lambda v: v.update(commitment_key="AAAA"))),
-        ("short-channel", changed(lambda v: v["channel"].update(spki_sha256="AAAA"))),
-        ("exchanges-not-array", changed(lambda v: v.update(exchanges={}))),
-        ("half-a-close", changed(lambda v: v["close"].pop("receipt"))),
-        ("session-not-object", changed(lambda v: v.update(session="x"))),
-        (
-            "exchanges-without-session",
-            changed(lambda v: [v.pop(k) for k in ("session", "commitment_key", "close")]),
-        ),
-        (
-            "close-without-session",
-            changed(lambda v: [v.pop(k) for k in ("session", "commitment_key", "exchanges")]),
-        ),
-        ("key-without-session", changed(lambda v: [v.pop(k) for k in ("session", "exchanges", "close")])),
-        ("many-values", b'{"a":[' + b"[]," * 600_000 + b"[]]}"),
-        ("too-long", b" " * (64 * 1024 * 1024 + 1)),
-    ],
+BROKEN: tuple[tuple[str, bytes], ...] = (
+    ("empty", b""),
+    ("not-utf-8", b'{"\xff":1}'),
+    ("not-json", b"{"),
+    ("array", b"[]"),
+    ("trailing-garbage", FULL.encode() + b"x"),
+    ("truncated", FULL.encode()[:-10]),
+    ("byte-order-mark", b"\xef\xbb\xbf" + FULL.encode()),
+    ("duplicate-key", FULL.encode().replace(b'"nonce"', b'"head"')),
+    ("duplicate-nested-key", changed(lambda v: None).replace(b'"receipt"', b'"statement"')),
+    ("number", changed(lambda v: v.update(nonce=1))),
+    ("deep", b"[" * 100_000),
+    ("unknown-key", changed(lambda v: v.update(extra="x"))),
+    ("unknown-nested-key", changed(lambda v: v["attestation"].update(extra="x"))),
+    ("unknown-evidence-key", changed(lambda v: v["attestation"]["evidence"][0].update(extra="x"))),
+    ("unknown-exchange-key", changed(lambda v: v["exchanges"][0].update(extra="x"))),
+    ("unknown-session-key", changed(lambda v: v["session"].update(extra="x"))),
+    ("unknown-channel-key", changed(lambda v: v["channel"].update(extra="x"))),
+    ("another-version", changed(lambda v: v.update(rlu_bundle="2"))),
+    ("no-version", changed(lambda v: v.pop("rlu_bundle"))),
+    ("no-attestation", changed(lambda v: v.pop("attestation"))),
+    ("no-statement", changed(lambda v: v["attestation"].pop("statement"))),
+    ("no-evidence", changed(lambda v: v["attestation"].pop("evidence"))),
+    ("statement-not-text", changed(lambda v: v["attestation"].update(statement=["x"]))),
+    ("evidence-not-array", changed(lambda v: v["attestation"].update(evidence={}))),
+    (
+        "too-much-evidence",
+        changed(lambda v: v["attestation"].update(evidence=[{"data": "", "kind": "x"}] * 17)),
+    ),
+    ("null-nonce", changed(lambda v: v.update(nonce=None))),
+    ("short-nonce", changed(lambda v: v.update(nonce="AAAA"))),
+    ("padded", changed(lambda v: v.update(head="AA=="))),
+    ("short-key", changed(lambda v: v.update(commitment_key="AAAA"))),
+    ("short-channel", changed(lambda v: v["channel"].update(spki_sha256="AAAA"))),
+    ("exchanges-not-array", changed(lambda v: v.update(exchanges={}))),
+    ("half-a-close", changed(lambda v: v["close"].pop("receipt"))),
+    ("session-not-object", changed(lambda v: v.update(session="x"))),
+    (
+        "exchanges-without-session",
+        changed(lambda v: [v.pop(k) for k in ("session", "commitment_key", "close")]),
+    ),
+    (
+        "close-without-session",
+        changed(lambda v: [v.pop(k) for k in ("session", "commitment_key", "exchanges")]),
+    ),
+    ("key-without-session", changed(lambda v: [v.pop(k) for k in ("session", "exchanges", "close")])),
+    ("many-values", b'{"a":[' + b"[]," * 600_000 + b"[]]}"),
+    ("too-long", b" " * (64 * 1024 * 1024 + 1)),
 )
+
+
+@pytest.mark.parametrize(("name", "data"), BROKEN, ids=[name for name, _ in BROKEN])
 def test_anything_else_is_malformed(name: str, data: bytes) -> None:
     with pytest.raises(Malformed) as refusal:
         bundles.parse(data)
     assert refusal.value.code == "bundle.encoding", name
+
+
+def test_limits_are_met_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = FULL.encode()
+    values = sum(map(data.count, (b",", b"[", b"{")))
+    for name, limit in (
+        ("MAX_BUNDLE", len(data)),
+        ("_MAX_VALUES", values),
+        ("MAX_EVIDENCE", 2),
+        ("MAX_EXCHANGES", 3),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(bundles, name, limit)
+            assert bundles.parse(data) == FULL
+            patched.setattr(bundles, name, limit - 1)
+            with pytest.raises(Malformed):
+                bundles.parse(data)
+
+
+def test_a_number_is_refused_even_where_no_one_would_read_it() -> None:
+    with pytest.raises(Malformed, match="number"):
+        bundles.parse(b'{"rlu_bundle":1}')
 
 
 def test_too_many_values_are_refused_before_they_are_made() -> None:

@@ -149,6 +149,19 @@ def test_an_answer_that_is_no_attestation(server: FakeServer, name: str, answer:
     assert refusal.value.code == code, name
 
 
+def test_the_longest_answer(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(server.url) as client:
+        bundle = client.attestation(NONCE)
+    server.answers["/v1/rlu/attestation"] = Answer(200, bundle.encode())
+    monkeypatch.setattr(module, "MAX_ANSWER", len(bundle.encode()))
+    with Client(server.url) as client:
+        assert client.attestation(NONCE).statement == bundle.statement
+        monkeypatch.setattr(module, "MAX_ANSWER", len(bundle.encode()) - 1)
+        with pytest.raises(Malformed) as refusal:
+            client.attestation(NONCE)
+    assert refusal.value.code == "server.answer"
+
+
 def test_a_refusal_repeats_the_servers_code_and_words(server: FakeServer) -> None:
     with Client(server.url) as client:
         bundle = client.attestation(NONCE)

@@ -1,0 +1,25 @@
+"""What is mutated, in parts, each with the tests that are to notice: sources below `rlu_attestation`, tests below `tests/attestation`."""
+
+from __future__ import annotations
+
+SCOPES: dict[str, tuple[str, str]] = {
+    "verifier": (
+        "verifier/*.py policy.py policy_file.py bundle.py verdict.py client.py",
+        "verifier test_policy_file.py test_bundle.py test_verdict.py test_client.py",
+    ),
+    "primitives": (
+        "canonical.py encoding.py merkle.py jose.py cose.py commitment.py claims.py instance.py statements.py",
+        "test_vectors.py test_merkle.py test_statements.py test_bundle.py verifier",
+    ),
+    "tpm2": (
+        "evidence/*.py evidence/tpm2/*.py chain.py crl.py endorsement.py x509.py der.py cursor.py",
+        "evidence/tpm2 evidence/test_binding.py evidence/test_kinds.py test_chain.py test_crl.py test_endorsement.py "
+        "test_x509.py test_der.py test_cursor.py",
+    ),
+}
+
+EQUIVALENT: tuple[tuple[str, str, str], ...] = (
+    # The caller's loop ends at the deadline, one reading of the clock later.
+    ("client", "boundary", "left <= 0"),
+)
+"""Mutants that nobody could notice, each with its reason above it: end of the module's name, kind, part of what is shown."""
