@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+# Before anything imports them: a failing assertion there is explained like one in a test.
+pytest.register_assert_rewrite("e2e")
+
 pytest_plugins = ["absent_inputs", "fixtures_tpm", "fixtures_models"]

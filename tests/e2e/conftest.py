@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "e2e.caller", "e2e.processes", "e2e.proofs", "e2e.scripted_stack", "e2e.served"
-)
-
 from absent_inputs import absent
 from e2e.codex import Codex, found
 from e2e.scripted_stack import BOOK, Scripted

@@ -74,8 +74,10 @@ def exchange(caller: Caller, answer: Answer) -> Exchange:
     return Exchange(fetch(caller, answer.receipt), answer.request, answer.content)
 
 
-def judge(made: Bundle, policy: Policy | None = None) -> Verdict:
-    return verify(Verification(bundle=made, policy=policy or Policy(), at=int(time.time()), nonce=made.nonce))
+def judge(made: Bundle, policy: Policy | None = None, at: int | None = None) -> Verdict:
+    """The verdict, now or at another time; an empty policy accepts nothing, but the steps before it are judged all the same."""
+    moment = int(time.time()) if at is None else at
+    return verify(Verification(bundle=made, policy=policy or Policy(), at=moment, nonce=made.nonce))
 
 
 def unproven(verdict: Verdict) -> list[tuple[str, str, str]]:
