@@ -472,6 +472,7 @@ def _raise_loopback() -> None:
 
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 _AT_RECURSIVE, _ATTR_READ_ONLY = 0x8000, 1
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - looked at and mounted over
 _PRIVATE_SOURCE = "rlu-lock"
 """Name of the file systems that the lock mounts, by which the posture knows them."""
 
@@ -493,43 +494,85 @@ def _set_read_only(path: str, *, on: bool, recursive: bool) -> int:
 
 
 def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any]) -> None:
-    """A view of the file systems of our own: private memory where asked, everything else read-only but for what may be written.
+    """A root of our own that holds the paths the profile names and nothing else, read-only but for what may be written.
 
-    Landlock decides who may open what; this also stops changes of modes, times and owners, which Landlock does not see.
+    Landlock decides who may open what. This covers what Landlock does not see: connecting to sockets by their path (a container runtime's,
+    another of our processes'), and changing modes, times and owners.
     """
-    remedy = "report this"
-    _checked("private mounts", _mount("none", "/", None, _MS_REC | _MS_PRIVATE), remedy)
-    own = [path for kind in ("read", "execute", "write") for path in profile.get(kind, ())]
-    for place in mounts.get("private", ()):
-        if os.path.isdir(place):
-            _mount_private(place, int(mounts.get("private_bytes", 1 << 32)), own)
-    if not mounts.get("read_only"):
-        return
-    private = tuple(mounts.get("private", ()))
-    # Parents first: a mount over a directory hides those beneath it.
-    writable = sorted({p for p in profile.get("write", ()) if os.path.exists(p) and p not in private})
-    for path in writable:
-        _checked(f"mount of {path}", _mount(path, path, None, _MS_BIND), remedy)
-    _checked(
-        "read-only mounts", _set_read_only("/", on=True, recursive=True), "the kernel is older than 5.12"
-    )
-    for path in (*writable, *(p for p in private if os.path.isdir(p))):
-        _checked(f"writable mount of {path}", _set_read_only(path, on=False, recursive=False), remedy)
-
-
-def _mount_private(place: str, size: int, own: list[str]) -> None:
-    """A tmpfs of our own over `place`; what the profile names beneath it stays visible."""
-    beneath = [path for path in own if path.startswith(place.rstrip("/") + "/") and os.path.isdir(path)]
-    handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in beneath}
-    flags = _MS_NOSUID | _MS_NODEV
-    if _mount(_PRIVATE_SOURCE, place, "tmpfs", flags, f"mode=1777,size={size},noswap") != 0:
-        # Only the real root may keep a tmpfs from being swapped; that swap is off is checked apart.
-        result = _mount(_PRIVATE_SOURCE, place, "tmpfs", flags, f"mode=1777,size={size}")
-        _checked(f"private {place}", result, "report this")
-    for path, handle in handles.items():
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        _checked(f"mount of {path}", _mount(f"/proc/self/fd/{handle}", path, None, _MS_BIND), "report this")
+    umask = os.umask(0o022)
+    sources = _open_sources(profile)
+    _checked("private mounts", _mount("none", "/", None, _MS_REC | _MS_PRIVATE), "report this")
+    base = next(path for path in (*_TEMPORARY, "/mnt", "/dev", "/") if os.path.isdir(path))
+    _mount_memory(base, "mode=0755,size=16m")
+    private = [path for path in mounts.get("private", ()) if os.path.isdir(path) or path.startswith("/dev/")]
+    for path in private:
+        os.makedirs(base + path)
+        _mount_memory(base + path, f"mode=1777,size={int(mounts.get('private_bytes', 1 << 32))}")
+    # Parents first: what is mounted over a directory hides what was mounted beneath it.
+    shown: list[str] = []
+    for path in sorted(sources):
+        covered = any(path.startswith(parent.rstrip("/") + "/") for parent in shown)
+        if path not in private and (not covered or path in profile.get("write", ())):
+            _show(base, path, sources[path])
+            shown.append(path)
+    _enter(base)
+    for handle in sources.values():
         os.close(handle)
+    result = _set_read_only("/", on=True, recursive=True)
+    _checked("read-only mounts", result, "the kernel is older than 5.12")
+    for path in profile.get("write", ()):
+        if os.path.isdir(path):
+            _checked(f"writable {path}", _set_read_only(path, on=False, recursive=False), "report this")
+    os.umask(umask)
+
+
+def _open_sources(profile: dict[str, Any]) -> dict[str, int]:
+    """Handles on everything that is to be seen, and on what symbolic links among it point to in the same directory tree."""
+    found: dict[str, int] = {}
+    for kind in (*_PATH_KINDS, "visible"):
+        for path in profile.get(kind, ()):
+            with contextlib.suppress(FileNotFoundError):
+                if path not in found:
+                    found[path] = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return found
+
+
+def _mount_memory(place: str, options: str) -> None:
+    flags = _MS_NOSUID | _MS_NODEV
+    # Only the real root may keep a tmpfs from being swapped; that swap is off is checked apart.
+    if _mount(_PRIVATE_SOURCE, place, "tmpfs", flags, f"{options},noswap") != 0:
+        _checked(f"memory at {place}", _mount(_PRIVATE_SOURCE, place, "tmpfs", flags, options), "report this")
+
+
+def _show(base: str, path: str, source: int) -> None:
+    """Make `path` visible below the new root: a link as the same link, anything else by a bind mount at its real place."""
+    parent, name = os.path.split(path.rstrip("/"))
+    real = os.path.realpath(parent)
+    target = base + os.path.join(real, name)
+    os.makedirs(base + real, exist_ok=True)
+    if real != parent and not os.path.lexists(base + parent):
+        os.makedirs(os.path.dirname(base + parent), exist_ok=True)
+        os.symlink(real, base + parent)
+    mode = os.fstat(source).st_mode
+    if stat.S_ISLNK(mode):
+        if not os.path.lexists(target):
+            os.symlink(os.readlink("", dir_fd=source), target)
+        return
+    if stat.S_ISDIR(mode):
+        os.makedirs(target, exist_ok=True)
+    elif not os.path.lexists(target):
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    flags = _MS_BIND | _MS_REC
+    _checked(f"mount of {path}", _mount(f"/proc/self/fd/{source}", target, None, flags), "report this")
+
+
+def _enter(root: str) -> None:
+    """pivot_root(2), "pivot_root('.', '.')": no directory is needed for the old root, which is then let go."""
+    os.chdir(root)
+    here = ctypes.create_string_buffer(b".")
+    _checked("new root", _syscall(_number("pivot_root"), here, here), "report this")
+    _checked("old root", _syscall(_number("umount2"), here, 2), "report this")
+    os.chdir("/")
 
 
 def _apply_core_limit() -> None:
@@ -610,7 +653,16 @@ _PROFILE_KEYS = frozenset(
             "core_dumps",
             "dumpable",
         ),
-        *("capabilities", "user", "umask", "other_users", "lock_memory", "environment", "close_files"),
+        *(
+            "visible",
+            "capabilities",
+            "user",
+            "umask",
+            "other_users",
+            "lock_memory",
+            "environment",
+            "close_files",
+        ),
         *("die_with_parent", "scratch", "require"),
     )
 )
@@ -646,7 +698,7 @@ def load_profile(
     if unknown:
         raise Refused(f"profile {path}: unknown keys {', '.join(unknown)}")
     values = {"python": [*python_paths(), *map(os.path.realpath, search_path)], **definitions}
-    for kind in _PATH_KINDS:
+    for kind in (*_PATH_KINDS, "visible"):
         profile[kind] = [full for entry in profile.get(kind, ()) for full in _expand(entry, values, path)]
     if "scratch" in profile:
         profile["scratch"] = _expand(profile["scratch"], values, path)[0]
@@ -850,7 +902,12 @@ def _probe_files() -> dict[str, Value]:
     found["scratch"] = "none" if scratch is None else _filesystem(scratch)
     found["shared_memory"] = _shared_memory()
     found["metadata_outside"] = _changes_metadata()
+    found["unlisted_visible"] = any(os.path.lexists(path) for path in _NEVER_LISTED)
     return found
+
+
+_NEVER_LISTED = ("/boot", "/srv", "/media", "/var/lib", "/var/log", "/run/lock", "/etc/shadow", "/etc/fstab")
+"""On every host, in no profile: seen by a process that has the host's root, whether or not it may open them."""
 
 
 def _shared_memory() -> str:
@@ -868,9 +925,6 @@ def _changes_metadata() -> bool:
         os.utime(__file__, ns=(known.st_atime_ns, known.st_mtime_ns))
 
     return _attempt(touch)
-
-
-_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - looked at, not used
 
 
 def _can_list(directory: str) -> bool:

@@ -71,6 +71,12 @@ def tpm_ports(tcti: str) -> tuple[int, ...]:
     return (port, port + 1)
 
 
+def tpm_sockets(tcti: str) -> list[Path]:
+    """The directory of an emulator's Unix sockets."""
+    found = re.search(r"(?:^|,)path=([^,]+)", tcti.partition(":")[2])
+    return [Path(found[1]).resolve().parent] if found else []
+
+
 def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
     """The attestor: the TPM, its state directory, and its socket; no network unless the TPM is a simulator on a port."""
     who = users(settings, host)
@@ -82,6 +88,7 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
         "config": [runtime.facts],
         "readable": [],
         "tpm": [] if device is None else [device],
+        "tpm_sockets": tpm_sockets(settings.attestation.tcti),
     }
     return Program(
         "attestor",
@@ -126,6 +133,7 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
                 "scratch": [runtime.path / "gateway"],
                 "config": [runtime.facts],
                 "readable": [runtime.path / "keys"],
+                "peers": [runtime.path / "attestor", runtime.path / "engine"],
             },
         ),
     )

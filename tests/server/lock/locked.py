@@ -76,6 +76,8 @@ class Room:
             "readable": self.snippets,
             "model": self.model,
             "tpm": "",
+            "tpm_sockets": "",
+            "peers": "",
         }
         for name, value in values.items():
             command += ["--define", f"{name}={value}"]

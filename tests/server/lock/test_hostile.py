@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,10 +34,15 @@ def victim() -> Iterator[int]:
 CALL = "libc = ctypes.CDLL(None, use_errno=True)\nif libc.{call} == -1: raise OSError(ctypes.get_errno(), '')"
 
 
+NAME = "rlu-hostile-test"
+
+
 @pytest.mark.parametrize(
-    "path", ["/x", "/tmp/x", "/var/tmp/x", "/root/x", "/etc/x", "/usr/x", "/dev/x", "/run/x", "/proc/x"]
+    "directory",
+    ["/", "/tmp", "/var/tmp", "/root", "/etc", "/usr", "/dev", "/run", "/proc", "/dev/shm/.."],
 )
-def test_cannot_write(room: Room, path: str) -> None:
+def test_cannot_write(room: Room, directory: str) -> None:
+    path = f"{directory}/{NAME}"
     assert room.tries(f"os.open({path!r}, os.O_CREAT | os.O_WRONLY, 0o600)") in {"EACCES", "EROFS", "ENOENT"}
     assert not Path(path).exists()
 
@@ -50,7 +57,7 @@ def test_can_write_to_scratch(room: Room) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/shadow", "/root/.bashrc", "/var/log/dpkg.log", "/home", "/"])
 def test_cannot_read_what_it_does_not_need(room: Room, path: str) -> None:
-    assert room.tries(f"os.open({path!r}, os.O_RDONLY)") == "EACCES"
+    assert room.tries(f"os.open({path!r}, os.O_RDONLY)") in {"EACCES", "ENOENT"}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +163,30 @@ def test_cannot_reach_abstract_sockets(rooms: Callable[..., Room]) -> None:
         code = f"socket.socket(socket.AF_UNIX).connect('\\0{name}')"
         assert rooms("gateway").tries(code) == "EPERM"
         assert rooms("engine").tries(code) in {"ECONNREFUSED", "EPERM"}
+
+
+def test_cannot_reach_sockets_by_their_path(room: Room) -> None:
+    """Landlock does not see this; a root of our own does. Think of a container runtime's socket."""
+    place = Path(tempfile.mkdtemp(prefix="rlu-test-", dir="/run"))
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place / "s"))
+            server.listen()
+            code = f"socket.socket(socket.AF_UNIX).connect({str(place / 's')!r})"
+            assert room.tries(code) == "ENOENT"
+            room.profile["visible"] = [str(place)]
+            assert room.tries(code) == "ok"
+    finally:
+        shutil.rmtree(place)
+
+
+def test_sees_only_what_is_listed(room: Room) -> None:
+    code = "import os\nprint(sorted(n for n in os.listdir('/')), sorted(os.listdir('/etc')))"
+    del room.profile["landlock"]
+    outcome = room.run(code)
+    assert "'boot'" not in outcome.output
+    assert "shadow" not in outcome.output
+    assert "'passwd'" in outcome.output
 
 
 @pytest.mark.parametrize(

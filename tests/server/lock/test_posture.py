@@ -63,7 +63,7 @@ RESTRICTIONS = {
     "seccomp namespaces": (take("seccomp", "namespaces"), {"calls_namespaces"}),
     "seccomp terminal": (take("seccomp", "terminal"), {"calls_terminal"}),
     "seccomp dumpable": (take("seccomp", "dumpable"), {"calls_dumpable"}),
-    "mounts": (take("mounts"), {"metadata_outside"}),
+    "mounts": (take("mounts"), {"metadata_outside", "unlisted_visible"}),
     "no new privileges": (take("no_new_privileges"), {"no_new_privileges"}),
     "core dumps": (take("core_dumps"), {"core_limit", "core_memory"}),
     "not dumpable": (take("dumpable"), {"dumpable"}),

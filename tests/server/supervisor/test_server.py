@@ -14,6 +14,7 @@ from rlu_attestation import canonical, jose
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_server.engine import readiness
 from rlu_server.supervisor.errors import LockRefused, StartFailed
+from rlu_server.supervisor.service import Service
 
 
 async def open_session(up: object) -> str:
@@ -100,14 +101,30 @@ async def test_revoked_keys_reach_the_gateway(tmp_path: Path) -> None:
         assert (await up.ask())[0] == 401
 
 
-async def test_gateway_cannot_read_the_attestors_secret(tmp_path: Path) -> None:
+async def test_each_process_sees_its_own_things_only(tmp_path: Path) -> None:
+    """Looked at through /proc/PID/root. What is not there cannot be read, nor connected to."""
     async with running(tmp_path, make_settings(tmp_path)) as up:
-        profile = json.loads((up.place.facts / "gateway-profile.json").read_text())
-        assert up.server.gateway.child is not None
-        command = Path(f"/proc/{up.server.gateway.child.pid}/cmdline").read_bytes().split(b"\0")
-        given = {entry.decode().split("=", 1)[1] for entry in command if b"=" in entry}
-        assert str(tmp_path / "state") not in given | set(profile["read"])
-        assert str(up.place.path / "attestor") not in given
+
+        def sees(service: Service, path: Path) -> bool:
+            assert service.child is not None
+            return Path(f"/proc/{service.child.pid}/root{path}").exists()
+
+        place, state = up.place.path, tmp_path / "state"
+        attestor, engine, gateway = up.server.attestor, up.server.engine, up.server.gateway
+        wanted = {
+            state: {attestor},
+            tmp_path / "m": {engine},
+            place / "attestor" / "attestor.sock": {attestor, gateway},
+            place / "engine" / "engine.sock": {engine, gateway},
+            place / "keys" / "apikeys.json": {gateway},
+            place / "facts" / "instance.json": {attestor, gateway},
+            place / "gateway" / "gateway.crt": {gateway},
+            Path("/var/lib"): set(),
+            Path("/etc/shadow"): set(),
+        }
+        for path, those in wanted.items():
+            assert path.exists()
+            assert {s for s in (attestor, engine, gateway) if sees(s, path)} == those, path
 
 
 async def test_failing_start_tells_why(tmp_path: Path) -> None:
