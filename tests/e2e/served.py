@@ -43,6 +43,10 @@ class Served:
         assert found is not None, self.process.output()
         key = (self.directory / "api-key").read_text().strip()
         self.caller = Caller(int(found[1]), self.directory / "gateway.crt", key)
+        (gateway,) = self.processes("--module rlu_server.gateway")
+        place = re.search(r"--config (\S+)/facts/", command_line(gateway))
+        assert place is not None
+        self.runtime = Path(place[1])
 
     @property
     def policy(self) -> Path:
