@@ -52,6 +52,8 @@ class Readiness:
     probed: bool = False
     """The engine refused an illegal salt on every route that takes one."""
     draining: bool = False
+    absent: frozenset[str] = frozenset()
+    """Relayed routes that the engine does not offer for this model; they are refused in their API's own words."""
 
     def missing(self) -> list[str]:
         """Codes of what stands in the way; empty when ready."""

@@ -60,12 +60,16 @@ class Prober:
             await asyncio.sleep(self._period_s)
 
     async def honours_salts(self) -> bool:
-        """Does every salted route refuse an illegal salt?"""
+        """Does every salted route refuse an illegal salt? Also learns which ones this model does not have."""
+        absent = set()
         for route in RELAYED.values():
             if route.salted:
                 status = await self._status_of(self._engine_post(route))
-                if status != 400 and status not in NOT_OFFERED:
+                if status in NOT_OFFERED:
+                    absent.add(route.path)
+                elif status != 400:
                     return False
+        self._readiness.absent = frozenset(absent)
         return True
 
     def _engine_get(self, path: str) -> _Status:

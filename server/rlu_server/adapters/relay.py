@@ -112,6 +112,8 @@ class Relay:
             raise GatewayError("draining")
         if not self.readiness.probed:
             raise GatewayError(self.readiness.missing()[0])
+        if route.path in self.readiness.absent:
+            raise GatewayError("route_not_found", "The model that is served here does not offer this route.")
         if not incoming.has_body():
             raise GatewayError("length_required")
         media_type = incoming.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

@@ -131,6 +131,21 @@ async def test_an_engine_that_ignores_salts_is_not_served(tmp_path: Path, broken
         Engine.reply = engine_reply  # type: ignore[method-assign]
 
 
+async def test_routes_the_model_does_not_have_are_refused_in_their_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    engine_reply = Engine.reply
+
+    def reply(self: Engine, method: bytes, target: bytes, body: bytes) -> Any:
+        return engine_reply(self, method, b"/none" if target == b"/v1/embeddings" else target, body)
+
+    monkeypatch.setattr(Engine, "reply", reply)
+    async with Rig(tmp_path, {}, BOOK) as rig:
+        answer = await rig.call("/v1/embeddings", {"model": "scripted", "input": "x"})
+        assert (answer.status, answer.json()["error"]["code"]) == (404, "route_not_found")
+        assert (await rig.call(PATH, rig.chat())).status == 200
+
+
 async def test_an_engine_that_comes_back_is_proven_again(rig: Rig):
     rig.engine.seen.clear()
     await rig.stop_engine()
