@@ -125,7 +125,7 @@ class Exchange:
 
     def content_arrived(self) -> None:
         try:
-            self._relay.hold(self._incoming.size - self._in_memory)
+            self._relay.hold(self._principal.tenant_pseudonym, self._incoming.size - self._in_memory)
         except GatewayError as error:
             self._end()
             self._connection.refuse(error)
@@ -385,7 +385,7 @@ class Exchange:
     def _let_go(self) -> None:
         """The engine has the request; its bytes are no longer needed."""
         if self._in_memory:
-            self._relay.let_go(self._in_memory)
+            self._relay.let_go(self._principal.tenant_pseudonym, self._in_memory)
             self._in_memory = 0
 
     def _cancel(self) -> None:

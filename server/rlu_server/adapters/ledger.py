@@ -100,7 +100,7 @@ class Ledger:
         if waiting is not None:
             waiting.append(applicant)
             return
-        self.table.admit(self._opener.under_way)
+        self._make_room(terms.principal)
         self._openings[key] = [applicant]
 
         def opened(result: Session | GatewayError) -> None:
@@ -111,6 +111,11 @@ class Ledger:
                     waiting.refused(result)
 
         self._opener.open(terms, opened)
+
+    def _make_room(self, principal: Principal) -> None:
+        crowded_out = self.table.admit(self._opener.under_way, principal.tenant_pseudonym)
+        if crowded_out is not None:
+            self.begin_close(crowded_out, "crowded_out")
 
     def _number(self, session: Session, applicant: Applicant, again: Terms | None) -> None:
         """Ask for the exchange's number.
@@ -158,7 +163,7 @@ class Ledger:
         """
         if self.draining:
             raise GatewayError("draining")
-        self.table.admit(self._opener.under_way)
+        self._make_room(principal)
         future: asyncio.Future[Session | GatewayError] = asyncio.get_running_loop().create_future()
         ttl = min(ttl_s or self._ttl_s, self._ttl_s)
         terms = Terms(principal, nonce, client_key, ttl, tuple(policies), None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -67,7 +68,7 @@ class Relay:
         self.clock = clock
         self.connections: set[Connection] = set()
         self.exchanges: set[Exchange] = set()
-        self._held = 0
+        self._held: Counter[str] = Counter()
         self._own = own
         self._salt_secret = salt_secret
         self._salts: dict[str, str] = {}
@@ -138,14 +139,16 @@ class Relay:
         self.engine.tick(now)
         self.ledger.tick()
 
-    def hold(self, size: int) -> None:
-        """Reserve memory for request content that has arrived. Raises GatewayError."""
-        if self._held + size > MAX_BODIES * self.settings.max_body_bytes:
+    def hold(self, tenant: str, size: int) -> None:
+        """Reserve memory for request content that has arrived; no tenant gets more than half. Raises GatewayError."""
+        most = MAX_BODIES * self.settings.max_body_bytes
+        own = self._held[tenant] + size
+        if self._held.total() + size > most or own > most // 2:
             raise GatewayError("overloaded")
-        self._held += size
+        self._held[tenant] = own
 
-    def let_go(self, size: int) -> None:
-        self._held -= size
+    def let_go(self, tenant: str, size: int) -> None:
+        self._held[tenant] -= size
 
     def stop_exchanges(self, session: Session | None, error: GatewayError) -> None:
         """End the exchanges of a session, or all, from our side."""

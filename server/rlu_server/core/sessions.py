@@ -103,6 +103,8 @@ class SessionTable:
         self._agenda: list[tuple[float, int, Session]] = []
         self._order = 0
         self._open = 0
+        self._live: dict[str, OrderedDict[str, Session]] = {}
+        self._live_count = 0
 
     @property
     def open_count(self) -> int:
@@ -112,20 +114,33 @@ class SessionTable:
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
 
-    def admit(self, opening: int) -> None:
-        """Is there room for one more, besides `opening` that are on their way?
+    def admit(self, opening: int, tenant: str) -> Session | None:
+        """Is there room for one more session of a tenant, besides `opening` that are on their way?
+
+        When all places are taken, the tenant that holds most gives one up, so that no tenant can keep the others out.
+
+        Returns:
+            The session to close for it, the one of that tenant that was not used for longest; None while there is room.
 
         Raises:
-            GatewayError: `sessions_full`.
+            GatewayError: `sessions_full`, when it is this tenant that holds most, or everything is in use.
         """
-        if self._open + opening >= self._max_sessions:
-            raise GatewayError("sessions_full")
+        if self._live_count + opening < self._max_sessions:
+            return None
+        largest = max(self._live, key=lambda name: len(self._live[name]), default=tenant)
+        if len(self._live.get(largest, ())) > len(self._live.get(tenant, ())):
+            for session in self._live[largest].values():
+                if not session.in_flight:
+                    return session
+        raise GatewayError("sessions_full")
 
     def add(self, session: Session) -> None:
         """Take in a session whose statement was verified."""
         self._sessions[session.id] = session
         if session.conversation is not None:
             self._conversations[session.conversation] = session
+        self._live.setdefault(session.tenant, OrderedDict())[session.id] = session
+        self._live_count += 1
         self._open += 1
         self._schedule(session, session.due())
 
@@ -162,6 +177,8 @@ class SessionTable:
         """An exchange was given its number; its receipt is now pending."""
         session.last_used = now
         session.last_seq = max(session.last_seq, seq)
+        if session.state is State.OPEN:
+            self._live[session.tenant].move_to_end(session.id)
         session.receipts[seq] = None
         while len(session.receipts) > self._receipts_per_session:
             session.receipts.popitem(last=False)
@@ -177,6 +194,11 @@ class SessionTable:
             session.state = State.CLOSING
             session.close_reason = reason
             self._leave_conversation(session)
+            self._live_count -= 1
+            own = self._live[session.tenant]
+            del own[session.id]
+            if not own:
+                del self._live[session.tenant]
 
     def close(self, session: Session, logged: Logged | None, now: float) -> None:
         """The close was signed, or the attestor has closed it without us (`None`)."""

@@ -221,6 +221,18 @@ async def test_a_full_table_refuses(rig: Rig):
     assert (answer.status, answer.json()["error"]["code"]) == (503, "sessions_full")
 
 
+async def test_a_tenant_with_many_sessions_makes_room_for_another(rig: Rig):
+    rig.gateway.ledger.table._max_sessions = 2
+    mine = [await rig.call(PATH, rig.chat(), headers={"session-id": name}) for name in ("a", "b")]
+    for answer in mine:
+        await rig.receipt(answer)
+    theirs = await rig.call(PATH, rig.chat(), who="bob")
+    assert theirs.status == 200
+    oldest = rig.session(mine[0].session)
+    await rig.eventually(lambda: oldest.closed is not None)
+    assert Close.parse(oldest.closed.statement).reason == "crowded_out"
+
+
 async def test_another_instance_ends_the_sessions_of_the_old_one(rig: Rig):
     from fakes.attestor import FakeAttestor
 

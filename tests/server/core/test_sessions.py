@@ -131,8 +131,24 @@ def test_receipts_are_a_ring_by_announced_number():
 
 def test_room_counts_sessions_on_their_way():
     made = table(session("a", 0), session("b", 0), maximum=4)
-    made.admit(1)
-    assert code(made.admit, 2) == "sessions_full"
+    assert made.admit(1, "T-acme") is None
+    assert code(made.admit, 2, "T-acme") == "sessions_full"
+
+
+def test_the_largest_tenant_makes_room_for_the_others_and_not_for_itself():
+    mine = [session(f"a{i}", 0) for i in range(3)]
+    made = table(*mine, session("b", 0, owner=BOB), maximum=4)
+    made.begin(mine[0], 1, 5)
+    mine[1].in_flight = 1
+    assert made.admit(0, "T-globex") is mine[2]
+    assert made.admit(0, "T-new") is mine[2]
+    assert code(made.admit, 0, "T-acme") == "sessions_full"
+    made.closing(mine[2], "crowded_out")
+    assert made.admit(0, "T-globex") is None
+    made.add(session("c", 0, owner=BOB))
+    mine[0].in_flight = 1
+    assert code(made.admit, 0, "T-globex") == "sessions_full"
+    assert code(made.admit, 0, "T-new") == "sessions_full"
 
 
 class Lifetimes(RuleBasedStateMachine):
@@ -179,6 +195,9 @@ class Lifetimes(RuleBasedStateMachine):
     def what_is_over_is_closed(self) -> None:
         open_now = [s for s in self.sessions if s.state is State.OPEN]
         assert self.table.open_count == len(open_now)
+        live = [one for own in self.table._live.values() for one in own.values()]
+        assert sorted(one.id for one in live) == sorted(one.id for one in open_now)
+        assert self.table._live_count == len(live)
         for one in open_now:
             assert self.now < one.expires_at
             assert one.in_flight or self.now < one.last_used + one.idle_s
