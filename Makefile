@@ -35,7 +35,7 @@ bench: setup-test ## Run the benchmarks; ARGS are those of benchmarks/run.py
 	@exec $(BIN)/python benchmarks/run.py $(ARGS)
 
 mutation: setup-test ## Remove every check of the verifier in turn; a test must notice each
-	@exec $(BIN)/python scripts/mutation.py $(ARGS)
+	@exec $(BIN)/python tests/mutation/run.py $(ARGS)
 
 fmt: setup-test ## Format, and mend what the linter can
 	@$(BIN)/ruff check --fix $(CODE); $(BIN)/ruff format $(CODE)
