@@ -748,13 +748,15 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
     if profile.get("close_files"):
         _close_files(kept)
     os.umask(int(profile.get("umask", "077"), 8))
-    mounts = profile.get("mounts")
-    own_mounts = _apply_namespaces(list(profile.get("namespaces", ())), ["mount"] if mounts else [])
+    mounts: dict[str, Any] = profile.get("mounts", {})
+    names = list(profile.get("namespaces", ()))
+    own_root = "mounts" in profile and _rehearse(lambda: _take_own_root(names, mounts, profile))
+    _apply_namespaces(names, ["mount"] if own_root else [])
     _make_witness()
     _State.kept_files = frozenset({0, 1, 2, *kept, *([_State.witness.fileno()] if _State.witness else [])})
     if profile.get("core_dumps") is False:
         _apply_core_limit()
-    if mounts and own_mounts:
+    if own_root:
         _apply_mounts(mounts, profile)
     if profile.get("lock_memory"):
         _apply_memory_lock()
@@ -773,6 +775,24 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
         _die_with_parent()
     if "seccomp" in profile:
         _apply_seccomp(profile["seccomp"])
+
+
+def _take_own_root(names: list[str], mounts: dict[str, Any], profile: dict[str, Any]) -> None:
+    if not _apply_namespaces(names, ["mount"]):
+        raise Refused("no mount namespace")
+    _apply_mounts(mounts, profile)
+
+
+def _rehearse(action: Callable[[], None]) -> bool:
+    """Whether `action` works, tried in a child: half a new root could not be taken back, and not every container allows one."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _die_with_parent() -> None:

@@ -262,3 +262,15 @@ def test_exec_keeps_the_lock_but_not_dumpable(rooms: Callable[..., Room]) -> Non
     assert json.loads(posture.read_text())["runs"] == "exec"
     assert "Permission denied" in done.stderr
     assert done.stdout.split()[-1] == "4"  # 0, 1, 2 and the directory itself
+
+
+def test_without_a_root_of_its_own_it_runs_and_says_so(rooms: Callable[..., Room]) -> None:
+    """As in a container that forbids mounts: Landlock alone still holds, and the posture tells the difference."""
+    room = rooms("gateway")
+    room.profile["mounts"]["private"] = ["/dev/null/impossible"]
+    room.profile["require"] = profiles.packaged("gateway")["require"]
+    outcome = room.run("print('ran', end='')")
+    assert (outcome.status, outcome.output) == (0, "ran"), outcome.errors
+    assert outcome.posture["unlisted_visible"] is True
+    assert outcome.posture["read_outside"] is False
+    assert outcome.posture["write_outside_scratch"] is False
