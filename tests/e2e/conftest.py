@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from absent_inputs import absent
-from e2e.codex import Codex, found
+from e2e import claude as claude_code
+from e2e import codex as codex_cli
+from e2e.claude import Claude
+from e2e.codex import Codex
 from e2e.scripted_stack import BOOK, Scripted
 from e2e.served import START_S, Served
 from rlu_server import swtpm
@@ -83,13 +86,28 @@ def scripted(scripted_once: Scripted) -> Scripted:
 
 
 @pytest.fixture
-def codex() -> Iterator[Codex]:
-    """The Codex CLI with a home and an empty working directory of its own."""
-    binary = found()
-    if binary is None:
-        absent("codex", "no codex below .cache/npm and none on PATH")
+def agent_directory() -> Iterator[Path]:
+    """A directory for one agent's home and work."""
     # Codex refuses to install its tools below a temporary directory, and says so; hence .cache.
     cache = Path(__file__).resolve().parents[2] / ".cache"
     cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="codex-", dir=cache) as directory:
-        yield Codex(binary, Path(directory))
+    with tempfile.TemporaryDirectory(prefix="agent-", dir=cache) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def codex(agent_directory: Path) -> Codex:
+    """The Codex CLI with a home and an empty working directory of its own."""
+    binary = codex_cli.found()
+    if binary is None:
+        absent("codex", "no codex below .cache/npm and none on PATH")
+    return Codex(binary, agent_directory)
+
+
+@pytest.fixture
+def claude(agent_directory: Path) -> Claude:
+    """Claude Code, likewise."""
+    binary = claude_code.found()
+    if binary is None:
+        absent("claude", "no claude below .cache/npm and none on PATH")
+    return Claude(binary, agent_directory)

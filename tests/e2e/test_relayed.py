@@ -8,6 +8,7 @@ import time
 import pytest
 
 from e2e.caller import Answer, Caller, chat
+from e2e.claude import Claude
 from e2e.codex import Codex
 from e2e.proofs import assert_proven, bundle, exchange, judge, open_session, receipt, statement, unproven
 from e2e.scripted_stack import MODEL, Scripted
@@ -154,3 +155,28 @@ def test_codex_takes_several_steps_in_one_proven_session(scripted: Scripted, cod
         (2, "complete", "/v1/responses"),
     ]
     assert [r.forwarded.size for r in made if r.forwarded] == [len(seen.body) for seen in asked]
+
+
+def test_claude_code_takes_several_steps_in_one_proven_session(scripted: Scripted, claude: Claude) -> None:
+    before = {one["session"] for one in scripted.caller.get("/v1/rlu/sessions").json()["sessions"]}
+    scripted.script(agent_book("echo from-the-tool > made-by-the-agent.txt"))
+    result = claude.run(scripted.caller, MODEL, "Write the file.", "--allowedTools", "Bash")
+    assert (result["is_error"], result["result"]) == (False, "The file is written."), result
+    assert (claude.workspace / "made-by-the-agent.txt").read_text() == "from-the-tool\n"
+
+    asked = [seen for seen in scripted.seen() if seen.target == "/v1/messages"]
+    assert any(b"tool_result" in seen.body for seen in asked)
+    # The conversation is one session; a request beside it, such as one for a title, is of the same.
+    new = {
+        one["session"]: one["last_seq"]
+        for one in scripted.caller.get("/v1/rlu/sessions").json()["sessions"]
+        if one["session"] not in before
+    }
+    assert len(new) == 1, new
+    (session,) = new
+    made = receipts_of(scripted.caller, session)
+    assert len(made) == len([seen for seen in scripted.seen() if seen.target.startswith("/v1/messages")])
+    assert {(r.route.partition("?")[0], r.status) for r in made} <= {
+        ("/v1/messages", "complete"),
+        ("/v1/messages/count_tokens", "complete"),
+    }
