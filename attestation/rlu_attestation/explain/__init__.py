@@ -25,6 +25,7 @@ from rlu_attestation.explain.tpm import explain_attest
 __all__ = ["Row", "Section", "explain"]
 
 _COSE_SIGN1 = b"\xd2"
+_DER_SEQUENCES = (b"\x30\x81", b"\x30\x82")
 _TPM_GENERATED = b"\xffTCG"
 
 
@@ -39,7 +40,7 @@ def explain(data: bytes) -> Section:
         return explain_cose(data)
     if data[:4] == _TPM_GENERATED:
         return explain_attest(data, "TPMS_ATTEST")
-    if data[:1] == b"\x30" or b"-----BEGIN CERTIFICATE-----" in data:
+    if data[:2] in _DER_SEQUENCES or b"-----BEGIN CERTIFICATE-----" in data:
         found = [explain_certificate(certificate) for certificate in x509.parse_many(data)]
         return found[0] if len(found) == 1 else Section("Certificates", (), tuple(found))
     text = data.strip()

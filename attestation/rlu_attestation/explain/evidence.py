@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from rlu_attestation.errors import Unsupported
-from rlu_attestation.evidence import kind_of, tpm2
+from rlu_attestation.evidence import kind_of, nitro, sev_snp, tpm2
 from rlu_attestation.explain.section import Row, Section
 from rlu_attestation.explain.tpm import explain_tpm2
+
+_TITLES = {
+    sev_snp.KIND: "AMD SEV-SNP evidence",
+    nitro.Kind.NITRO.value: "AWS Nitro Enclaves evidence",
+    nitro.Kind.NITROTPM.value: "AWS NitroTPM evidence",
+}
 
 
 def explain_evidence(data: bytes) -> Section:
@@ -20,4 +28,22 @@ def explain_evidence(data: bytes) -> Section:
         return explain_tpm2(tpm2.parse(data))
     if kind == "none":
         return Section("no evidence", (Row("kind", "none", "a software key: no hardware speaks for it"),))
-    raise Unsupported("inspect.kind", "evidence of a kind that is not known here")
+    rows = _DESCRIBED.get(kind)
+    if rows is None:
+        raise Unsupported("inspect.kind", "evidence of a kind that is not known here")
+    described = tuple(Row(*row) for row in rows(data))
+    return Section(_TITLES[kind], (Row("kind", kind), *described))
+
+
+def _sev_snp(data: bytes) -> Iterable[tuple[str, str, str]]:
+    return sev_snp.describe(sev_snp.parse(data))
+
+
+def _nitro(data: bytes) -> Iterable[tuple[str, str, str]]:
+    return nitro.describe(nitro.parse(data).document)
+
+
+_DESCRIBED: dict[str, Callable[[bytes], Iterable[tuple[str, str, str]]]] = {
+    sev_snp.KIND: _sev_snp,
+    **dict.fromkeys(nitro.KINDS, _nitro),
+}

@@ -86,6 +86,14 @@ def sessions() -> dict[str, Any]:
         route="unknown",
         model="unknown",
     ).encode()
+    cut = deployment.receipt_statement(
+        leaf_hash(bundle.session.statement),
+        5,
+        forwarded=content(Tag.FORWARDED, b"what the engine got", 5),
+        rewritten=("cache_salt",),
+        status="partial",
+        reason="engine_lost",
+    ).encode()
     in_log_order = [bundle.exchanges[seq - 1].logged.statement for seq in (2, 1, 3)]
     running = [leaf_hash(bundle.session.statement)]
     for receipt in in_log_order:
@@ -93,7 +101,7 @@ def sessions() -> dict[str, Any]:
     return {
         "sessions": [_leaf("explicit", bundle.session.statement), _leaf("implicit", implicit)],
         "receipts": [_leaf(f"receipt {n}", data) for n, data in enumerate(in_log_order)]
-        + [_leaf("of a lost gateway", silent)],
+        + [_leaf("of a lost gateway", silent), _leaf("rewritten and cut", cut)],
         "closes": [_leaf("close", bundle.close.statement)],
         "running": [value.hex() for value in running],
     }
