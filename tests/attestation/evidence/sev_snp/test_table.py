@@ -43,6 +43,19 @@ def test_all_entries_and_padding_behind() -> None:
     assert found == CertificateTable(*(name.encode() for name in GUIDS))
 
 
+def test_only_an_entry_of_zeros_ends_the_table() -> None:
+    nameless = "00000000-0000-0000-0000-000000000000"
+    found = parse_certificate_table(table((nameless, b"?"), (GUIDS["ask"], b"der")))
+    assert found == CertificateTable(None, None, b"der", None, None)
+    for head in (
+        UUID(GUIDS["ask"]).bytes + bytes(8),
+        bytes(16) + b"\x30" + bytes(7),
+        bytes(20) + b"\1" + bytes(3),
+    ):
+        with pytest.raises(Malformed):
+            parse_certificate_table(head + bytes(48))
+
+
 def test_nothing_there() -> None:
     assert parse_certificate_table(b"") == parse_certificate_table(bytes(24)) == CertificateTable(*[None] * 5)
 
