@@ -7,9 +7,10 @@
 - Without an attestor nothing new is admitted (`signer_unavailable`), neither sessions nor exchanges, because a response must name its
   receipt. What was admitted before goes on, since its session is signed; its records wait, at most one for each connection there was.
 
-After a restart the attestor knows what it had logged and nothing else. So in a new epoch, before anything else is sent, records that
-were sent and not answered are sent again under their old number: logged ones are answered at once, others are `unknown_exchange`.
-Those, and exchanges still running, get a new number when they are recorded. The receipt stays under the number announced to the client.
+After a restart the attestor knows what it had logged and nothing else. So in a new epoch, records that were sent and not answered are
+sent again under their old number; those that were logged are answered at once, others are `unknown_exchange`. Then every exchange that
+is still open, ended or running, gets a new number, and only then may new ones begin: so no number is announced twice in a session. The
+receipt stays under the number announced to the client.
 """
 
 from __future__ import annotations
@@ -123,12 +124,16 @@ class Ledger:
         Args:
             again: terms to open another session with, should the attestor have ended this one.
         """
+        if self.recorder.defer(session, lambda: self._number(session, applicant, again), applicant.refused):
+            return
         session.in_flight += 1
 
         def begun(answer: Answer | None) -> None:
             if isinstance(answer, messages.ExchangeBegun):
                 self.table.begin(session, answer.seq, self._clock())
-                applicant.admitted(Admitted(session, answer.seq, answer.seq, self._attestor.epoch))
+                entry = Admitted(session, answer.seq, answer.seq, self._attestor.epoch)
+                self.recorder.admitted(entry)
+                applicant.admitted(entry)
                 return
             session.in_flight -= 1
             if isinstance(answer, Failure) and answer.code in GONE:
@@ -259,6 +264,10 @@ class Ledger:
         self.recorder.welcomed()
         for session in self.table:
             self._close_if_quiet(session)
+
+    def lost(self) -> None:
+        """The epoch has ended."""
+        self.recorder.lost()
 
     async def drain(self, reason: str = "drain") -> None:
         """Close every session; returns when all closes are signed."""

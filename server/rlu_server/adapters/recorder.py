@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -22,20 +22,6 @@ from rlu_server.core.usage import Usage
 RETRY_S = 0.5
 MAX_UNSETTLED = 8192
 """With so many records waiting for a signer, nothing new is admitted."""
-
-
-@dataclass(slots=True, eq=False)
-class Admitted:
-    """One exchange with its number.
-
-    `announced` is the number the client was told; `seq` the one its receipt will carry, which differs only if the attestor restarted
-    meanwhile; `epoch` is the connection that `seq` belongs to.
-    """
-
-    session: Session
-    announced: int
-    seq: int
-    epoch: int
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -61,13 +47,33 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True, eq=False)
-class _Record:
-    entry: Admitted
-    outcome: Outcome
+class Admitted:
+    """One exchange with its number.
+
+    `announced` is the number the client was told; `seq` the one its receipt will carry, which differs only if the attestor restarted
+    meanwhile; `epoch` is the connection that `seq` belongs to.
+    """
+
+    session: Session
+    announced: int
+    seq: int
+    epoch: int
+    outcome: Outcome | None = None
+    """None while it runs."""
     sent: bool = False
-    """It may have been logged under `entry.seq`."""
+    """Its receipt may have been logged under `seq`."""
     waiting: bool = False
-    """An answer is on its way; nothing else may be asked."""
+    """An answer about it is on its way; nothing else may be asked."""
+
+
+class _Settling:
+    """A session at the start of an epoch: which old numbers are still being asked about, and who waits for that."""
+
+    __slots__ = ("asked", "deferred")
+
+    def __init__(self, asked: Iterable[Admitted]) -> None:
+        self.asked = set(asked)
+        self.deferred: list[tuple[Callable[[], None], Callable[[GatewayError], None]]] = []
 
 
 class Recorder:
@@ -85,29 +91,31 @@ class Recorder:
         events: Events,
         on_settled: Callable[[Session], None],
     ) -> None:
+        self.pending = 0
+        """Exchanges that have ended and whose receipt the attestor has not confirmed yet."""
         self._attestor = attestor
         self._table = table
         self._measures = measures
         self._events = events
         self._on_settled = on_settled
-        self._unsettled: dict[Admitted, _Record] = {}
+        self._open: dict[Session, dict[Admitted, None]] = {}
+        self._settling: dict[Session, _Settling] = {}
         self._waiters: dict[tuple[str, int], list[asyncio.Future[Logged]]] = {}
 
     @property
-    def pending(self) -> int:
-        """Records that the attestor has not confirmed yet."""
-        return len(self._unsettled)
-
-    @property
     def blocked(self) -> bool:
-        return len(self._unsettled) >= MAX_UNSETTLED
+        return self.pending >= MAX_UNSETTLED
+
+    def admitted(self, entry: Admitted) -> None:
+        """An exchange has its number; its record will follow."""
+        self._open.setdefault(entry.session, {})[entry] = None
 
     def record(self, entry: Admitted, outcome: Outcome) -> None:
         """An admitted exchange has ended."""
         self._measures.receipts[outcome.status] += 1
-        record = _Record(entry, outcome)
-        self._unsettled[entry] = record
-        self._submit(record)
+        entry.outcome = outcome
+        self.pending += 1
+        self._submit(entry)
 
     async def receipt(self, session: Session, announced: int, wait_s: float) -> Logged:
         """The receipt announced under a number.
@@ -133,84 +141,138 @@ class Recorder:
             raise GatewayError("receipt_pending")
         return logged
 
+    # --- epochs ---
+
     def welcomed(self) -> None:
-        """A new epoch. Old numbers are asked about first, while none of them can have been given away again."""
-        records = list(self._unsettled.values())
-        for record in sorted(records, key=lambda record: not record.sent):
-            self._submit(record)
+        """A new epoch: ask about old numbers first, while none of them can have been given away again."""
+        for session, entries in list(self._open.items()):
+            asked = [entry for entry in entries if entry.sent]
+            if asked:
+                self._settling[session] = _Settling(asked)
+                for entry in asked:
+                    self._send(entry)
+            else:
+                self._renumber_all(session)
 
-    def _submit(self, record: _Record) -> None:
-        if not self._attestor.ready or record.waiting or record.entry not in self._unsettled:
+    def lost(self) -> None:
+        """The epoch has ended; who waited for it to settle will now be refused."""
+        settling, self._settling = self._settling, {}
+        for each in settling.values():
+            for go_on, _ in each.deferred:
+                go_on()
+
+    def defer(
+        self, session: Session, go_on: Callable[[], None], refuse: Callable[[GatewayError], None]
+    ) -> bool:
+        """Must a new exchange of this session wait until old numbers are settled? If so, one of the two is called later."""
+        settling = self._settling.get(session)
+        if settling is None:
+            return False
+        settling.deferred.append((go_on, refuse))
+        return True
+
+    def _asked_about(self, entry: Admitted) -> None:
+        settling = self._settling.get(entry.session)
+        if settling is None:
             return
-        if record.sent or record.entry.epoch == self._attestor.epoch:
-            self._send(record)
-        else:
-            self._renumber(record)
+        settling.asked.discard(entry)
+        if not settling.asked:
+            del self._settling[entry.session]
+            self._renumber_all(entry.session)
+            for go_on, _ in settling.deferred:
+                go_on()
 
-    def _renumber(self, record: _Record) -> None:
-        entry = record.entry
-        record.waiting = True
+    def _renumber_all(self, session: Session) -> None:
+        # All of them, running ones too, and before any new exchange: the highest number ever announced is then below every new one.
+        for entry in list(self._open.get(session, ())):
+            if entry.epoch != self._attestor.epoch:
+                self._renumber(entry)
+
+    # --- one entry ---
+
+    def _submit(self, entry: Admitted) -> None:
+        """Take the next step for an exchange, if there is one to take now."""
+        if not self._attestor.ready or entry.waiting or entry not in self._open.get(entry.session, ()):
+            return
+        if entry.session in self._settling and not entry.sent:
+            return
+        if not entry.sent and entry.epoch != self._attestor.epoch:
+            self._renumber(entry)
+        elif entry.outcome is not None:
+            self._send(entry)
+
+    def _renumber(self, entry: Admitted) -> None:
+        entry.waiting = True
 
         def begun(answer: Answer | None) -> None:
-            record.waiting = False
+            entry.waiting = False
             if isinstance(answer, messages.ExchangeBegun):
                 entry.seq, entry.epoch = answer.seq, self._attestor.epoch
-                self._send(record)
+                self._submit(entry)
             else:
-                self._failed(record, answer)
+                self._failed(entry, answer)
 
         request = messages.BeginExchange(id=self._attestor.next_id(), session=entry.session.id)
         self._attestor.send(request, begun)
 
-    def _send(self, record: _Record) -> None:
-        record.sent = record.waiting = True
+    def _send(self, entry: Admitted) -> None:
+        assert entry.outcome is not None
+        entry.sent = entry.waiting = True
 
         def recorded(answer: Answer | None) -> None:
-            record.waiting = False
+            entry.waiting = False
             if isinstance(answer, messages.ReceiptRecorded):
-                self._settle(record, Logged(answer.logged.statement, answer.logged.leaf_index))
+                self._settle(entry, Logged(answer.logged.statement, answer.logged.leaf_index))
             else:
-                self._failed(record, answer)
+                self._failed(entry, answer)
 
-        self._attestor.send(_message(self._attestor.next_id(), record), recorded)
+        self._attestor.send(_message(self._attestor.next_id(), entry, entry.outcome), recorded)
 
-    def _failed(self, record: _Record, answer: Answer | None) -> None:
-        entry = record.entry
+    def _failed(self, entry: Admitted, answer: Answer | None) -> None:
         if answer is None:
             return  # the next epoch takes it up
         code = answer.code if isinstance(answer, Failure) else "malformed"
         if code == "unknown_exchange" and entry.epoch != self._attestor.epoch:
-            record.sent = False
-            self._renumber(record)
+            entry.sent = False
+            self._asked_about(entry)
+            self._submit(entry)
         elif code in ("signer_unavailable", "overloaded", "internal"):
-            asyncio.get_running_loop().call_later(RETRY_S, self._submit, record)
-        else:
+            asyncio.get_running_loop().call_later(RETRY_S, self._submit, entry)
+            settling = self._settling.get(entry.session)
+            if settling is not None:
+                deferred, settling.deferred = settling.deferred, []
+                for _, refuse in deferred:
+                    refuse(GatewayError("signer_unavailable"))
+        elif entry.outcome is not None:
             self._measures.receipts_lost += 1
             self._events.emit("receipt_lost", code)
-            self._settle(record, None)
+            self._settle(entry, None)
 
-    def _settle(self, record: _Record, logged: Logged | None) -> None:
-        entry = record.entry
-        if self._unsettled.pop(entry, None) is None:
-            return
+    def _settle(self, entry: Admitted, logged: Logged | None) -> None:
         session = entry.session
+        entries = self._open.get(session, {})
+        if entry not in entries:
+            return
+        del entries[entry]
+        if not entries:
+            del self._open[session]
+        self.pending -= 1
         session.in_flight -= 1
-        waiters = self._waiters.get((session.id, entry.announced), [])
         if logged is None:
             session.receipts.pop(entry.announced, None)
         else:
             self._table.settle(session, entry.announced, logged)
-        for future in waiters:
+        for future in self._waiters.get((session.id, entry.announced), []):
             if not future.done():
                 if logged is None:
                     future.set_exception(GatewayError("receipt_not_found"))
                 else:
                     future.set_result(logged)
+        self._asked_about(entry)
         self._on_settled(session)
 
 
-def _message(request_id: int, record: _Record) -> messages.RecordReceipt:
-    entry, outcome = record.entry, record.outcome
+def _message(request_id: int, entry: Admitted, outcome: Outcome) -> messages.RecordReceipt:
     committer, seq = entry.session.committer, entry.seq
 
     def committed(tag: Tag, content: Content) -> messages.Commitment:

@@ -209,6 +209,7 @@ class Gateway:
 
     def _attestor_lost(self) -> None:
         self.readiness.attestor = False
+        self.ledger.lost()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

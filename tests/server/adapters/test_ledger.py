@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fakes.rig import Rig, Wire
+from rlu_attestation.commitment import Tag
 from rlu_attestation.statements import Close, Receipt
 from rlu_server.attestor import messages
 from rlu_server.core.errors import GatewayError
@@ -68,11 +69,41 @@ async def test_what_runs_goes_on_through_a_restart_and_is_recorded_after_it(rig:
     assert receipt.seq == 3
     assert receipt.status == "complete"
     assert receipt.response is not None
-    from rlu_attestation.commitment import Tag
-
     assert receipt.response.commitment == rig.commitment(response.session, Tag.RESPONSE, 3, response.content)
     later = await rig.call(PATH, rig.chat())
     assert (later.session, later.seq) == (response.session, 4)
+
+
+async def test_no_number_is_announced_twice_after_a_restart(rig: Rig):
+    running = [await streaming(rig, headers={"session-id": "x"}) for _ in range(2)]
+    await restart(rig)
+    new = await rig.call(PATH, rig.chat(), headers={"session-id": "x"})
+    old = [await wire.response(20) for wire in running]
+    assert {new.session} == {each.session for each in old}
+    assert [each.seq for each in old] == [1, 2]
+    assert new.seq == 3
+    for response in (*old, new):
+        receipt = await rig.receipt(response)
+        assert receipt.response is not None
+        expected = rig.commitment(response.session, Tag.RESPONSE, receipt.seq, response.content)
+        assert receipt.response.commitment == expected
+
+
+async def test_a_new_exchange_waits_until_old_numbers_are_settled(rig: Rig):
+    running = await streaming(rig, headers={"session-id": "x"})
+    ended = await streaming(rig, headers={"session-id": "x"})
+    rig.attestor.delay_s = 5.0
+    ended.abort()
+    await rig.eventually(lambda: records(rig))
+    rig.attestor.delay_s = 0.0
+    await restart(rig)
+    new = await rig.call(PATH, rig.chat(), headers={"session-id": "x"})
+    assert new.seq == 3
+    await rig.eventually(lambda: rig.gateway.ledger.recorder.pending == 0)
+    old = await running.response(20)
+    assert (await rig.receipt(old)).status == "complete"
+    (session,) = rig.attestor.sessions.values()
+    assert sorted(session.logged) == [1, 2, 3]
 
 
 async def test_what_ended_while_the_attestor_was_away_is_recorded_when_it_is_back(rig: Rig):
