@@ -38,7 +38,7 @@ async def serve(
     Raises:
         ServeError: it did not start; nothing is left behind.
     """
-    place = runtime.create(settings.runtime_dir, settings.lock.scratch_bytes)
+    place = runtime.create(settings.runtime_dir)
     try:
         deployment = prepare.deployment(settings, place, variables, progress)
         server = Server(deployment, place, on_event)

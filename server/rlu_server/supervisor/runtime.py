@@ -12,12 +12,16 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlu_server.supervisor.errors import Unavailable
 
 PREFIX = "rlu-"
+OWN_BYTES = 64 << 20
+"""Limit of the directory itself: sockets, facts, keys. The engine's part has its own."""
+LONGEST = 107 - len("/engine/r/") - 36
+"""Of the path, in bytes: the engine names Unix sockets by UUIDs, and the system's limit is 107."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _MS_NOSUID, _MS_NODEV = 2, 4
 _MNT_DETACH = 2
@@ -38,6 +42,10 @@ class Runtime:
 
     path: Path
     mounted: bool
+    """A tmpfs of ours, unmounted in the end."""
+    given: bool = False
+    """Made by somebody else: emptied in the end, but left."""
+    _separate: list[Path] = field(default_factory=list)
 
     @property
     def facts(self) -> Path:
@@ -54,15 +62,23 @@ class Runtime:
         place.chmod(mode)
         return place
 
+    def separate(self, name: str, size: int) -> None:
+        """Give a directory beneath a limit of its own, where we may mount: whoever fills it, fills nothing else."""
+        place = self.path / name
+        place.mkdir(exist_ok=True)
+        if self.mounted and _mount_memory(place, size):
+            self._separate.append(place)
+
     def remove(self) -> None:
         """Overwrite and delete everything, and give the memory back."""
         wipe(self.path)
-        if self.mounted:
-            _libc.umount2(os.fsencode(self.path), _MNT_DETACH)
-        shutil.rmtree(self.path, ignore_errors=True)
+        for place in [*self._separate, *([self.path] if self.mounted else [])]:
+            _libc.umount2(os.fsencode(place), _MNT_DETACH)
+        if not self.given:
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
-def create(configured: Path | None, size: int) -> Runtime:
+def create(configured: Path | None) -> Runtime:
     """Make the runtime directory, or take the configured one, which must be an empty tmpfs directory.
 
     Raises:
@@ -72,7 +88,7 @@ def create(configured: Path | None, size: int) -> Runtime:
     if configured is not None:
         return _take(configured)
     if os.geteuid() == 0:
-        runtime = _mount(size)
+        runtime = _mount()
         if runtime is not None:
             return runtime
     for base in _memory_directories():
@@ -131,25 +147,35 @@ def _take(path: Path) -> Runtime:
     strange = [entry.name for entry in path.iterdir() if entry.name not in _OURS]
     if strange:
         raise Unavailable(f"runtime_dir {path} holds {strange[0]}; it must be empty, because it is wiped")
+    if len(os.fsencode(path)) > LONGEST:
+        raise Unavailable(
+            f"runtime_dir {path} is too long for Unix sockets beneath it: at most {LONGEST} bytes"
+        )
     wipe(path)
     path.chmod(0o711)
     _mark(path)
-    return Runtime(path, mounted=False)
+    return Runtime(path, mounted=False, given=True)
 
 
-_OURS = frozenset({"attestor", "engine", "gateway", "facts", ".supervisor"})
+_OURS = frozenset({"attestor", "engine", "gateway", "facts", "keys", ".supervisor"})
 
 
-def _mount(size: int) -> Runtime | None:
+def _mount() -> Runtime | None:
     base = Path("/run") if os.access("/run", os.W_OK) else Path(tempfile.gettempdir())
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    if not _mount_memory(path, OWN_BYTES):
+        path.rmdir()
+        return None
+    _mark(path)
+    return Runtime(path, mounted=True)
+
+
+def _mount_memory(place: Path, size: int) -> bool:
     for options in (f"mode=0711,size={size},noswap", f"mode=0711,size={size}"):
         flags = _MS_NOSUID | _MS_NODEV
-        if _libc.mount(b"rlu", os.fsencode(path), b"tmpfs", flags, options.encode()) == 0:
-            _mark(path)
-            return Runtime(path, mounted=True)
-    path.rmdir()
-    return None
+        if _libc.mount(b"rlu", os.fsencode(place), b"tmpfs", flags, options.encode()) == 0:
+            return True
+    return False
 
 
 def _memory_directories() -> Sequence[Path]:
@@ -184,4 +210,6 @@ def _remove_stale() -> None:
             except (OSError, ValueError):
                 continue
             if _start_time(int(pid)) != started:
-                Runtime(path, mounted=os.path.ismount(path)).remove()
+                stale = Runtime(path, mounted=os.path.ismount(path))
+                stale._separate += [inner for inner in path.iterdir() if os.path.ismount(inner)]
+                stale.remove()

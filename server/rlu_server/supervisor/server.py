@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlu_server.engine import environment as engine_environment
-from rlu_server.engine import readiness
+from rlu_server.engine import model_info, readiness
 from rlu_server.engine.launch import EngineStart
 from rlu_server.settings import Settings
 from rlu_server.supervisor import facts, plan
@@ -125,6 +125,7 @@ class Server:
         deployment, runtime = self._deployment, self._runtime
         who = plan.users(deployment.settings, deployment.host)
         reader = who["gateway"]
+        runtime.separate("engine", deployment.settings.lock.scratch_bytes)
         for role in plan.ROLES:
             user = who[role]
             if role == "gateway":
@@ -169,12 +170,7 @@ class Server:
         start, settings = self._deployment.engine, self._deployment.settings
         for path in (start.socket, start.starting_socket):
             path.unlink(missing_ok=True)
-        user = plan.users(settings, self._deployment.host)["engine"]
-        for directory in engine_environment.directories(start.scratch):
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir(mode=0o700)
-            if user is not None:
-                os.chown(directory, user.uid, user.gid)
+        self._prepare_scratch(start)
         starting, hold = os.pipe()
         try:
             sink = await self._launch_filter(starting, output)
@@ -191,7 +187,25 @@ class Server:
         finally:
             os.close(hold)  # from here on, text of the engine is withheld
         output.forget()
+        model_info.keep(start.scratch, self._notes)
         start.starting_socket.rename(start.socket)
+
+    def _prepare_scratch(self, start: EngineStart) -> None:
+        user = plan.users(self._deployment.settings, self._deployment.host)["engine"]
+        for directory in engine_environment.directories(start.scratch):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(mode=0o700)
+        made = [
+            *engine_environment.directories(start.scratch),
+            *model_info.put_back(self._notes, start.scratch),
+        ]
+        if user is not None:
+            for path in made:
+                os.chown(path, user.uid, user.gid)
+
+    @property
+    def _notes(self) -> Path:
+        return self._deployment.settings.state_dir / "engine" / "modelinfos"
 
     async def _until_fit(self, start: EngineStart, timeout_s: float) -> None:
         canary = self._deployment.canary

@@ -128,7 +128,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 async def running(directory: Path, settings: Settings) -> AsyncIterator[Up]:
     """Start, and afterwards drain and wipe."""
     api_key = make_key(directory)
-    place = runtime.create(None, 1 << 28)
+    place = runtime.create(None)
     events: list[tuple[str, dict[str, Any]]] = []
     try:
         deployment = prepare.deployment(settings, place, {}, None)

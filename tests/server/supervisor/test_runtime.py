@@ -22,17 +22,19 @@ def memory() -> object:
 
 
 def test_root_gets_a_file_system_of_its_own() -> None:
-    place = runtime.create(None, 1 << 24)
+    place = runtime.create(None)
     try:
         assert place.mounted
         assert os.path.ismount(place.path)
         assert runtime.is_tmpfs(place.path)
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(place.path) in line]
         assert "noswap" in mounts[0]
-        assert "size=16384k" in mounts[0]
+        assert "size=65536k" in mounts[0]
         assert place.path.stat().st_mode & 0o777 == 0o711
+        place.separate("engine", 1 << 24)
         with pytest.raises(OSError, match="No space"):
-            (place.path / "too-much").write_bytes(bytes(1 << 25))
+            (place.path / "engine" / "too-much").write_bytes(bytes(1 << 25))
+        (place.path / "what-others-need").write_bytes(bytes(1 << 20))
     finally:
         place.remove()
     assert not place.path.exists()
@@ -41,7 +43,7 @@ def test_root_gets_a_file_system_of_its_own() -> None:
 def test_without_privileges_below_a_memory_directory(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))
-    place = runtime.create(None, 1 << 24)
+    place = runtime.create(None)
     assert not place.mounted
     assert place.path.parent == memory
     place.remove()
@@ -52,29 +54,37 @@ def test_a_runtime_dir_on_disk_is_not_used(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(runtime, "_memory_directories", lambda: [tmp_path])
     with pytest.raises(Unavailable, match="no directory in memory"):
-        runtime.create(None, 1 << 24)
+        runtime.create(None)
 
 
 def test_a_configured_directory(memory: Path) -> None:
     (memory / "engine").mkdir()
     (memory / "engine" / "old").write_text("left by a crash")
-    place = runtime.create(memory, 1 << 24)
+    place = runtime.create(memory)
     assert place.path == memory
     assert [p.name for p in memory.iterdir()] == [".supervisor"]
     place.remove()
+    assert list(memory.iterdir()) == []  # emptied, not removed: it is not ours
+
+
+def test_a_path_too_long_for_sockets_refuses(memory: Path) -> None:
+    place = memory / ("x" * 70)
+    place.mkdir()
+    with pytest.raises(Unavailable, match="too long"):
+        runtime.create(place)
 
 
 def test_a_configured_directory_with_strange_things_refuses(memory: Path) -> None:
     (memory / "thesis.tex").write_text("years of work")
     with pytest.raises(Unavailable, match="it must be empty, because it is wiped"):
-        runtime.create(memory, 1 << 24)
+        runtime.create(memory)
     assert (memory / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("place", ["/usr", "/nowhere"])
 def test_other_configured_directories_refuse(place: str) -> None:
     with pytest.raises(Unavailable, match="runtime_dir"):
-        runtime.create(Path(place), 1 << 24)
+        runtime.create(Path(place))
 
 
 def test_wiping_overwrites_before_it_deletes(memory: Path) -> None:
@@ -92,7 +102,7 @@ def test_wiping_overwrites_before_it_deletes(memory: Path) -> None:
 
 
 def test_directories_have_exact_modes_and_owners(memory: Path) -> None:
-    place = runtime.create(memory, 1 << 24)
+    place = runtime.create(memory)
     os.umask(0o077)
     made = place.directory("engine", 0o2710, Owners(54321, 54322))
     status = made.stat()
