@@ -1,7 +1,8 @@
-"""Bundles, policies and certificates from files: the one place where the verifier reads a disk."""
+"""Bundles, policies and certificates from files: the one place where the verifier reads and writes a disk."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rlu_attestation import bundle, policy_file
@@ -12,7 +13,7 @@ from rlu_attestation.x509 import MAX_PEM
 
 
 class Unreadable(RluError):
-    """A file named on the command line could not be read."""
+    """A file named on the command line could not be read or written."""
 
     exit_code = 2
 
@@ -56,3 +57,19 @@ def read(path: Path, most: int) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise Unreadable("file.unreadable", f"cannot read {path}: {reason}") from error
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file for its owner only: a bundle may hold a session's contents and its commitment key.
+
+    Raises:
+        Unreadable: `file.unwritable`.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(descriptor, 0o600)  # the file may have been there, readable for others
+            stream.write(data)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise Unreadable("file.unwritable", f"cannot write {path}: {reason}") from error

@@ -92,17 +92,24 @@ def notes(verdict: Verdict) -> Iterator[str]:
 
 
 def _grouped(steps: Iterable[Step]) -> Iterator[tuple[str, list[Step]]]:
-    rest = list(steps)
-    for name, prefixes in _BRANCHES:
-        own = [step for step in rest if any(step.id == p or step.id.startswith(p + ".") for p in prefixes)]
-        rest = [step for step in rest if step not in own]
-        if own:
-            yield name, own
+    branches: dict[str, list[Step]] = {name: [] for name, _ in _BRANCHES}
+    for step in steps:
+        branches[_branch(step.id)].append(step)
+    yield from ((name, own) for name, own in branches.items() if own)
 
 
-def _by_subject(steps: list[Step]) -> Iterator[tuple[str, list[Step]]]:
-    for subject in dict.fromkeys(step.subject for step in steps):
-        yield subject, [step for step in steps if step.subject == subject]
+def _branch(step: str) -> str:
+    """The branch whose prefix fits first."""
+    return next(
+        name for name, prefixes in _BRANCHES for p in prefixes if step == p or step.startswith(p + ".")
+    )
+
+
+def _by_subject(steps: Iterable[Step]) -> Iterator[tuple[str, list[Step]]]:
+    subjects: dict[str, list[Step]] = {}
+    for step in steps:
+        subjects.setdefault(step.subject, []).append(step)
+    yield from subjects.items()
 
 
 def _line(step: Step) -> Text:

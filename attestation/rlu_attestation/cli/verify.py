@@ -19,7 +19,7 @@ from rlu_attestation.bundle import Bundle
 from rlu_attestation.cli.output import console, print_json
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.files import load_bundle, load_policy, read
+from rlu_attestation.files import load_bundle, load_policy, read, write_private
 from rlu_attestation.policy import Policy
 from rlu_attestation.statements import NONCE_SIZES
 from rlu_attestation.verdict import Result, Verdict
@@ -120,9 +120,9 @@ def command(
                 insecure_accept_software_key=insecure_accept_software_key,
             )
         )
-    if save is not None:
-        _save(save, bundle)
     _report(verdict, target, as_json=as_json, quiet=quiet)
+    if save is not None:
+        write_private(save, bundle.encode())
     raise typer.Exit(verdict.exit_code)
 
 
@@ -207,10 +207,3 @@ def _api_key(file: Path | None) -> str | None:
     if not key or not key.isprintable() or len(key) > MAX_KEY_FILE:
         raise typer.BadParameter(f"{file} does not hold an API key")
     return key
-
-
-def _save(path: Path, bundle: Bundle) -> None:
-    # The bundle may hold the session's contents and commitment key.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(bundle.encode())

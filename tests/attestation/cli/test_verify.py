@@ -292,6 +292,8 @@ def test_a_server_with_key_and_probe_and_the_bundle_it_leaves(
 ) -> None:
     monkeypatch.setenv("RLU_API_KEY", API_KEY)
     saved = tmp_path / "saved.rlu"
+    saved.write_text("what was there before, for everyone to read")
+    saved.chmod(0o644)
     with FakeServer(tmp_path) as server:
         ran = online(capsys, server, policy, "--probe", "hello", "--save", saved)
     assert ran.code == 0
@@ -367,3 +369,12 @@ def test_a_bundle_is_saved_even_when_it_is_rejected(capsys: Capture, tmp_path: P
     with FakeServer(tmp_path, claims={"region": "elsewhere"}) as server:
         assert online(capsys, server, policy, "--save", saved).code == 10
     assert json.loads(saved.read_bytes())["rlu_bundle"] == "1"
+
+
+def test_a_bundle_that_cannot_be_saved_is_told_after_the_verdict(
+    capsys: Capture, file: Path, policy: Path, tmp_path: Path
+) -> None:
+    ran = rlu(capsys, "verify", file, "--policy", policy, *AS_OF, "--save", tmp_path)
+    assert ran.code == 2
+    assert ran.out.startswith("VERIFIED")
+    assert "file.unwritable" in ran.err
