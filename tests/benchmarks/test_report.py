@@ -47,7 +47,7 @@ def result(ours: float, ttft: float = 20.5) -> dict[str, Any]:
         "kernel": "b",
         "python": "c",
         "sha_instructions": False,
-        "load_before": 0.0,
+        "load_at_end": 0.0,
     }
     return {
         "when": "2026-01-01", "commit": "abc", "machine": about, "rounds": 3, "seconds": 2, "systems": systems, "measured": measured,

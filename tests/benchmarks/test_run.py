@@ -91,7 +91,7 @@ def test_results_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "kernel": "b",
             "python": "c",
             "sha_instructions": False,
-            "load_before": 0.0,
+            "load_at_end": 0.0,
         },
         "rounds": 1,
         "seconds": 1,
