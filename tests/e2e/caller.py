@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 TIMEOUT_S = 120.0
 
 
@@ -57,10 +55,6 @@ class Caller:
 
     def with_key(self, key: str) -> Caller:
         return Caller(self.port, self.certificate, key)
-
-    def httpx(self) -> httpx.Client:
-        """For SDKs; to be closed."""
-        return httpx.Client(verify=self.trust, timeout=TIMEOUT_S)
 
     def call(
         self,

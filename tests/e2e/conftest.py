@@ -23,11 +23,15 @@ LAST = "test_faults.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What breaks the one real deployment comes after everything that uses it."""
+    """The slowest come last, and what breaks the one real deployment after everything that uses it."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.parent == here and item.path.name == LAST)
+
+    def real(item: pytest.Item) -> bool:
+        return item.path.parent == here and item.get_closest_marker("engine") is not None
+
+    items.sort(key=lambda item: (item.path.parent == here, real(item), real(item) and item.path.name == LAST))
     for item in items:
-        if item.path.parent == here and item.get_closest_marker("engine") is not None:
+        if real(item) and item.get_closest_marker("timeout") is None:
             # Whichever comes first waits for vLLM.
             item.add_marker(pytest.mark.timeout(START_S + 120))
 

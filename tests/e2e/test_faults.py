@@ -28,6 +28,14 @@ pytestmark = [pytest.mark.engine, pytest.mark.tpm, pytest.mark.timeout(2 * START
 CHAT = "/v1/chat/completions"
 
 
+@pytest.fixture(autouse=True)
+def _up_again(started: Served) -> Iterator[None]:
+    """One broken promise is one failed test: the next begins when all is well again."""
+    yield
+    if started.process.running:
+        started.wait_ready()
+
+
 def endless(served: Served, **more: object) -> dict[str, object]:
     """More than the model can say while a test looks."""
     return chat(
@@ -82,9 +90,10 @@ def test_the_engine_is_killed(served: Served) -> None:
     # Who had got nothing yet gets a clear error, and a signed `failed`.
     whole.join(60)
     (refused,) = waiting
-    assert (refused.status, refused.json()["error"]["code"]) == (502, "engine_lost")
+    code = refused.json()["error"]["code"]
+    assert (refused.status, code) in ((502, "engine_lost"), (503, "engine_unavailable"))
     failed = receipt(served.caller, refused.receipt)
-    assert (failed.status, failed.reason, failed.http_status) == ("failed", "engine_lost", 502)
+    assert (failed.status, failed.reason, failed.http_status) == ("failed", code, refused.status)
 
     # Meanwhile: not ready, and said so.
     until(lambda: not served.ready(), 20, served.process.output)
