@@ -147,7 +147,8 @@ def test_refuses(name: str) -> None:
 
 @given(st.integers(-(1 << 80), 1 << 80))
 def test_integers_have_one_encoding(value: int) -> None:
-    minimal = value.to_bytes((value.bit_length() // 8) + 1, "big", signed=True)
+    magnitude = value if value >= 0 else ~value
+    minimal = value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
     assert der.Reader(bytes([2, len(minimal)]) + minimal, "x", 64).integer("f") == value
     padded = (b"\xff" if value < 0 else b"\x00") + minimal
     with pytest.raises(Malformed):

@@ -23,7 +23,8 @@ def test_the_tpm_opens_it(kind: str, size: int) -> None:
     tpm, credential = FakeTpm("credential", ek_kind=kind), secrets.token_bytes(size)
     challenge = tpm2.make_credential(tpm.ek.public_key(), NAME, credential, secrets.token_bytes)
     assert tpm.activate_credential(NAME, challenge.credential_blob, challenge.secret) == credential
-    assert credential not in challenge.credential_blob
+    # A single byte may turn up by chance.
+    assert size == 1 or credential not in challenge.credential_blob
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "p256", "p384"])
