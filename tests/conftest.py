@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 
 # Before anything imports them: a failing assertion there is explained like one in a test.
 pytest.register_assert_rewrite("e2e")
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("rlu", deadline=None)
+hypothesis.settings.load_profile("rlu")
 
 pytest_plugins = ["absent_inputs", "fixtures_tpm", "fixtures_models"]
