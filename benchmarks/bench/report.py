@@ -127,7 +127,7 @@ def section(result: Mapping[str, Any]) -> str:
             BEGIN,
             f"Measured {result['when']} at commit `{result['commit']}` on {machine['cpu']}, {machine['cores']} cores, "
             f"with{'' if machine['sha_instructions'] else 'out'} SHA instructions, load average {machine['load_at_end']:.1f} at the end "
-            f"(ours is about 2), 
+            "(ours is about 2), "
             f"kernel {machine['kernel']}, Python {machine['python']}; medians of {result['rounds']} rounds of "
             f"{result['seconds']} s, ± half the range; in brackets CPU time per request or event of all of a system's processes. "
             "† the generator's core was full: the system may do more.",
