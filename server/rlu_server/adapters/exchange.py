@@ -20,7 +20,6 @@ exchange ends in exactly one record, by one of `_finish`, `_fail`, `client_gone`
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from rlu_server.adapters import http1
@@ -28,9 +27,10 @@ from rlu_server.adapters.client import Connection
 from rlu_server.adapters.engine import Call, ResponseHead
 from rlu_server.adapters.http1 import Digests, Incoming
 from rlu_server.adapters.ledger import Admitted, Opening
+from rlu_server.adapters.observation import Observation
 from rlu_server.adapters.recorder import Content, Outcome
 from rlu_server.attestor.messages import Status
-from rlu_server.core import body, conversation, errors, sse
+from rlu_server.core import body, conversation, errors
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.routes import Api, Route
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 MAX_HELD = 256 * 1024
 """Content held back before admission, beyond which the engine is paused."""
-UNSEEN = 16 * 1024
-"""Content already relayed that may wait for its look: one look at fifty events costs a fifth of fifty looks."""
 
 
 class Exchange:
@@ -68,18 +66,14 @@ class Exchange:
         "_model",
         "_over",
         "_principal",
-        "_reader",
         "_relay",
         "_request",
         "_response",
-        "_response_bytes",
         "_rewritten",
         "_route",
         "_seen",
         "_started",
         "_touched",
-        "_unseen",
-        "_unseen_bytes",
     )
 
     def __init__(
@@ -107,11 +101,7 @@ class Exchange:
         self._chunked = False
         self._ended = False
         self._over = False
-        self._response = hashlib.sha256()
-        self._response_bytes = 0
-        self._reader: sse.Reader | None = None
-        self._unseen: list[bytes] = []
-        self._unseen_bytes = 0
+        self._response = Observation()
         self._began = 0.0
         self._seen = 0.0
         self._touched = False
@@ -161,23 +151,13 @@ class Exchange:
             return
         self._left = True
         self._cancel()
-        if self._entry is not None and self._concluded():
-            self._record("complete", None)
-        elif self._entry is not None:
-            self._record("aborted", "client_disconnected")
+        if self._entry is not None:
+            if self._connection.paused_since is None and self._response.concluded():
+                self._record("complete", None)
+            else:
+                self._record("aborted", "client_disconnected")
         elif self not in self._relay.exchanges:
             self._end()  # it never came so far as to ask for admission
-
-    def _concluded(self) -> bool:
-        """Was the terminal event of a stream sent, and nothing of a next one?"""
-        self._look()
-        reader = self._reader
-        return (
-            reader is not None
-            and self._connection.paused_since is None
-            and reader.at_boundary()
-            and reader.end() is End.ORDINARY
-        )
 
     def pause(self) -> None:
         if self._call is not None:
@@ -263,8 +243,7 @@ class Exchange:
         relay = self._relay
         relay.measures.took_to_first_byte(relay.monotonic() - self._began)
         relay.answered(self._incoming.path, head.status)
-        content_type = head.content_type.decode("latin-1")
-        self._reader = sse.reader(self._route.api, content_type)
+        self._response.expect(self._route.api, head.content_type.decode("latin-1"))
         lines = [*_session_lines(entry), b"Content-Type: %b\r\n" % head.content_type]
         if head.retry_after is not None:
             lines.append(b"Retry-After: %b\r\n" % head.retry_after)
@@ -277,7 +256,7 @@ class Exchange:
         self._connection.start(head.status, lines, framed, ended=self._ended)
         if self._call is not None and self._connection.paused_since is None:
             self._call.resume()
-        self._seen_by_us(content)
+        self._sent(content)
 
     def _pass_on(self, content: bytes) -> None:
         if self._chunked:
@@ -287,34 +266,17 @@ class Exchange:
             self._connection.write(content)
         if self._ended:
             self._connection.finish()
-        self._seen_by_us(content)
+        self._sent(content)
 
-    def _seen_by_us(self, content: bytes) -> None:
-        """What is done with content once it is on its way."""
-        self._unseen.append(content)
-        self._unseen_bytes += len(content)
+    def _sent(self, content: bytes) -> None:
+        """Content is on its way: the rest can take its time."""
+        self._response.add(content)
         if self._ended:
             self._finish()
-        elif self._unseen_bytes >= UNSEEN:
-            self._look()
-
-    def _look(self) -> None:
-        """Hash what was relayed since the last look, and show it to the usage reader."""
-        if not self._unseen:
-            return
-        content = self._unseen[0] if len(self._unseen) == 1 else b"".join(self._unseen)
-        self._unseen.clear()
-        self._unseen_bytes = 0
-        self._response.update(content)
-        self._response_bytes += len(content)
-        assert self._reader is not None
-        self._reader.feed(content)
 
     def _finish(self) -> None:
         assert self._head is not None
-        assert self._reader is not None
-        self._look()
-        end = self._reader.end()
+        end = self._response.end()
         if self._head.status != 200:
             self._record("failed", "engine_status")
         elif end is End.ERROR:
@@ -329,20 +291,17 @@ class Exchange:
         assert self._entry is not None
         if not self._started:
             content = self._connection.refuse(error, _session_lines(self._entry))
-            self._response.update(content)
-            self._response_bytes = len(content)
+            self._response.add_own(content)
             self._record("failed", error.code, error.status)
             return
-        self._look()
-        if self._chunked and self._reader is not None and self._reader.at_boundary():
+        if self._chunked and self._response.at_boundary():
             event = errors.stream_event(
                 error,
                 self._route.dialect,
                 self._connection.request_id,
                 responses=self._route.api is Api.RESPONSES,
             )
-            self._response.update(event)
-            self._response_bytes += len(event)
+            self._response.add_own(event)
             self._connection.write(http1.chunk(event) + http1.LAST_CHUNK)
             self._connection.finish()
         else:
@@ -352,15 +311,14 @@ class Exchange:
 
     def _record(self, status: Status, reason: str | None, http_status: int | None = None) -> None:
         assert self._entry is not None
-        self._look()
         self._end()
         relay = self._relay
-        usage = self._reader.usage if self._reader is not None else None
+        usage = self._response.usage()
         if usage is not None:
             relay.measures.input_tokens += usage.input_tokens
             relay.measures.output_tokens += usage.output_tokens
             relay.measures.cached_input_tokens += usage.cached_input_tokens
-        relay.measures.response_bytes += self._response_bytes
+        relay.measures.response_bytes += self._response.size
         if http_status is None:
             http_status = self._head.status if self._started and self._head is not None else 0
         outcome = Outcome(
@@ -371,7 +329,7 @@ class Exchange:
             request=self._request,
             forwarded=self._forwarded,
             rewritten=self._rewritten,
-            response=Content(self._response_bytes, self._response.digest()),
+            response=Content(self._response.size, self._response.digest()),
             usage=usage,
             reason=reason,
         )

@@ -314,14 +314,14 @@ async def test_a_slow_reader_slows_the_engine_down(rig: Rig):
     await rig.eventually(lambda: any(c.paused_since is not None for c in rig.gateway.relay.connections))
     (exchange,) = rig.gateway.relay.exchanges
     await asyncio.sleep(0.2)
-    relayed = exchange._response_bytes
+    relayed = exchange._response.size
     await asyncio.sleep(0.3)
-    assert exchange._response_bytes == relayed
+    assert exchange._response.size == relayed
     while not rig.gateway.relay.measures.receipts:
         await reader.read(65536)
     writer.transport.abort()
     assert rig.gateway.relay.measures.receipts == {"complete": 1}
-    assert exchange._response_bytes > 4_000_000
+    assert exchange._response.size > 4_000_000
 
 
 async def test_receipts_wait_for_their_signature(rig: Rig):
