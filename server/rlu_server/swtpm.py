@@ -22,7 +22,7 @@ from types import TracebackType
 
 START_TIMEOUT_S = 10.0
 SETUP_TIMEOUT_S = 120.0
-TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca")
+TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca", "setpriv")
 MAX_SOCKET_PATH = 107
 
 
@@ -103,7 +103,17 @@ class SoftwareTpm:
         manufacture(self.directory)
         for path in (self._socket, self._control):
             path.unlink(missing_ok=True)
-        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory / 'tpm'}"]
+        # Ends with us, even if we are killed: a second TPM could not lock the state.
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "swtpm",
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            f"dir={self.directory / 'tpm'}",
+        ]
         command += ["--server", f"type=unixio,path={self._socket}"]
         # The TCTI expects the control channel under this name.
         command += ["--ctrl", f"type=unixio,path={self._control}"]
