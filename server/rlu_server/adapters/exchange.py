@@ -22,15 +22,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rlu_server.adapters import http1
 from rlu_server.adapters.client import Connection
 from rlu_server.adapters.engine import Call, ResponseHead
-from rlu_server.adapters.http1 import Digests, Incoming
+from rlu_server.adapters.http1 import Incoming
+from rlu_server.adapters.intake import Intake, Taken
 from rlu_server.adapters.ledger import Admitted, Opening
 from rlu_server.adapters.observation import Observation
 from rlu_server.adapters.recorder import Content, Outcome
 from rlu_server.attestor.messages import Status
-from rlu_server.core import body, conversation, errors
+from rlu_server.core import errors
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.routes import Api, Route
@@ -52,27 +55,23 @@ class Exchange:
         "_call",
         "_chunked",
         "_connection",
-        "_digests",
         "_ended",
         "_entry",
         "_error",
-        "_forwarded",
         "_head",
         "_held",
         "_held_bytes",
-        "_in_memory",
         "_incoming",
+        "_intake",
         "_left",
-        "_model",
         "_over",
         "_principal",
         "_relay",
-        "_request",
         "_response",
-        "_rewritten",
         "_route",
         "_seen",
         "_started",
+        "_taken",
         "_touched",
     )
 
@@ -84,17 +83,13 @@ class Exchange:
         self._incoming = incoming
         self._route = route
         self._principal = principal
-        self._digests = Digests()
-        self._model = ""
-        self._rewritten: tuple[str, ...] = ()
-        self._request = Content(0, b"")
-        self._forwarded: Content | None = None
+        self._intake = Intake(relay, incoming, route, principal)
+        self._taken: Taken | None = None
         self._call: Call | None = None
         self._entry: Admitted | None = None
         self._head: ResponseHead | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._in_memory = 0
         self._error: GatewayError | None = None
         self._left = False
         self._started = False
@@ -115,36 +110,28 @@ class Exchange:
 
     def content_arrived(self) -> None:
         try:
-            self._relay.hold(self._principal.tenant_pseudonym, self._incoming.size - self._in_memory)
+            self._intake.arrived()
         except GatewayError as error:
             self._end()
             self._connection.refuse(error)
-            return
-        self._in_memory = self._incoming.size
-        self._digests.catch_up(self._incoming.parts)
 
     def complete(self) -> None:
         """The request is here: judge it, ask for admission, send it on."""
-        relay, principal = self._relay, self._principal
-        raw = self._incoming.content()
+        relay = self._relay
         self._began = self._seen = relay.monotonic()
         try:
-            inspected = body.inspect(
-                raw, self._route, relay.models, lambda own: relay.salt_for(principal, own)
-            )
-            received, sent = self._digests.finish(raw, inspected.forwarded, inspected.shared)
-            self._request = Content(len(raw), received)
-            self._forwarded = Content(len(inspected.forwarded), sent)
-            self._model, self._rewritten = inspected.model, inspected.rewritten
-            where = conversation.recognise(self._incoming.headers, inspected.prompt_cache_key, principal)
-            relay.ledger.admit(principal, where, Opening(len(raw), received), self)
+            taken = self._intake.finish()
+            opening = Opening(taken.received.size, taken.received.digest)
+            relay.ledger.admit(self._principal, taken.where, opening, self)
         except GatewayError as error:
             self._end()
             self._connection.refuse(error)
             return
         relay.exchanges.add(self)
-        relay.measures.request_bytes += len(raw)
-        self._call = relay.engine.post(self._route.path, inspected.forwarded, self)
+        relay.measures.request_bytes += taken.received.size
+        self._call = relay.engine.post(self._route.path, taken.content, self)
+        # The call holds the content for as long as it may have to be sent again.
+        self._taken = msgspec.structs.replace(taken, content=b"")
 
     def client_gone(self) -> None:
         if self._over:
@@ -189,7 +176,7 @@ class Exchange:
     def engine_read(self, head: ResponseHead | None, content: bytes, ended: bool) -> None:
         if not self._touched:
             self._touched = True
-            self._let_go()
+            self._intake.let_go()
         if ended:
             self._ended, self._call = True, None
         if self._started:
@@ -208,8 +195,6 @@ class Exchange:
     def engine_failed(self, error: GatewayError) -> None:
         self._call = None
         self._error = error
-        if error.code == "engine_unavailable":
-            self._forwarded = None
         if self._entry is not None:
             self._fail(error)
 
@@ -311,6 +296,7 @@ class Exchange:
 
     def _record(self, status: Status, reason: str | None, http_status: int | None = None) -> None:
         assert self._entry is not None
+        assert self._taken is not None
         self._end()
         relay = self._relay
         usage = self._response.usage()
@@ -323,12 +309,12 @@ class Exchange:
             http_status = self._head.status if self._started and self._head is not None else 0
         outcome = Outcome(
             route=self._route.path,
-            model=self._model,
+            model=self._taken.model,
             status=status,
             http_status=http_status,
-            request=self._request,
-            forwarded=self._forwarded,
-            rewritten=self._rewritten,
+            request=self._taken.received,
+            forwarded=None if reason == "engine_unavailable" else self._taken.forwarded,
+            rewritten=self._taken.rewritten,
             response=Content(self._response.size, self._response.digest()),
             usage=usage,
             reason=reason,
@@ -338,13 +324,7 @@ class Exchange:
     def _end(self) -> None:
         self._over = True
         self._relay.exchanges.discard(self)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """The engine has the request; its bytes are no longer needed."""
-        if self._in_memory:
-            self._relay.let_go(self._principal.tenant_pseudonym, self._in_memory)
-            self._in_memory = 0
+        self._intake.let_go()
 
     def _cancel(self) -> None:
         call, self._call = self._call, None
