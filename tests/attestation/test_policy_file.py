@@ -16,7 +16,9 @@ from fakes.machine import registrar, vendor_root
 from rlu_attestation import policy_file
 from rlu_attestation.catalogue import CLAIMS, STEPS, WAIVABLE
 from rlu_attestation.encoding import b64u
+from rlu_attestation.instance import DEBUG_STATES
 from rlu_attestation.policy import ACCEPT, Bound, Policy, PolicyError
+from rlu_attestation.statements import TLS_ORIGINS
 from rlu_attestation.verdict import Source
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "attestation" / "policy.example.toml"
@@ -252,6 +254,25 @@ def test_what_is_not_toml(data: bytes) -> None:
     with pytest.raises(PolicyError) as caught:
         policy_file.parse(data, files)
     assert caught.value.code == "policy.encoding"
+
+
+def test_limits_are_met_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_file, "MAX_POLICY", len("version = 1\n"))
+    assert parse("version = 1\n")
+    assert refusal("version = 1\n ").code == "policy.encoding"
+    for seconds in (0, 10 * 366 * 86400):
+        monkeypatch.undo()
+        assert parse(f"version = 1\n[time]\nclock_skew_s = {seconds}").clock_skew_s == seconds
+    assert refusal(f"version = 1\n[time]\nclock_skew_s = {10 * 366 * 86400 + 1}").code == "policy.value"
+
+
+def test_all_choices_at_once() -> None:
+    states = ", ".join(f"'{state}'" for state in DEBUG_STATES)
+    assert parse(f"version = 1\n[accept]\ndebug_states = [{states}]").accept["debug_states"] == set(
+        DEBUG_STATES
+    )
+    origins = ", ".join(f"'{origin}'" for origin in TLS_ORIGINS)
+    assert parse(f"version = 1\n[channel]\norigins = [{origins}]").channel_origins == set(TLS_ORIGINS)
 
 
 def test_the_example_is_a_policy_and_names_every_rule() -> None:

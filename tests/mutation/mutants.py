@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 BOUNDARIES: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -25,14 +25,14 @@ BOUNDARIES: dict[type[ast.cmpop], type[ast.cmpop]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: `tree` is the module's changed syntax tree; `lines` are those whose tests could notice, most telling first."""
+    """One change: `build` makes the module's changed syntax tree; `lines` are those whose tests could notice, most telling first."""
 
     module: str
     kind: str
     line: int
     shown: str
     lines: tuple[int, ...]
-    tree: ast.Module
+    build: Callable[[], ast.Module]
 
     @property
     def name(self) -> str:
@@ -127,11 +127,13 @@ def _replaced(
     lines: tuple[int, ...],
     shown: ast.AST | None = None,
 ) -> Mutant:
-    fresh = copy.deepcopy(replacement)
-    node.marked = True  # type: ignore[attr-defined]
-    changed = copy.deepcopy(tree)
-    del node.marked  # type: ignore[attr-defined]
-    made = _Replace(fresh).visit(changed)
-    ast.fix_missing_locations(made)
+    def build() -> ast.Module:
+        node.marked = True  # type: ignore[attr-defined]
+        changed = copy.deepcopy(tree)
+        del node.marked  # type: ignore[attr-defined]
+        made = _Replace(copy.deepcopy(replacement)).visit(changed)
+        assert isinstance(made, ast.Module)
+        return ast.fix_missing_locations(made)
+
     text = " ".join(ast.unparse(node if shown is None else shown).split())
-    return Mutant(module, kind, lines[-1] if lines else 0, text[:110], lines, made)
+    return Mutant(module, kind, lines[-1] if lines else 0, text[:110], lines, build)

@@ -54,7 +54,7 @@ class Baseline:
 
 def pytest_arguments(tests: list[str]) -> list[str]:
     """For a run as small as possible; the environment keeps plugins from being loaded by themselves."""
-    settings = ["-q", "--no-header", "-c", str(HERE / "pytest.ini"), "--rootdir", str(ROOT), "-m", NOT_USED]
+    settings = ["-q", "--no-header", "-c", str(HERE / "settings.ini"), "--rootdir", str(ROOT), "-m", NOT_USED]
     plugins = ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
     return [*settings, *plugins, *(a for name in SLOW for a in ("--deselect", name)), *tests]
 
@@ -173,7 +173,7 @@ def _control(found: list[Mutant], baseline: Baseline) -> bool:
         tests = _tests_for(mutant, baseline)
         if tests:
             tree = ast.parse(Path(_file(mutant.module)).read_text("utf-8"))
-            child = _start(dataclasses.replace(mutant, tree=tree), tests)
+            child = _start(dataclasses.replace(mutant, build=lambda tree=tree: tree), tests)
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     return False
 
@@ -198,7 +198,9 @@ def _start(mutant: Mutant, tests: list[str]) -> int:
         _quiet()
         import pytest
 
-        sys.meta_path.insert(0, _Changed(mutant.module, compile(mutant.tree, _file(mutant.module), "exec")))
+        sys.meta_path.insert(
+            0, _Changed(mutant.module, compile(mutant.build(), _file(mutant.module), "exec"))
+        )
         code = int(pytest.main(["-x", *pytest_arguments(tests)]))
     os._exit(code)
 
