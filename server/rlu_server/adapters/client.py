@@ -1,7 +1,7 @@
 """One client connection: requests in their order, answers in the same order.
 
 States are few: the connection waits for a request, receives one (head, then content), or has one being answered (`_job`). A request is
-looked at once a read has been parsed as a whole; pipelined ones wait in `_queue`, and while any wait nothing more is read. A refusal
+looked at once a read has been parsed as a whole; pipelined ones wait in `arrivals`, and while any wait nothing more is read. A refusal
 before the content has arrived is answered at once, then what still comes is thrown away for a moment so that the answer is not lost in
 a reset. Every state has a deadline, checked by one sweep over all connections instead of a timer for each.
 """
@@ -9,12 +9,10 @@ a reset. Every state has a deadline, checked by one sweep over all connections i
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol, cast
 
-import httptools
-
 from rlu_server.adapters import http1
+from rlu_server.adapters.arrivals import Arrivals
 from rlu_server.adapters.http1 import Incoming
 from rlu_server.core import errors
 from rlu_server.core.errors import Dialect, GatewayError
@@ -23,7 +21,6 @@ from rlu_server.settings import Gateway
 
 LINGER_S = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
-MAX_QUEUE = 64
 HIGH_WATER = 256 * 1024
 _REQUEST_ID_HEADER = {
     Dialect.ANTHROPIC: b"request-id: ",
@@ -77,15 +74,11 @@ class Connection(asyncio.Protocol):
         self._settings = desk.settings
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._arriving: Incoming | None = None
-        self._queue: deque[Incoming] = deque()
+        self._arrivals = Arrivals(desk.settings)
         self._current: Incoming | None = None
         self._job: Job | None = None
         self._completed = False
         self._deadline = self._loop.time() + desk.settings.header_timeout_s
-        self._head_bytes = 0
-        self._poison: GatewayError | None = None
         self._lingering = False
         self._discarded = 0
         self._keep_alive = True
@@ -101,7 +94,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._desk.connections.discard(self)
-        self._queue.clear()
+        self._arrivals.queue.clear()
         self._lingering = True
         job, self._job = self._job, None
         if job is not None:
@@ -111,18 +104,11 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             self._discard(len(data))
             return
-        before = self._arriving
-        size_before = before.size if before is not None else 0
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._poison = GatewayError("http_upgrade")
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            self._poison = cause if isinstance(cause, GatewayError) else GatewayError("http_malformed")
-        if self._poison is None:
-            self._check_flow(before, size_before, len(data))
-        if self._poison is not None and self._transport is not None:
+        began = self._arrivals.head_bytes
+        self._arrivals.feed(data)
+        if not began and self._arrivals.head_bytes and self._job is None:
+            self._deadline = self._loop.time() + self._settings.header_timeout_s
+        if self._arrivals.poison is not None and self._transport is not None:
             self._transport.pause_reading()
         self._advance()
 
@@ -145,14 +131,14 @@ class Connection(asyncio.Protocol):
         if self.paused_since is not None and now > self.paused_since + self._settings.idle_timeout_s:
             self._drop()
         elif now > self._deadline and (self._job is None or not self._completed):
-            if self._lingering or (self._arriving is None and not self._queue):
+            if self._lingering or self._arrivals.empty:
                 self._drop()
             else:
                 self._fail(GatewayError("request_timeout"))
 
     def stop_if_idle(self) -> None:
         """Drain: a connection that waits for its next request has nothing to wait for. What is still being sent goes out."""
-        if self._job is None and not self._queue and self._arriving is None and not self._lingering:
+        if self._job is None and self._arrivals.empty and not self._lingering:
             self._close()
 
     # --- the job's side ---
@@ -183,7 +169,7 @@ class Connection(asyncio.Protocol):
         if current is not None and not current.complete:
             self._linger()
         elif not self._keep_alive:
-            if self._poison is not None or self._queue or self._arriving is not None:
+            if self._arrivals.poison is not None or not self._arrivals.empty:
                 self._linger()
             else:
                 self._close()
@@ -216,13 +202,11 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         while self._job is None and not self._lingering:
-            incoming = self._queue[0] if self._queue else self._arriving
-            if incoming is None or not incoming.head_complete:
-                if self._poison is not None:
-                    self._fail(self._poison)
+            incoming = self._arrivals.take()
+            if incoming is None:
+                if self._arrivals.poison is not None:
+                    self._fail(self._arrivals.poison)
                 return
-            if self._queue:
-                self._queue.popleft()
             self._current, self._completed = incoming, False
             self._accept(incoming)
         job = self._job
@@ -232,8 +216,8 @@ class Connection(asyncio.Protocol):
                 if self._current.complete:
                     self._completed = True
                     job.complete()
-                elif self._poison is not None:
-                    self._fail(self._poison)
+                elif self._arrivals.poison is not None:
+                    self._fail(self._arrivals.poison)
         self._read_on()
 
     def _accept(self, incoming: Incoming) -> None:
@@ -258,41 +242,21 @@ class Connection(asyncio.Protocol):
 
     def _read_on(self) -> None:
         """Read only while nothing waits in line; what is in flight is watched for the client's leaving."""
-        if self._transport is None or self._transport.is_closing() or self._poison is not None:
+        if self._transport is None or self._transport.is_closing() or self._arrivals.poison is not None:
             return
-        wanted = not self._queue
+        wanted = not self._arrivals.queue
         if wanted != self._transport.is_reading():
             if wanted:
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
 
-    def _check_flow(self, before: Incoming | None, size_before: int, received: int) -> None:
-        """Bound what is buffered while a head or a chunked body is incomplete."""
-        arriving = self._arriving
-        if arriving is None:
-            self._head_bytes = 0
-            return
-        if not arriving.head_complete:
-            if not self._head_bytes and self._job is None:
-                self._deadline = self._loop.time() + self._settings.header_timeout_s
-            self._head_bytes += received
-            if self._head_bytes > self._settings.max_header_bytes:
-                self._poison = GatewayError("header_too_large")
-            return
-        self._head_bytes = 0
-        if arriving is before and b"transfer-encoding" in arriving.headers:
-            # Chunk extensions and trailers are read and dropped; they must not cost more than the content.
-            arriving.overhead += received - (arriving.size - size_before)
-            if arriving.overhead > self._settings.max_header_bytes + 32 * arriving.chunks:
-                self._poison = GatewayError("http_malformed")
-
     def _fail(self, error: GatewayError) -> None:
         """The request that is arriving cannot be understood or waited for."""
         job, self._job = self._job, None
         if job is not None:
             job.client_gone()
-        incoming = self._current or self._arriving or Incoming()
+        incoming = self._current or self._arrivals.arriving or Incoming()
         self._keep_alive = False
         self._refuse(incoming, error)
 
@@ -344,50 +308,3 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.time() + self._settings.idle_timeout_s
         if self._transport is not None:
             self._transport.close()
-
-    # --- the parser's callbacks ---
-
-    def on_message_begin(self) -> None:
-        if len(self._queue) >= MAX_QUEUE:
-            raise GatewayError("overloaded")
-        self._arriving = Incoming()
-
-    def on_url(self, url: bytes) -> None:
-        assert self._arriving is not None
-        self._arriving.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        incoming = self._arriving
-        assert incoming is not None
-        if incoming.head_complete:
-            return  # a trailer
-        incoming.add_header(name, value)
-        if incoming.head_bytes > self._settings.max_header_bytes:
-            raise GatewayError("header_too_large")
-
-    def on_headers_complete(self) -> None:
-        incoming = self._arriving
-        assert incoming is not None
-        incoming.method = self._parser.get_method()
-        incoming.version = self._parser.get_http_version()
-        incoming.keep_alive = self._parser.should_keep_alive()
-        incoming.head_complete = True
-
-    def on_body(self, data: bytes) -> None:
-        incoming = self._arriving
-        assert incoming is not None
-        incoming.parts.append(data)
-        incoming.size += len(data)
-        if incoming.size > self._settings.max_body_bytes:
-            raise GatewayError("body_too_large")
-
-    def on_chunk_header(self) -> None:
-        if self._arriving is not None:
-            self._arriving.chunks += 1
-
-    def on_message_complete(self) -> None:
-        incoming, self._arriving = self._arriving, None
-        assert incoming is not None
-        incoming.complete = True
-        if incoming is not self._current:
-            self._queue.append(incoming)
