@@ -12,7 +12,7 @@ from fakes import asn1, aws, nitro_perturbations
 from fakes.amd import b64u
 from fakes.aws import PROTECTED, Module
 from fakes.nitro_perturbations import BINDING, ROOT, Perturbation, genuine
-from fakes.nitro_steps import failures
+from fakes.nitro_steps import MAX_AGE, failures
 from fakes.pki import AT
 from rlu_attestation import merkle, x509
 from rlu_attestation.errors import RluError, Untrusted
@@ -99,6 +99,17 @@ def test_a_root_of_ones_own_must_have_signed_itself(module: Module) -> None:
 )
 def test_the_time_is_the_callers(at: datetime, codes: list[str]) -> None:
     assert failures(genuine(Module()).item(), BINDING, roots(), at) == codes
+
+
+def test_age_is_exact() -> None:
+    evidence = nitro.parse(genuine(Module()).item())
+    made, instant = evidence.document.created, timedelta(microseconds=1)
+    for at in (made, made + MAX_AGE, made - nitro.MAX_SKEW):
+        assert nitro.verify_timestamp(evidence, at, MAX_AGE) == made
+    for at, code in ((made + MAX_AGE + instant, "stale"), (made - nitro.MAX_SKEW - instant, "future")):
+        with pytest.raises(Untrusted) as refused:
+            nitro.verify_timestamp(evidence, at, MAX_AGE)
+        assert refused.value.code == f"nitro.timestamp.{code}"
 
 
 def test_the_last_second_of_a_certificate_is_whole() -> None:
