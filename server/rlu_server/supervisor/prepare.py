@@ -154,14 +154,18 @@ def _group(device: Path | None) -> int | None:
 
 
 def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as listener:
+    with socket.create_server((host, 0), family=_family(host)) as listener:
         return int(listener.getsockname()[1])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def port_is_free(host: str, port: int) -> bool:
     """Whether the gateway could listen there now."""
     try:
-        socket.create_server((host, port)).close()
+        socket.create_server((host, port), family=_family(host)).close()
     except OSError:
         return False
     return True

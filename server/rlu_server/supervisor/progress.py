@@ -59,8 +59,9 @@ class Steps:
     def event(self, name: str, values: dict[str, str | int]) -> None:
         """Show an event of the server, if it is one for people."""
         text = SAYS.get(name)
-        if text is None or (name in ONCE and name in self._said):
-            return
+        ending = "draining" in self._said and name.startswith("engine.")
+        if text is None or ending or (name in ONCE and name in self._said):
+            return  # an engine that is told to end reports that its core died
         self._said.add(name)
         if "status" in values:
             text += f" (status {values['status']})"
