@@ -20,6 +20,7 @@ QUESTION = "What is RLU?"
 TOOL = {
     "name": "look",
     "description": "Look at a place.",
+    "strict": True,  # vLLM then holds even this model to the schema
     "parameters": {
         "type": "object",
         "properties": {"at": {"type": "string", "enum": ["here", "there"]}},
