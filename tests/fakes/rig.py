@@ -220,15 +220,15 @@ class Rig:
         self.places.engine_socket.unlink(missing_ok=True)
 
     async def ready(self, timeout: float = 10.0) -> None:
-        async with asyncio.timeout(timeout):
-            while self.gateway.readiness.missing():
-                await asyncio.sleep(0.01)
+        await self.eventually(lambda: not self.gateway.readiness.missing(), timeout)
 
     async def eventually(self, condition: Any, timeout: float = 10.0) -> None:
         """Wait until a condition holds."""
-        async with asyncio.timeout(timeout):
-            while not condition():
-                await asyncio.sleep(0.005)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not condition():
+            assert loop.time() < deadline, "it never came to hold"
+            await asyncio.sleep(0.005)
 
     async def wire(self) -> Wire:
         context = None

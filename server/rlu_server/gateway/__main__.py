@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import resource
 import sys
@@ -19,6 +20,7 @@ from rlu_server.lock import rlu_lock
 
 USAGE, INTERNAL = 2, 1
 SPARE_FILES = 256
+GC_THRESHOLD = (20_000, 20, 50)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         settings = configuration.load(options.config)
         posture = rlu_lock.probe()
         _allow_files(2 * settings.gateway.max_connections + SPARE_FILES, events)
+        # What was loaded stays; looking through it for garbage again and again costs every request.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
         events.emit("gateway_started")
         uvloop.run(process.serve(settings, posture, events))
     except configuration.SettingsError as error:
