@@ -32,8 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path.parent == here, real(item), real(item) and item.path.name == LAST))
     for item in items:
         if real(item) and item.get_closest_marker("timeout") is None:
-            # Whichever comes first waits for vLLM.
-            item.add_marker(pytest.mark.timeout(START_S + 120))
+            # Whichever comes first waits for vLLM, and perhaps for the demo model to be trained.
+            item.add_marker(pytest.mark.timeout(START_S + 300))
 
 
 @pytest.fixture(scope="session")
