@@ -9,7 +9,7 @@ import functools
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -351,6 +351,11 @@ class Parts:
 
 
 def parts(chip: Chip, report_data: bytes) -> Parts:
-    """Genuine evidence of a chip."""
+    """Genuine evidence of a chip; made once for each, and the caller's to change."""
+    return replace(_parts(chip, report_data))
+
+
+@functools.cache
+def _parts(chip: Chip, report_data: bytes) -> Parts:
     root = ark(chip.product)
     return Parts(chip.report(report_data), chip.certificate(), chip.issuer.der, root.der, root.revoke(0x666))

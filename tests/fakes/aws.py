@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -224,5 +224,10 @@ def crls() -> list[bytes]:
 
 
 def parts(module: Module, user_data: bytes | None) -> Parts:
-    """Genuine evidence of a module."""
+    """Genuine evidence of a module; made once for each, and the caller's to change."""
+    return replace(_parts(module, user_data))
+
+
+@functools.cache
+def _parts(module: Module, user_data: bytes | None) -> Parts:
     return Parts(module.kind, module.document(module.fields(user_data)), crls())
