@@ -35,7 +35,8 @@ class Arrivals:
         self.poison: GatewayError | None = None
         self.head_bytes = 0
         self.queue: deque[Incoming] = deque()
-        self._settings = settings
+        self._max_header_bytes = settings.max_header_bytes
+        self._max_body_bytes = settings.max_body_bytes
         self._parser = httptools.HttpRequestParser(self)
 
     @property
@@ -72,13 +73,13 @@ class Arrivals:
         arriving = self.arriving
         if arriving is not None and not arriving.head_complete:
             self.head_bytes += received
-            if self.head_bytes > self._settings.max_header_bytes:
+            if self.head_bytes > self._max_header_bytes:
                 self.poison = GatewayError("header_too_large")
             return
         self.head_bytes = 0
         if arriving is not None and arriving is before and b"transfer-encoding" in arriving.headers:
             arriving.overhead += received - (arriving.size - size_before)
-            if arriving.overhead > self._settings.max_header_bytes + CHUNK_OVERHEAD * arriving.chunks:
+            if arriving.overhead > self._max_header_bytes + CHUNK_OVERHEAD * arriving.chunks:
                 self.poison = GatewayError("http_malformed")
 
     # --- the parser's callbacks; what they raise comes out of `feed_data` as context ---
@@ -93,12 +94,18 @@ class Arrivals:
         self.arriving.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # Called for every header of every request: written out rather than well divided.
         incoming = self.arriving
         assert incoming is not None
         if incoming.head_complete:
             return  # a trailer
-        incoming.add_header(name, value)
-        if incoming.head_bytes > self._settings.max_header_bytes:
+        name = name.lower()
+        headers = incoming.headers
+        if name in headers:
+            incoming.repeated |= {name}
+        headers[name] = value
+        size = incoming.head_bytes = incoming.head_bytes + len(name) + len(value) + 4
+        if size > self._max_header_bytes:
             raise GatewayError("header_too_large")
 
     def on_headers_complete(self) -> None:
@@ -114,7 +121,7 @@ class Arrivals:
         assert incoming is not None
         incoming.parts.append(data)
         incoming.size += len(data)
-        if incoming.size > self._settings.max_body_bytes:
+        if incoming.size > self._max_body_bytes:
             raise GatewayError("body_too_large")
 
     def on_chunk_header(self) -> None:

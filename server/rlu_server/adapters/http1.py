@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from rlu_server.core.errors import GatewayError
@@ -32,39 +31,56 @@ SINGLE = frozenset(
 )
 """Headers that decide something here: two of one kind refuse, since two readers could pick differently."""
 
+_NONE: frozenset[bytes] = frozenset()
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
 
 
-@dataclass(slots=True)
 class Incoming:
-    """One request as it arrives."""
+    """One request as it arrives.
 
-    method: bytes = b""
-    target: bytes = b""
-    version: str = ""
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    repeated: set[bytes] = field(default_factory=set)
-    header_count: int = 0
-    head_bytes: int = 0
-    head_complete: bool = False
-    complete: bool = False
-    keep_alive: bool = True
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-    chunks: int = 0
-    overhead: int = 0
-    path: bytes = b""
-    query: bytes = b""
+    Attributes:
+        headers: by lower-case name; of a name that came twice, the last value.
+        repeated: the names that came twice.
+        chunks, overhead: chunks of a chunked body, and the bytes spent on their framing.
+        path, query: of a target that was checked.
+    """
 
-    def add_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self.header_count += 1
-        self.head_bytes += len(name) + len(value) + 4
-        if name in self.headers:
-            self.repeated.add(name)
-        self.headers[name] = value
+    __slots__ = (
+        "chunks",
+        "complete",
+        "head_bytes",
+        "head_complete",
+        "headers",
+        "keep_alive",
+        "method",
+        "overhead",
+        "parts",
+        "path",
+        "query",
+        "repeated",
+        "size",
+        "target",
+        "version",
+    )
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.version = ""
+        self.headers: dict[bytes, bytes] = {}
+        self.repeated: frozenset[bytes] = _NONE
+        self.head_bytes = 0
+        self.head_complete = False
+        self.complete = False
+        self.keep_alive = True
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.chunks = 0
+        self.overhead = 0
+        self.path = b""
+        self.query = b""
 
     def content(self) -> bytes:
         """All content; the parts are let go."""
@@ -78,7 +94,7 @@ class Incoming:
             GatewayError: `http_malformed`, `http_upgrade`, `header_too_large`, `body_too_large`, `expectation`, `content_encoding`.
         """
         headers = self.headers
-        if self.header_count > MAX_HEADERS:
+        if len(headers) > MAX_HEADERS:
             raise GatewayError("header_too_large")
         if self.repeated and not self.repeated.isdisjoint(SINGLE):
             raise GatewayError("http_malformed", "A header that must be sent once was sent twice.")

@@ -5,8 +5,8 @@ body as it came with the salt appended before its last brace, or, when a field o
 two parsers could read differently: duplicate keys, white space, escapes in keys), the same slices put together again. Either way the
 engine sees exactly the fields that were inspected here, and every value byte for byte.
 
-Which fields are the gateway's own comes from vLLM's protocol (see `OWNED`). Not done here: validation of the APIs' own fields; the
-engine does that, and its answers name them better.
+Which fields are the gateway's own comes from vLLM's protocol (see `DROPPED` and `REFUSED`). Not done here: validation of the APIs'
+own fields; the engine does that, and its answers name them better.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ REFUSED = (
 """What would reach into the engine or change how a prompt is built: dropping it silently would give another answer than asked for."""
 SPELLING = "spelling"
 """In place of a field's name: white space, escapes or duplicate keys of the top level were written anew, nothing else."""
-OWNED = frozenset((*DROPPED, *REFUSED, "cache_salt"))
+_REFUSED = frozenset(REFUSED)
+_NOT_PASSED_ON = frozenset((*DROPPED, *REFUSED))
 MEDIA_HOLDERS = ("messages", "input", "system", "prompt")
 
 # In JSON text a quote inside a string is always escaped, so these byte sequences can only be whole tokens or the end of one.
@@ -42,7 +43,8 @@ _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 _DATA_URL = "data:"
 
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
+_text_decoder: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+_flag_decoder: msgspec.json.Decoder[bool | None] = msgspec.json.Decoder(bool | None)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -78,18 +80,20 @@ def inspect(
             `remote_media`, `background_unsupported`, `state_unsupported`, `model_not_found`.
     """
     fields = _parse(raw)
-    for name in REFUSED:
-        if _present(fields, name):
+    changes: dict[str, bytes | None] = {}
+    for name in sorted(fields.keys() & _NOT_PASSED_ON):
+        if name in _REFUSED and _present(fields, name):
             raise GatewayError("field_not_allowed", f"`{name}` is not accepted by this server.", param=name)
+        changes[name] = None
     if route.api is Api.RESPONSES:
         _refuse_state(fields)
-    _refuse_template_override(fields)
+    if "chat_template_kwargs" in fields:
+        _refuse_template_override(fields["chat_template_kwargs"])
     _refuse_remote_media(raw, fields)
     requested = _model(fields)
     model = models.get(requested)
     if model is None:
         raise GatewayError("model_not_found", param="model")
-    changes: dict[str, bytes | None] = {name: None for name in (*DROPPED, *REFUSED) if name in fields}
     if model != requested:
         changes["model"] = _encode(model)
     client_salt = _text(fields, "cache_salt")
@@ -142,11 +146,10 @@ def _refuse_state(fields: dict[str, msgspec.Raw]) -> None:
             raise GatewayError("state_unsupported", param=name)
 
 
-def _refuse_template_override(fields: dict[str, msgspec.Raw]) -> None:
-    value = fields.get("chat_template_kwargs")
-    if value is None or bytes(value) == b"null":
-        return
+def _refuse_template_override(value: msgspec.Raw) -> None:
     inner = _loads(value)
+    if inner is None:
+        return
     if not isinstance(inner, dict):
         raise GatewayError(
             "field_type", "`chat_template_kwargs` must be an object.", param="chat_template_kwargs"
@@ -198,19 +201,22 @@ def _model(fields: dict[str, msgspec.Raw]) -> str:
 
 def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
     value = fields.get(name)
-    if value is None or bytes(value) == b"null":
+    if value is None:
         return None
     try:
-        return _decode_text(value)
+        return _text_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GatewayError("field_type", f"`{name}` must be a string.", param=name) from error
 
 
 def _flag(fields: dict[str, msgspec.Raw], name: str) -> bool:
-    value = bytes(fields[name]) if name in fields else b"false"
-    if value not in (b"true", b"false", b"null"):
-        raise GatewayError("field_type", f"`{name}` must be true or false.", param=name)
-    return value == b"true"
+    value = fields.get(name)
+    if value is None:
+        return False
+    try:
+        return _flag_decoder.decode(value) is True
+    except msgspec.MsgspecError as error:
+        raise GatewayError("field_type", f"`{name}` must be true or false.", param=name) from error
 
 
 def _present(fields: dict[str, msgspec.Raw], name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
@@ -53,6 +54,11 @@ def recognise(
             return _named(header, value, principal)
     if prompt_cache_key:
         return _named(b"prompt_cache_key", prompt_cache_key.encode("utf-8", "surrogatepass"), principal)
+    return _sliding(principal)
+
+
+@lru_cache(maxsize=1024)
+def _sliding(principal: Principal) -> Conversation:
     return _named(b"key", principal.key_id.encode("ascii"), principal)
 
 
