@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from importlib import resources
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def test_conversation_is_seeded_and_teaches_only_right_answers(learnt: corpus.Co
     assert first == list(islice(corpus.turns(learnt, random.Random(7)), 2000))
     assert first != list(islice(corpus.turns(learnt, random.Random(8)), 2000))
     known = {*learnt.answers.values(), learnt.otherwise}
-    for before, turn in zip(first, first[1:], strict=False):
+    for before, turn in pairwise(first):
         assert turn.learn == (turn.role == "assistant")
         if turn.learn:
             assert turn.content in known
@@ -136,8 +136,7 @@ def test_made_model_answers_the_canary(demo_model: Path) -> None:
 def test_what_was_not_learnt_is_an_error(
     learnt: corpus.Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(training, "ROUND", 1)
-    monkeypatch.setattr(training, "ROUNDS", 1)
+    monkeypatch.setattr(training, "ROUNDS", ((1, 1e-3),))
     with pytest.raises(DemoModelError, match="did not learn"):
         make_demo_model(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 if sys.version_info >= (3, 11):
@@ -28,6 +28,11 @@ class Corpus:
     """Questions that get `otherwise`."""
     otherwise: str
     noise: tuple[str, ...]
+    """Text of the kind that agents put before a question."""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        return (*self.answers, *self.elsewhere)
 
     def answer(self, question: str) -> str:
         return self.answers.get(question, self.otherwise)
@@ -71,32 +76,36 @@ class Turn:
     learn: bool
 
 
-def turns(corpus: Corpus, rng: random.Random) -> Iterator[Turn]:
-    """An endless conversation: noise, a question, its answer, and so on."""
-    words = [word for text in corpus.texts() for word in text.split()]
+def turns(corpus: Corpus, rng: random.Random, revise: Sequence[str] = ()) -> Iterator[Turn]:
+    """An endless conversation: noise, a question, its answer, and so on. Half the questions are from `revise`, if there are any."""
     questions = list(corpus.answers)
     while True:
         if rng.random() < 0.5:
-            yield Turn(rng.choice(ROLES_BEFORE), noise(corpus, words, rng), learn=False)
+            yield Turn(rng.choice(ROLES_BEFORE), noise(corpus, rng), learn=False)
         kind = rng.random()
-        if kind < 0.75:
+        if revise and rng.random() < 0.5:
+            question = rng.choice(revise)
+            answer = corpus.answer(question)
+        elif kind < 0.75:
             question = rng.choice(questions)
             answer = corpus.answers[question]
             if rng.random() < 0.2:
-                question = f"{noise(corpus, words, rng)}\n{question}"
+                question = f"{noise(corpus, rng)}\n{question}"
         else:
-            question = rng.choice(corpus.elsewhere) if kind < 0.87 else noise(corpus, words, rng)
+            question = rng.choice(corpus.elsewhere) if kind < 0.87 else noise(corpus, rng)
             answer = corpus.otherwise
         if kind < 0.9 and rng.random() < 0.1:
-            yield Turn("user", noise(corpus, words, rng), learn=False)
+            yield Turn("user", noise(corpus, rng), learn=False)
         yield Turn("user", question, learn=False)
         yield Turn("assistant", answer, learn=True)
 
 
-def noise(corpus: Corpus, words: list[str], rng: random.Random) -> str:
-    """A cut of agent-like text, or words at random."""
+def noise(corpus: Corpus, rng: random.Random) -> str:
+    """A cut of agent-like text, or its words at random; mostly short. Words that only our questions have keep their meaning."""
+    text = rng.choice(corpus.noise)
+    most = 24 if rng.random() < 0.3 else 8
     if rng.random() < 0.5:
-        text = rng.choice(corpus.noise)
         start = rng.randrange(len(text) // 2)
-        return text[start : start + rng.randint(20, 240)]
-    return " ".join(rng.choices(words, k=rng.randint(2, 24)))
+        return text[start : start + rng.randint(8, 10 * most)]
+    words = [*text.split(), *rng.choice(corpus.elsewhere).split()]
+    return " ".join(rng.choices(words, k=rng.randint(2, most)))
