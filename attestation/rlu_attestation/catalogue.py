@@ -31,8 +31,10 @@ STEPS = {
         "the evidence beside the statement is what its signer collected",
     ),
     "evidence.encoding": Entry("Evidence is well-formed", "the evidence has one reading"),
-    "key.hardware": Entry("Instance key is held by hardware", "hardware evidence speaks for the key"),
-    "ek.chain": Entry("EK certificate chain", "a TPM vendor whose CA the policy names made this TPM"),
+    "key.hardware": Entry(
+        "Evidence fits the key", "evidence of the kind that the statement names for its key is here"
+    ),
+    "ek.chain": Entry("EK certificate chain", "a CA that the policy names vouches for this TPM"),
     "ek.vendor": Entry("TPM vendor", "which TPM this is, in the words of its vendor's certificate"),
     "ak.certificate": Entry(
         "AK certificate by the registrar",

@@ -219,6 +219,7 @@ def test_an_unknown_key_refuses_and_is_named(text: str, key: str) -> None:
         ("version = 1\n[minimum_source]\ndefault = 1", "minimum_source.default"),
         ("version = 1\nwaive = 'channel'", "waive"),
         ("version = 1\nwaive = [1]", "waive"),
+        ("version = 1\nwaive = {}", "waive"),
         ("version = 1\n[[waive]]\nstep = 'statement.signature'\nreason = 'x'", "waive.step"),
         ("version = 1\n[[waive]]\nstep = 'chanel'\nreason = 'x'", "waive.step"),
         ("version = 1\n[[waive]]\nreason = 'x'", "waive.step"),

@@ -222,6 +222,11 @@ def _preload() -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    sys.path[:0] = [str(ROOT / "tests")]
+    from fakes import tpm  # knows nothing of the code under test
+
+    for label in ("tpm/ek", "ca/Vendor TPM Root"):
+        tpm.private_key("rsa2048", label)  # the slowest thing that the tests make
     loaded = (asyncio, unittest.mock, cbor2, hypothesis.strategies, pytest, x509, ec)
     assert not any(name.startswith("rlu_attestation") for name in sys.modules), loaded
 
