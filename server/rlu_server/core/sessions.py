@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,7 +17,9 @@ from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 
 KEEP_CLOSED_S = 3600.0
-"""How long a closed session's receipts can still be fetched."""
+"""How long a closed session's receipts can still be fetched, unless more sessions are closed meanwhile than may be open."""
+MAX_RECEIPTS = 262_144
+"""Receipts kept in all sessions together, about a kilobyte each; the oldest go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,11 @@ class SessionTable:
         self._receipts_per_session = receipts_per_session
         self._sessions: dict[str, Session] = {}
         self._conversations: dict[bytes, Session] = {}
-        self._agenda: list[tuple[float, int, Session]] = []
-        self._order = 0
+        self._agenda: list[tuple[float, str]] = []
         self._open = 0
+        self._kept: dict[str, dict[str, Session]] = {}
+        self._closed: deque[Session] = deque()
+        self._settled: deque[tuple[str, int]] = deque()
         self._live: dict[str, OrderedDict[str, Session]] = {}
         self._live_count = 0
 
@@ -137,12 +141,17 @@ class SessionTable:
     def add(self, session: Session) -> None:
         """Take in a session whose statement was verified."""
         self._sessions[session.id] = session
+        self._kept.setdefault(session.tenant, {})[session.id] = session
         if session.conversation is not None:
             self._conversations[session.conversation] = session
         self._live.setdefault(session.tenant, OrderedDict())[session.id] = session
         self._live_count += 1
         self._open += 1
         self._schedule(session, session.due())
+
+    def of(self, principal: Principal) -> list[Session]:
+        """All own sessions, open or closed not long ago, oldest first."""
+        return [s for s in self._kept.get(principal.tenant_pseudonym, {}).values() if s.owned_by(principal)]
 
     def visible(self, session_id: str, principal: Principal) -> Session:
         """A session to look at, open or closed.
@@ -185,8 +194,15 @@ class SessionTable:
 
     def settle(self, session: Session, seq: int, receipt: Logged) -> None:
         """The receipt of an exchange was logged. It is dropped if the ring has moved on meanwhile."""
-        if seq in session.receipts:
-            session.receipts[seq] = receipt
+        if seq not in session.receipts:
+            return
+        session.receipts[seq] = receipt
+        self._settled.append((session.id, seq))
+        if len(self._settled) > MAX_RECEIPTS:
+            name, number = self._settled.popleft()
+            oldest = self._sessions.get(name)
+            if oldest is not None:
+                oldest.receipts.pop(number, None)
 
     def closing(self, session: Session, reason: str) -> None:
         """No exchange may begin from here on."""
@@ -209,27 +225,42 @@ class SessionTable:
         session.closed = logged
         session.closed_at = now
         self._open -= 1
+        self._closed.append(session)
+        while len(self._closed) > self._max_sessions or (
+            self._closed and self._closed[0].id not in self._sessions
+        ):
+            self._forget(self._closed.popleft())
         self._schedule(session, session.due())
 
     def due(self, now: float) -> list[tuple[Session, str]]:
         """Sessions that must be closed now, each with the reason; forgets closed ones that were kept long enough."""
         found: list[tuple[Session, str]] = []
         while self._agenda and self._agenda[0][0] <= now:
-            session = heapq.heappop(self._agenda)[2]
+            session = self._sessions.get(heapq.heappop(self._agenda)[1])
+            if session is None:
+                continue
             if session.due() > now:
                 self._schedule(session, session.due())
             elif session.state is State.OPEN and session.in_flight and now < session.expires_at:
                 # Busy is not idle, however long it takes.
                 self._schedule(session, min(session.expires_at, now + session.idle_s))
             elif session.state is State.CLOSED:
-                self._sessions.pop(session.id, None)
+                self._forget(session)
             elif session.state is State.OPEN:
                 found.append((session, "expired" if now >= session.expires_at else "idle"))
         return found
 
     def _schedule(self, session: Session, at: float) -> None:
-        self._order += 1
-        heapq.heappush(self._agenda, (at, self._order, session))
+        # By name: what is forgotten must not be held here until its time.
+        heapq.heappush(self._agenda, (at, session.id))
+
+    def _forget(self, session: Session) -> None:
+        if self._sessions.pop(session.id, None) is None:
+            return
+        own = self._kept[session.tenant]
+        del own[session.id]
+        if not own:
+            del self._kept[session.tenant]
 
     def _leave_conversation(self, session: Session) -> None:
         if session.conversation is not None and self._conversations.get(session.conversation) is session:

@@ -67,8 +67,7 @@ class GatewayContext:
         return self._view(await self._ledger.open_explicit(principal, nonce, cnf_jkt, ttl_s))
 
     def sessions(self, principal: Principal) -> Sequence[SessionView]:
-        own = [session for session in self._ledger.table if session.owned_by(principal)]
-        return [self._view(session) for session in reversed(own)]
+        return [self._view(session) for session in reversed(self._ledger.table.of(principal))]
 
     def session(self, principal: Principal, session: str) -> SessionView:
         return self._view(self._ledger.table.visible(session, principal))

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from rlu_server.core import sessions
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import KEEP_CLOSED_S, Logged, Session, SessionTable, State
@@ -149,6 +150,34 @@ def test_the_largest_tenant_makes_room_for_the_others_and_not_for_itself():
     mine[0].in_flight = 1
     assert code(made.admit, 0, "T-globex") == "sessions_full"
     assert code(made.admit, 0, "T-new") == "sessions_full"
+
+
+def test_what_is_closed_is_kept_in_bounds():
+    made = table(maximum=3)
+    for number in range(6):
+        one = session(f"s{number}", number)
+        made.add(one)
+        made.close(one, LOGGED, number)
+    assert [each.id for each in made.of(ALICE)] == ["s3", "s4", "s5"]
+    assert code(made.visible, "s2", ALICE) == "session_not_found"
+    assert made.of(BOB) == []
+    made.due(3 + KEEP_CLOSED_S)
+    assert [each.id for each in made.of(ALICE)] == ["s4", "s5"]
+    made.due(9 + KEEP_CLOSED_S)
+    assert made.of(ALICE) == []
+    assert not made._kept
+
+
+def test_receipts_of_all_sessions_together_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sessions, "MAX_RECEIPTS", 3)
+    one, two = session("a", 0), session("b", 0, owner=BOB)
+    made = table(one, two, kept=100)
+    for seq in range(1, 4):
+        for each in (one, two):
+            made.begin(each, seq, 0)
+            made.settle(each, seq, LOGGED)
+    assert list(one.receipts) == [3]
+    assert list(two.receipts) == [2, 3]
 
 
 class Lifetimes(RuleBasedStateMachine):
