@@ -85,7 +85,8 @@ missing() {
     else
         pkg-config --exists tss2-esys tss2-mu tss2-rc tss2-tctildr tss2-fapi || echo libtss2-dev
     fi
-    /sbin/ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1' || echo libnuma1
+    # Not `grep -q`: it would end early, and the broken pipe would count as a failure.
+    /sbin/ldconfig -p 2>/dev/null | grep 'libnuma\.so\.1' >/dev/null || echo libnuma1
     if [ -z "$python" ]; then
         echo python3.11 python3.11-venv python3.11-dev
     elif ! python_ready; then
