@@ -253,6 +253,24 @@ def test_a_server_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert refusal.value.code == "server.timeout"
 
 
+def test_an_answer_that_has_not_ended_by_the_deadline() -> None:
+    """However fast the bytes come."""
+
+    class Endless:
+        sock = None
+        status = 200
+        headers = None
+
+        def getresponse(self) -> Endless:
+            return self
+
+        def read1(self, size: int) -> bytes:
+            return b" "
+
+    with pytest.raises(TimeoutError):
+        module._read(Endless(), deadline=0.0)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -248,8 +248,8 @@ def verify_running(
         raise Untrusted(
             "close.running.count", f"{len(ordered)} receipts are here, the session had {close.count}"
         )
-    if ordered and ordered[-1].leaf.receipt.leaf_index > leaf.receipt.leaf_index:
-        raise Untrusted("close.running.order", "a receipt follows the close in the log")
+    if ordered and ordered[-1].leaf.receipt.leaf_index >= leaf.receipt.leaf_index:
+        raise Untrusted("close.running.order", "a receipt does not precede the close in the log")
     running = session.leaf.leaf
     for exchange in ordered:
         running = running_next(running, exchange.leaf.leaf)

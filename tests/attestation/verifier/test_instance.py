@@ -217,6 +217,22 @@ def test_evidence_that_is_missing(deployment: Deployment) -> None:
     assert findings(verdict) == ["evidence.digest.missing"]
 
 
+def test_one_of_two_items_that_is_missing(deployment: Deployment) -> None:
+    bundle = _with_items(
+        deployment, {"tpm2": instance(deployment).evidence[0].data, "none": b'{"kind":"none"}'}
+    )
+    verdict = verdict_of(deployment, replace(bundle, evidence=bundle.evidence[:1]))
+    assert findings(verdict) == ["evidence.digest.missing"]
+    assert "none" in verdict.step("evidence.digest").detail
+
+
+def test_evidence_without_an_event_log(deployment: Deployment) -> None:
+    bare = Deployment(machine=Machine(with_event_log=False))
+    verdict = verdict_of(bare, instance(bare))
+    assert verdict.result is Result.VERIFIED
+    assert verdict.step("quote.eventlog").outcome is Outcome.NOT_APPLICABLE
+
+
 def test_a_statement_that_names_no_evidence(deployment: Deployment) -> None:
     def strip(payload: dict[str, Any]) -> None:
         del payload["submods"]

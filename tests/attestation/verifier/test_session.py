@@ -117,6 +117,12 @@ def test_a_head_that_is_wrong_in_one_thing(
     assert findings(verdict) == [code], name
 
 
+def test_a_heads_clock_may_differ_a_little(deployment: Deployment) -> None:
+    bundle = session_only(deployment)
+    logged = signed(deployment, deployment.session_statement().encode(), iat=AT + 60)
+    assert findings(verdict_of(deployment, replace(bundle, session=logged, head=None))) == []
+
+
 def test_a_head_that_another_key_signed(deployment: Deployment) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec, utils
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -295,7 +301,18 @@ def test_two_statements_in_one_place_are_a_fork(deployment: Deployment) -> None:
     fork.append(b"and another")
     moved = fork.logged(index)
     verdict = verdict_of(deployment, replace(bundle, close=moved, head=None))
-    assert "log.heads.fork" in findings(verdict)
+    assert findings(verdict) == ["close.running.order", "log.heads.fork"]
+
+
+def test_a_receipt_in_the_place_of_its_session_is_a_fork(deployment: Deployment) -> None:
+    bundle = deployment.bundle(1)
+    fork = Deployment(machine=deployment.machine)
+    fork.append(b"somebody else's session")
+    index = fork.append(bundle.exchanges[0].logged.statement)
+    fork.append(b"one more")
+    moved = replace(bundle.exchanges[0], logged=fork.logged(index))
+    verdict = verdict_of(deployment, replace(bundle, exchanges=(moved,), close=None, head=None))
+    assert findings(verdict) == ["log.heads.fork", "receipt.session.order"]
 
 
 def test_the_constants_of_this_file_are_those_of_the_deployment() -> None:
