@@ -37,15 +37,17 @@ async def test_nonces_of_the_wrong_size(client: httpx.AsyncClient, gateway: Any,
 
 
 async def test_fresh_attestations_in_flight_are_bounded(client: httpx.AsyncClient, gateway: Any) -> None:
-    release = asyncio.Event()
+    release, arrived = asyncio.Event(), asyncio.Semaphore(0)
 
     async def slow(nonce: bytes | None) -> Attestation:
+        arrived.release()
         await release.wait()
         raise GatewayError("signer_unavailable")
 
     gateway.attest = slow
     waiting = [asyncio.create_task(client.get("/v1/rlu/attestation")) for _ in range(MAX_ATTESTING)]
-    await asyncio.sleep(0.3)
+    for _ in waiting:
+        await asyncio.wait_for(arrived.acquire(), 60)
     one_more = await client.get("/v1/rlu/attestation")
     assert (one_more.status_code, one_more.json()["code"]) == (503, "overloaded")
     assert one_more.headers["retry-after"] == "2"
