@@ -102,7 +102,8 @@ async def running_room(directory: Path, allowed: frozenset[int] | None = None) -
     await room.committer.sign_head()
     await room.server.start()
     tasks = [
-        asyncio.create_task(work) for work in (room.committer.run(), room.attesting.run(), room.server.run_clock())
+        asyncio.create_task(work)
+        for work in (room.committer.run(), room.attesting.run(), room.server.run_clock())
     ]
     try:
         yield room
@@ -115,6 +116,7 @@ async def running_room(directory: Path, allowed: frozenset[int] | None = None) -
         results = await asyncio.gather(*tasks, return_exceptions=True)
         room.committer.close()
         room.journal.close()
-        bugs = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
+        bugs = [
+            r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)
+        ]
         assert bugs == []
-

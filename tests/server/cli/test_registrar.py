@@ -47,8 +47,10 @@ def test_an_operator_enrols_a_machine(software_tpm: swtpm.SoftwareTpm, tmp_path:
     root = str(swtpm.root_certificate(software_tpm.directory))
     asked = runner.invoke(
         app,
-        ["challenge", str(files["request"]), "-o", str(files["challenge"]), "--ek-root", root]
-        + ["--registrar", str(directory)],
+        [
+            *("challenge", str(files["request"]), "-o", str(files["challenge"])),
+            *("--ek-root", root, "--registrar", str(directory)),
+        ],
     )
     assert asked.exit_code == 0, asked.output
     done = attestor(deployment.config, "activate", str(files["challenge"]), "-o", str(files["response"]))
