@@ -148,8 +148,10 @@ ALIASES = {
     "RLU_TELEMETRY_OPT_IN": ("telemetry", "opt_in"),
     "RLU_MODEL_UPDATE_SCHEDULE": ("model", "update_schedule"),
 }
-NOT_SETTINGS = frozenset({"RLU_CONFIG", "RLU_VECTORS", "RLU_ALLOW_MISSING", "RLU_LOG_LEVEL"})
-"""Variables of ours that are read elsewhere (configuration file, tests)."""
+NOT_SETTINGS = frozenset(
+    {"RLU_CONFIG", "RLU_VECTORS", "RLU_ALLOW_MISSING", "RLU_LOG_LEVEL", "RLU_TORCH_INDEX"}
+)
+"""Variables of ours that are read elsewhere (configuration file, tests, set-up)."""
 
 
 def load(
