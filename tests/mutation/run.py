@@ -1,6 +1,6 @@
 """Removes every single check of the verifier, one at a time, and expects a test to turn red each time.
 
-    python tests/mutation/run.py [--scope default|verifier|evidence|primitives|parsers|all] [--only TEXT] [--jobs N] [--limit SECONDS] [--list]
+    python tests/mutation/run.py [--scope NAME|default|all] [--only TEXT] [--jobs N] [--limit SECONDS] [--list]
 
 First the tests run once, unchanged, while it is recorded which test runs which line. Then every mutant runs in a process of its own against
 the tests that run its lines, and must fail one. Exit codes: 0 none survived, 1 some did, 2 the tests fail without any change.
