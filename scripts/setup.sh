@@ -94,7 +94,10 @@ missing() {
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
         echo "python$version-venv" "python$version-dev"
     fi
-    [ "$goal" = run ] || command -v npm >/dev/null || echo npm
+    [ "$goal" != run ] || return 0
+    command -v npm >/dev/null || echo npm
+    command -v tpm2_checkquote >/dev/null || echo tpm2-tools # a second opinion on quotes
+    command -v openssl >/dev/null || echo openssl
 }
 
 system_packages() {
