@@ -15,6 +15,7 @@ from rlu_attestation import canonical, jose
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed
+from rlu_attestation.gpus import Gpus
 from rlu_attestation.statements import NONCE_SIZES, Channel
 
 INSTANCE_PROFILE = "tag:rlu.internal,2026:instance#1"
@@ -25,7 +26,8 @@ DEBUG_STATES = (
     "disabled-permanently",
     "disabled-fully-and-permanently",
 )
-KEY_HARDWARE = ("tpm2", "none")
+KEY_HARDWARE = ("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "none", "sev-snp", "tdx", "tpm2")
+"""Kinds of evidence that can speak for the instance key; `none` is a software key."""
 POSTURE_ROLES = ("attestor", "engine", "gateway")
 MAX_POSTURE = 64
 
@@ -60,6 +62,8 @@ class InstanceClaims:
     oemboot: bool
     dbgstat: str
     key_hardware: str
+    key_created: int
+    """When the attestor made the key, as it says; seconds since the epoch."""
     tls: Channel
     model_name: str
     model_manifest: bytes
@@ -73,6 +77,8 @@ class InstanceClaims:
     boundary: str
     site: str
     start_count: int
+    gpus: Gpus | None = None
+    """`None`: the model is served without any."""
     predecessor: Predecessor | None = None
     evidence: dict[str, bytes] = field(default_factory=dict)
     """`submods`: evidence kind to SHA-256 of the item's bytes; empty until evidence was collected."""
@@ -99,7 +105,7 @@ class InstanceClaims:
             "rlu_engine": _software(self.engine, "arguments_sha256"),
             "rlu_gateway": _software(self.gateway, "image_sha256"),
             "rlu_hardware": {"profile": self.hardware_profile},
-            "rlu_key": {"hardware": self.key_hardware},
+            "rlu_key": {"created": self.key_created, "hardware": self.key_hardware},
             "rlu_lock": {role: dict(posture) for role, posture in self.lock.items()},
             "rlu_log": {"start_count": self.start_count},
             "rlu_model": {"manifest_sha256": b64u(self.model_manifest), "name": self.model_name},
@@ -110,6 +116,8 @@ class InstanceClaims:
         }
         if self.nonce is not None:
             payload["eat_nonce"] = b64u(self.nonce)
+        if self.gpus is not None:
+            payload["rlu_gpus"] = self.gpus.to_json()
         if self.predecessor is not None:
             payload["rlu_log"]["predecessor"] = {
                 "head": b64u(self.predecessor.head),
@@ -135,6 +143,7 @@ class InstanceClaims:
             members.exactly("iss", issuer(jose.thumbprint(jwk)))
             members.exactly("ueid", ueid(jose.thumbprint(jwk)))
             with members.object("rlu_key") as inner:
+                key_created = inner.count("created")
                 key_hardware = inner.choice("hardware", KEY_HARDWARE)
             with members.object("rlu_model") as inner:
                 model_name, model_manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
@@ -149,6 +158,8 @@ class InstanceClaims:
                 oemboot=members.flag("oemboot"),
                 dbgstat=members.choice("dbgstat", DEBUG_STATES),
                 key_hardware=key_hardware,
+                key_created=key_created,
+                gpus=Gpus.read(members, "rlu_gpus") if "rlu_gpus" in members else None,
                 tls=Channel.read(members, "rlu_tls"),
                 model_name=model_name,
                 model_manifest=model_manifest,

@@ -120,6 +120,7 @@ class FakeAttestor:
             oemboot=False,
             dbgstat="enabled",
             key_hardware="none",
+            key_created=0,
             tls=channel,
             model_name="scripted",
             model_manifest=bytes(32),

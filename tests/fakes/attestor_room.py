@@ -70,7 +70,7 @@ class Room:
         self.journal.accept(None)
         self.ledger = Ledger(self.issuer, secrets.token_bytes, b"b" * 32)
         self.committer = Committer(self.ledger, self.journal, self.platform, lambda: self.now, self.events)
-        key = facts.Key(jwk, self.platform.kind, 1, None)
+        key = facts.Key(jwk, self.platform.kind, 0, 1, None)
         self.attesting = Attesting(
             self.committer, self.platform, key, self.deployment.runtime / "facts", 7200, lambda: self.now
         )

@@ -80,6 +80,7 @@ class Deployment:
             "oemboot": True,
             "dbgstat": "disabled",
             "key_hardware": "none" if self.software_key else "tpm2",
+            "key_created": self.at - 86400,
             "tls": Channel("gateway-memory", SPKI),
             "model_name": "demo",
             "model_manifest": hashlib.sha256(b"manifest").digest(),

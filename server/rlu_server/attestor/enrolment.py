@@ -11,7 +11,7 @@ from pathlib import Path
 from rlu_attestation import endorsement as ak_endorsement
 from rlu_attestation import x509
 from rlu_attestation.encoding import b64u, unb64u
-from rlu_attestation.evidence.tpm2.structures import parse_public
+from rlu_attestation.tpm.public import parse_public
 from rlu_server.attestor import secret
 from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.tpm import documents, endorsement, keys
@@ -42,6 +42,10 @@ class StateFiles:
     @property
     def enrolment(self) -> Path:
         return self.directory / "attestation" / "enrolment.json"
+
+    @property
+    def key_age(self) -> Path:
+        return self.directory / "attestation" / "key.json"
 
     @property
     def software_counter(self) -> Path:

@@ -85,6 +85,7 @@ class Key:
 
     jwk: dict[str, str]
     hardware: str
+    created: int
     start_count: int
     predecessor: Predecessor | None
 
@@ -134,6 +135,7 @@ def claims(
         oemboot=oemboot,
         dbgstat="enabled",
         key_hardware=key.hardware,
+        key_created=key.created,
         tls=channel(hello),
         model_name=instance.model.name,
         model_manifest=unb64u(instance.model.manifest_sha256),

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rlu_attestation import cose, endorsement, jose, x509
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import issuer
-from rlu_server.attestor import enrolment, facts, secret
+from rlu_attestation.instance import issuer, ueid
+from rlu_server.attestor import age, enrolment, facts, secret
 from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.enrolment import StateFiles
@@ -134,7 +134,9 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
             ledger = Ledger(name, secrets.token_bytes, blinds)
             if rebuild(ledger, journal, platform.public_key):
                 events.emit(Event.LOG_TAIL_DROPPED)
-            key = facts.Key(jwk, platform.kind, platform.raise_start_counter(), journal.predecessor)
+            created = age.made_at(StateFiles(settings.state_dir).key_age, ueid(jose.thumbprint(jwk)), now())
+            start = platform.raise_start_counter()
+            key = facts.Key(jwk, platform.kind, created, start, journal.predecessor)
             committer = Committer(ledger, journal, platform, now, events)
             try:
                 await committer.sign_head()

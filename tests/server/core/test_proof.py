@@ -40,6 +40,7 @@ CLAIMS = InstanceClaims(
     oemboot=False,
     dbgstat="enabled",
     key_hardware="none",
+    key_created=0,
     tls=CHANNEL,
     model_name="m",
     model_manifest=bytes(32),
