@@ -12,13 +12,13 @@ SCOPES: dict[str, tuple[str, str]] = {
         "test_vectors.py test_merkle.py test_statements.py test_bundle.py verifier",
     ),
     "evidence": (
-        "evidence/binding.py evidence/tpm2/steps.py evidence/tpm2/policy.py evidence/tpm2/signatures.py chain.py",
-        "evidence/tpm2 evidence/test_binding.py test_chain.py test_endorsement.py verifier",
+        "evidence/binding.py evidence/tpm2/steps.py tpm/checks.py tpm/policy.py tpm/signatures.py chain.py",
+        "evidence/tpm2 tpm evidence/test_binding.py test_chain.py test_endorsement.py verifier",
     ),
     "parsers": (
-        "evidence/__init__.py evidence/tpm2/e*.py evidence/tpm2/i*.py evidence/tpm2/structures.py endorsement.py x509.py "
-        "der.py cursor.py crl.py",
-        "evidence/tpm2 evidence/test_kinds.py test_chain.py test_crl.py test_endorsement.py test_x509.py test_der.py "
+        "evidence/__init__.py evidence/tpm2/e*.py evidence/tpm2/i*.py tpm/algorithm.py tpm/attest.py tpm/eventlog.py "
+        "tpm/members.py tpm/public.py endorsement.py x509.py der.py cursor.py crl.py",
+        "evidence/tpm2 tpm evidence/test_kinds.py test_chain.py test_crl.py test_endorsement.py test_x509.py test_der.py "
         "test_cursor.py",
     ),
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from rlu_attestation.evidence import tpm2
-from rlu_attestation.evidence.tpm2 import Attest, Attested, EventLog, Public, Tpm2Evidence
-from rlu_attestation.evidence.tpm2.structures import EccKey, QuoteInfo
+from rlu_attestation.evidence.tpm2 import Tpm2Evidence
 from rlu_attestation.explain.certificates import explain_certificate
 from rlu_attestation.explain.section import Row, Section
+from rlu_attestation.tpm.attest import Attest, QuoteInfo
+from rlu_attestation.tpm.eventlog import EventLog
+from rlu_attestation.tpm.members import Attested
+from rlu_attestation.tpm.public import EccKey, Public
 from rlu_attestation.x509 import Certificate
 
 _ATTRIBUTES = {

@@ -21,8 +21,9 @@ from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.endorsement import Endorsement
 from rlu_attestation.errors import Malformed, Refused, Untrusted
 from rlu_attestation.evidence.tpm2.credential import make_credential
-from rlu_attestation.evidence.tpm2.steps import check_ak, verify_ek_certificate
-from rlu_attestation.evidence.tpm2.structures import name_of, parse_public
+from rlu_attestation.evidence.tpm2.steps import verify_ek_certificate
+from rlu_attestation.tpm.checks import check_ak
+from rlu_attestation.tpm.public import name_of, parse_public
 from rlu_server.attestor.secret import write_private
 from rlu_server.attestor.tpm import documents
 from rlu_server.attestor.tpm.documents import (

@@ -18,6 +18,7 @@ from rlu_attestation.evidence.tpm2 import item, steps
 from rlu_attestation.instance import InstanceClaims, binding, claims_bytes
 from rlu_attestation.merkle import Tree, leaf_hash, verify_consistency
 from rlu_attestation.statements import Close, Receipt, SessionStatement, running_next, running_start
+from rlu_attestation.tpm import checks
 from rlu_server import swtpm
 from rlu_server.attestor import messages, records
 
@@ -60,14 +61,14 @@ async def test_evidence_proves_the_key_and_binds_the_statement(attestor_process:
     registrars = x509.parse_many((deployment.registrar / "registrar.crt.pem").read_bytes())
     steps.verify_ek_chain(parsed, roots, now)
     assert steps.verify_ak_certificate(parsed, registrars, now).site == "desk"
-    steps.verify_ak_attributes(parsed)
-    assert steps.verify_key_attributes(parsed) == key
-    steps.verify_key_policy(parsed)
-    steps.verify_key_certify(parsed)
-    steps.verify_quote_signature(parsed)
-    steps.verify_quote_binding(parsed, binding(claims_bytes(claims.to_json())))
-    steps.verify_quote_pcrs(parsed)
-    steps.verify_quote_clock(parsed)
+    checks.verify_ak_attributes(parsed)
+    assert checks.verify_key_attributes(parsed) == key
+    checks.verify_key_policy(parsed)
+    checks.verify_key_certify(parsed)
+    checks.verify_quote_signature(parsed)
+    checks.verify_quote_binding(parsed, binding(claims_bytes(claims.to_json())))
+    checks.verify_quote_pcrs(parsed)
+    checks.verify_quote_clock(parsed)
 
 
 async def test_a_session_from_opening_to_close(attestor_process: AttestorProcess) -> None:

@@ -19,7 +19,7 @@ from rlu_attestation import endorsement, x509
 from rlu_attestation.chain import verify_chain
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed, Refused, RluError, Untrusted
-from rlu_attestation.evidence.tpm2.structures import name_of, parse_public
+from rlu_attestation.tpm.public import name_of, parse_public
 from rlu_server import swtpm
 from rlu_server.attestor import enrolment
 from rlu_server.attestor.enrolment import StateFiles

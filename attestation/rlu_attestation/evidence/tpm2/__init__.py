@@ -20,6 +20,8 @@ A refusal is `Untrusted` (or `Unsupported`, `Malformed`) with the code `<step>.<
 (`x509.parse_many` reads PEM or DER files); `at` is an aware datetime. The steps do not depend on one another's order, but only all of
 them together prove anything.
 
+Structures, policy digests and the steps that do not depend on who vouches for the AK come from `rlu_attestation.tpm`.
+
 For the attestor: `selection_bytes`, `pcr_digest`, `key_policy`, `KEY_ATTRIBUTES`, `parse_public`, `name_of`, `trim_nv`, `encode`.
 For the registrar: `verify_ek_certificate`, `trim_nv`, `vendor_of`, `parse_public`, `check_ak`, `name_of`,
 `make_credential`, and `rlu_attestation.endorsement.issue`.
@@ -27,20 +29,28 @@ For the registrar: `verify_ek_certificate`, `trim_nv`, `vendor_of`, `parse_publi
 
 from __future__ import annotations
 
-from rlu_attestation.evidence.tpm2.constants import Alg, Attribute, Curve
+from rlu_attestation.evidence.binding import BindingPath
 from rlu_attestation.evidence.tpm2.credential import Challenge, make_credential
 from rlu_attestation.evidence.tpm2.ek import TpmVendor, trim_nv, vendor_of
-from rlu_attestation.evidence.tpm2.eventlog import Event, EventLog, Replay
-from rlu_attestation.evidence.tpm2.item import KIND, Attested, BindingPath, Tpm2Evidence, encode, parse
-from rlu_attestation.evidence.tpm2.policy import PcrValues, key_policy, pcr_digest, selection_bytes
+from rlu_attestation.evidence.tpm2.item import KIND, Tpm2Evidence, encode, parse
 from rlu_attestation.evidence.tpm2.steps import (
-    KEY_ATTRIBUTES,
-    check_ak,
     ek_vendor,
-    verify_ak_attributes,
     verify_ak_certificate,
     verify_ek_certificate,
     verify_ek_chain,
+)
+from rlu_attestation.tpm.attest import (
+    Attest,
+    PcrSelection,
+    Signature,
+    parse_attest,
+    parse_pcr_selection,
+    parse_signature,
+)
+from rlu_attestation.tpm.checks import (
+    KEY_ATTRIBUTES,
+    check_ak,
+    verify_ak_attributes,
     verify_key_attributes,
     verify_key_certify,
     verify_key_policy,
@@ -50,17 +60,11 @@ from rlu_attestation.evidence.tpm2.steps import (
     verify_quote_pcrs,
     verify_quote_signature,
 )
-from rlu_attestation.evidence.tpm2.structures import (
-    Attest,
-    PcrSelection,
-    Public,
-    Signature,
-    name_of,
-    parse_attest,
-    parse_pcr_selection,
-    parse_public,
-    parse_signature,
-)
+from rlu_attestation.tpm.constants import Alg, Attribute, Curve
+from rlu_attestation.tpm.eventlog import Event, EventLog, Replay
+from rlu_attestation.tpm.members import Attested
+from rlu_attestation.tpm.policy import PcrValues, key_policy, pcr_digest, selection_bytes
+from rlu_attestation.tpm.public import Public, name_of, parse_public
 
 __all__ = [
     "KEY_ATTRIBUTES",

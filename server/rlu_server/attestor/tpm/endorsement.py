@@ -23,7 +23,7 @@ from tpm2_pytss.utils import NoSuchIndex, create_ek_template
 from rlu_attestation import x509
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.evidence.tpm2.ek import trim_nv
-from rlu_attestation.evidence.tpm2.structures import parse_public
+from rlu_attestation.tpm.public import parse_public
 from rlu_server.attestor.errors import HardwareRefused
 from rlu_server.attestor.tpm.connection import Tpm, guard
 from rlu_server.attestor.tpm.keys import LoadedKey

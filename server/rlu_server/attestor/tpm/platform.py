@@ -13,6 +13,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import TPM2_ALG, TPMT_PUBLIC, TPMT_SIG_SCHEME
 
+from rlu_attestation.evidence.binding import BindingPath
 from rlu_attestation.evidence.tpm2 import item
 from rlu_server.attestor.errors import AttestorError, HardwareUnavailable, NotReady
 from rlu_server.attestor.platform import BindingProof, Evidence
@@ -198,7 +199,7 @@ class TpmPlatform:
                 certify=loaded.certify,
                 quote=quote,
                 pcrs={"sha256": pcrs},
-                binding=item.BindingPath(proof.leaf_index, proof.path, proof.tree_size),
+                binding=BindingPath(proof.leaf_index, proof.path, proof.tree_size),
                 event_log=event_log,
             )
 

@@ -18,8 +18,9 @@ from rlu_attestation import chain, x509
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed, RluError, Untrusted
 from rlu_attestation.evidence import tpm2
-from rlu_attestation.evidence.tpm2 import eventlog, policy, signatures, structures
 from rlu_attestation.evidence.tpm2.ek import EK_PURPOSE
+from rlu_attestation.tpm import attest as structures
+from rlu_attestation.tpm import eventlog, policy, signatures
 
 pytestmark = pytest.mark.vectors
 AT = datetime(2026, 11, 22, tzinfo=timezone.utc)

@@ -26,10 +26,10 @@ from tpm2_pytss import (
 from tpm2_pytss.constants import TPM2_RH, TPM2_ST
 from tpm2_pytss.tsskey import TSSPrivKey
 
-from rlu_attestation.evidence.tpm2.constants import Alg, Attribute, Curve
-from rlu_attestation.evidence.tpm2.steps import KEY_ATTRIBUTES, check_ak
-from rlu_attestation.evidence.tpm2.structures import EccKey, parse_public
 from rlu_attestation.jose import verify_es256
+from rlu_attestation.tpm.checks import KEY_ATTRIBUTES, check_ak
+from rlu_attestation.tpm.constants import Alg, Attribute, Curve
+from rlu_attestation.tpm.public import EccKey, parse_public
 from rlu_server.attestor import secret
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
 from rlu_server.attestor.tpm import keys, platform

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlu_attestation.evidence.tpm2 import policy
-from rlu_attestation.evidence.tpm2.constants import Alg
+from rlu_attestation.tpm import policy
+from rlu_attestation.tpm.constants import Alg
 from rlu_server.attestor.errors import HardwareUnavailable
 from rlu_server.attestor.tpm import wire
 

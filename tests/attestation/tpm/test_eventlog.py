@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fakes.refusals import code_of
 from fakes.tpm import EV_NO_ACTION, EV_POST_CODE, EV_SEPARATOR, FakeTpm
 from rlu_attestation.errors import Malformed, Untrusted
-from rlu_attestation.evidence.tpm2 import eventlog
-from rlu_attestation.evidence.tpm2.constants import Alg
+from rlu_attestation.tpm import eventlog
+from rlu_attestation.tpm.constants import Alg
 
 HEADER = 4 + 4 + 20 + 4
 

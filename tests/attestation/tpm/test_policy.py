@@ -8,27 +8,26 @@ import pytest
 
 from fakes import tpm_marshal as marshal
 from rlu_attestation.errors import Malformed, Untrusted
-from rlu_attestation.evidence import tpm2
+from rlu_attestation.tpm.attest import parse_pcr_selection
+from rlu_attestation.tpm.constants import Alg
+from rlu_attestation.tpm.policy import key_policy, pcr_digest
 
 SELECTION = marshal.selection({"sha256": (0, 7)})
 VALUES = {"sha256": {7: b"\x77" * 32, 0: b"\x11" * 32}}
 
 
 def test_values_are_hashed_in_ascending_order_whatever_the_order_given() -> None:
-    selection = tpm2.parse_pcr_selection(SELECTION)
+    selection = parse_pcr_selection(SELECTION)
     expected = hashlib.sha256(b"\x11" * 32 + b"\x77" * 32).digest()
-    assert tpm2.pcr_digest(tpm2.Alg.SHA256, selection, VALUES) == expected
-    assert (
-        tpm2.pcr_digest(tpm2.Alg.SHA384, selection, VALUES)
-        == hashlib.sha384(b"\x11" * 32 + b"\x77" * 32).digest()
-    )
+    assert pcr_digest(Alg.SHA256, selection, VALUES) == expected
+    assert pcr_digest(Alg.SHA384, selection, VALUES) == hashlib.sha384(b"\x11" * 32 + b"\x77" * 32).digest()
 
 
 def test_banks_are_hashed_in_the_selections_order() -> None:
-    selection = tpm2.parse_pcr_selection(marshal.selection({"sha384": (1,), "sha1": (), "sha256": (0,)}))
+    selection = parse_pcr_selection(marshal.selection({"sha384": (1,), "sha1": (), "sha256": (0,)}))
     values = {"sha256": {0: b"\x11" * 32}, "sha384": {1: b"\x22" * 48}}
     expected = hashlib.sha256(b"\x22" * 48 + b"\x11" * 32).digest()
-    assert tpm2.pcr_digest(tpm2.Alg.SHA256, selection, values) == expected
+    assert pcr_digest(Alg.SHA256, selection, values) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_banks_are_hashed_in_the_selections_order() -> None:
 )
 def test_values_must_be_exactly_those_selected(values: dict[str, dict[int, bytes]]) -> None:
     with pytest.raises(Untrusted) as refused:
-        tpm2.pcr_digest(tpm2.Alg.SHA256, tpm2.parse_pcr_selection(SELECTION), values, "step.selection")
+        pcr_digest(Alg.SHA256, parse_pcr_selection(SELECTION), values, "step.selection")
     assert refused.value.code == "step.selection"
 
 
@@ -52,15 +51,15 @@ def test_the_policy_byte_for_byte() -> None:
     first = hashlib.sha256(
         bytes(32) + bytes.fromhex("0000017f") + bytes.fromhex("00000001000b03810000") + pcrs
     ).digest()
-    assert tpm2.key_policy(SELECTION, pcrs) == hashlib.sha256(first + bytes.fromhex("0000016b")).digest()
+    assert key_policy(SELECTION, pcrs) == hashlib.sha256(first + bytes.fromhex("0000016b")).digest()
 
 
 def test_a_digest_of_another_hash_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="SHA-256"):
-        tpm2.key_policy(SELECTION, bytes(48))
+        key_policy(SELECTION, bytes(48))
 
 
 def test_a_garbled_selection_has_no_policy() -> None:
     with pytest.raises(Malformed) as refused:
-        tpm2.key_policy(SELECTION + b"\x00", bytes(32))
+        key_policy(SELECTION + b"\x00", bytes(32))
     assert refused.value.code == "tpm2.pcr_selection"

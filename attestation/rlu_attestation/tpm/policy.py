@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.evidence.tpm2.constants import BANKS, Alg, Command, digest
-from rlu_attestation.evidence.tpm2.structures import PcrSelection, parse_pcr_selection
+from rlu_attestation.tpm.attest import PcrSelection, parse_pcr_selection
+from rlu_attestation.tpm.constants import BANKS, Alg, Command, digest
 
 PcrValues = Mapping[str, Mapping[int, bytes]]
 """Bank name (`sha256`) to PCR number to value."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rlu_attestation.cursor import Cursor
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.evidence.tpm2.constants import BANKS, Alg, digest, digest_size
+from rlu_attestation.tpm.constants import BANKS, Alg, digest, digest_size
 
 MAX_LOG = 192 * 1024
 EV_NO_ACTION = 0x00000003

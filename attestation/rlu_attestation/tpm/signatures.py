@@ -7,8 +7,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.evidence.tpm2.constants import HASHES, Alg
-from rlu_attestation.evidence.tpm2.structures import Public, Signature
+from rlu_attestation.tpm.attest import Signature
+from rlu_attestation.tpm.constants import HASHES, Alg
+from rlu_attestation.tpm.public import Public
 
 SIGNING_HASHES = frozenset({Alg.SHA256, Alg.SHA384, Alg.SHA512})
 
