@@ -18,6 +18,7 @@ INPUTS = {
     "claude": "Claude Code (scripts/setup.sh test)",
     "codex": "the Codex CLI (scripts/setup.sh test)",
     "engine": "vLLM (scripts/setup.sh test)",
+    "fuse": "/dev/fuse, and root or fusermount3 (Debian: fuse3)",
     "gpu": "a GPU with its driver",
     "tpm": "swtpm (scripts/setup.sh test)",
     "vectors": "published attestation evidence (RLU_VECTORS)",

@@ -1,0 +1,1 @@
+"""Collectors of evidence, one for each device interface (DESIGN, "Collecting evidence")."""
