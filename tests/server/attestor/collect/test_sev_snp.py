@@ -120,7 +120,7 @@ def test_the_newest_revocation_list_is_taken(tmp_path: Path) -> None:
     chip = amd.Chip()
     provide(tmp_path, chip)
     older = amd.ark("Milan").revoke(
-        0x777, this_update=AT - timedelta(days=90), next_update=AT - timedelta(days=60)
+        0x777, this_update=AT - timedelta(days=390), next_update=AT - timedelta(days=360)
     )
     table = certificate_table(
         vcek=chip.certificate(), ask=chip.issuer.der, ark=amd.ark("Milan").der, crl=older
