@@ -85,6 +85,9 @@ class _Attribute:
         if self.closed is not None:
             self.closed()
 
+    def ioctl(self, command: int, argument: bytes, caller: int) -> bytes:
+        raise OSError(errno.ENOTTY, "an attribute")
+
 
 @dataclass(eq=False)
 class Report:

@@ -25,7 +25,7 @@ from absent_inputs import absent
 IN_HEADER, OUT_HEADER = struct.Struct("<IIQQIIII"), struct.Struct("<IiQ")
 LOOKUP, FORGET, GETATTR, SETATTR, MKDIR, RMDIR, OPEN, READ, WRITE = 1, 2, 3, 4, 9, 11, 14, 15, 16
 RELEASE, FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR = 18, 25, 26, 27, 28, 29
-INTERRUPT, DESTROY, BATCH_FORGET = 36, 38, 42
+INTERRUPT, DESTROY, IOCTL, BATCH_FORGET = 36, 38, 39, 42
 SILENT = frozenset({FORGET, INTERRUPT, BATCH_FORGET})
 DIRECT_IO = 1
 ROOT = 1
@@ -44,6 +44,9 @@ class File(Protocol):
 
     def flush(self) -> None:
         """One close(2)."""
+
+    def ioctl(self, command: int, argument: bytes, caller: int) -> bytes:
+        """One ioctl(2) by process `caller`: the structure that the argument points to, before and after."""
 
 
 class Directory(Protocol):
@@ -96,11 +99,11 @@ class Mount:
                 if error.errno in (errno.EINTR, errno.ENOENT):
                     continue
                 return  # ENODEV: unmounted
-            _, code, unique, node, *_ = IN_HEADER.unpack_from(request)
+            _, code, unique, node, _, _, caller, _ = IN_HEADER.unpack_from(request)
             if code in SILENT:
                 continue
             try:
-                body, failure = self._answer(code, node, request[IN_HEADER.size :]), 0
+                body, failure = self._answer(code, node, request[IN_HEADER.size :], caller), 0
             except OSError as error:
                 body, failure = b"", error.errno or errno.EIO
             except Exception:
@@ -108,13 +111,15 @@ class Mount:
             with suppress(OSError):  # the caller was killed meanwhile
                 os.write(self._device, OUT_HEADER.pack(OUT_HEADER.size + len(body), -failure, unique) + body)
 
-    def _answer(self, code: int, node_id: int, body: bytes) -> bytes:
+    def _answer(self, code: int, node_id: int, body: bytes, caller: int) -> bytes:
         if code == INIT:
             return struct.pack("<IIIIHHIIHH32x", 7, 31, 0, 0, 16, 12, BUFFER, 1, 0, 0)
         if code == DESTROY:
             return b""
         if code in (READ, WRITE, FLUSH, RELEASE, READDIR, RELEASEDIR):
             return self._on_handle(code, body)
+        if code == IOCTL:
+            return self._ioctl(body, caller)
         node = self._nodes.get(node_id)
         if node is None:
             raise OSError(errno.ESTALE, "no such node")
@@ -160,6 +165,13 @@ class Mount:
         if handle.content is None:
             handle.content = node.read()
         return handle.content[offset : offset + size]
+
+    def _ioctl(self, body: bytes, caller: int) -> bytes:
+        handle, _, command, _, in_size, _ = struct.unpack_from("<QIIQII", body)
+        node = self._handles[handle].node
+        if not _is_file(node):
+            raise OSError(errno.ENOTTY, "a directory")
+        return struct.pack("<iIII", 0, 0, 0, 0) + node.ioctl(command, body[32 : 32 + in_size], caller)
 
     def _listing(self, node: Directory, body: bytes) -> bytes:
         offset, size = struct.unpack_from("<QI", body, 8)
