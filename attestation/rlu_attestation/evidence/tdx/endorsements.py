@@ -1,0 +1,68 @@
+"""What Intel endorses: texts signed by its TCB signing key, and certificates that its lists do not name.
+
+Collateral brings issuer chains of its own; they must end in the very root that the quote's chain ends in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rlu_attestation import chain
+from rlu_attestation.crl import CertificateList, verify_not_revoked
+from rlu_attestation.errors import Untrusted
+from rlu_attestation.evidence.tdx.item import TdxEvidence
+from rlu_attestation.evidence.tdx.signatures import signing_key, verify_ecdsa
+from rlu_attestation.names import common_name
+from rlu_attestation.x509 import Certificate
+
+_SIGNER_NAME = "Intel SGX TCB Signing"
+
+
+def verify_signed_text(
+    text: str,
+    signature: bytes,
+    issuer_chain: tuple[Certificate, ...],
+    root: Certificate,
+    at: datetime,
+    step: str,
+) -> Certificate:
+    """The TCB signing key, certified by the root and valid at a time, signed a text as it stands; returns its certificate.
+
+    Raises:
+        RluError: `<step>.signature`; `<step>.signer.root`, `.name`, `.usage`, `.key`, `.length` and the causes of `chain.verify_chain`.
+    """
+    signer, anchor = issuer_chain
+    prefix = f"{step}.signer"
+    if anchor != root:
+        raise Untrusted(f"{prefix}.root", "the issuer chain ends in another root than the quote's")
+    if len(chain.verify_chain(signer, (), (root,), at, prefix)) != len(issuer_chain):
+        raise Untrusted(f"{prefix}.length", "a chain is TCB signing, root")
+    if common_name(signer.subject, f"{prefix}.name") != _SIGNER_NAME:
+        raise Untrusted(f"{prefix}.name", f"the signer is not named {_SIGNER_NAME}")
+    key = signing_key(signer, prefix)
+    verify_ecdsa(key, signature, text.encode("ascii"), f"{step}.signature")
+    return signer
+
+
+def verify_revocation(evidence: TdxEvidence, at: datetime) -> tuple[CertificateList, CertificateList]:
+    """tdx.revocation: the PCK is not on its authority's list, and that authority and the TCB signers are not on the root's; returns both.
+
+    Both lists must be current at a time. The chains must have been verified.
+
+    Raises:
+        RluError: `tdx.collateral.missing`; `tdx.revocation.pck_crl.` or `tdx.revocation.root_ca_crl.` and a cause of
+            `crl.verify_not_revoked`; `tdx.revocation.issuer` when the list's issuer chain is not the PCK authority's.
+    """
+    step, quote, stapled = "tdx.revocation", evidence.quote, evidence.collateral
+    if stapled is None:
+        raise Untrusted("tdx.collateral.missing", "no collateral is stapled to the quote")
+    issuer, anchor = stapled.pck_crl_issuer_chain
+    # A renewed certificate for the same key is the same authority.
+    if anchor != quote.root or (issuer.subject, issuer.spki) != (quote.pck_ca.subject, quote.pck_ca.spki):
+        raise Untrusted(f"{step}.issuer", "the issuer chain of the PCK's list is not that of the PCK")
+    pck_crl = verify_not_revoked(quote.pck, quote.pck_ca, (stapled.pck_crl,), at, f"{step}.pck_crl")
+    lists, prefix = (stapled.root_ca_crl,), f"{step}.root_ca_crl"
+    signers = (stapled.tcb_info_issuer_chain[0], stapled.qe_identity_issuer_chain[0])
+    for certificate in (quote.pck_ca, issuer, *signers):
+        verify_not_revoked(certificate, quote.root, lists, at, prefix)
+    return pck_crl, stapled.root_ca_crl
