@@ -6,22 +6,36 @@ composes. A new kind is a new folder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from rlu_attestation import canonical
 from rlu_attestation.errors import Malformed
 
 MAX_ITEM = 256 * 1024
-"""Largest evidence item in bytes (FORMATS section 4)."""
+"""Largest evidence item in bytes (FORMATS section 4), unless its kind has a limit of its own."""
 
-__all__ = ["MAX_ITEM", "kind_of"]
+NVIDIA = "nvidia"
+_LIMITS: Mapping[str, int] = MappingProxyType({NVIDIA: 8 * 1024 * 1024})
+"""Kinds whose items may be larger: all devices of a node in one, with their reference values."""
+
+__all__ = ["MAX_ITEM", "NVIDIA", "kind_of", "max_item"]
+
+
+def max_item(kind: str) -> int:
+    """Largest item of a kind in bytes; of kinds that are not known, `MAX_ITEM`."""
+    return _LIMITS.get(kind, MAX_ITEM)
 
 
 def kind_of(data: bytes) -> str:
     """The kind that an evidence item says it is.
 
     Raises:
-        Malformed: not a canonical JSON object with a `kind` (`evidence.kind`, `statement.encoding`).
+        Malformed: not a canonical JSON object with a `kind` (`evidence.kind`, `statement.encoding`), or larger than its kind may be.
     """
-    kind = canonical.decode(data, MAX_ITEM).get("kind")
+    kind = canonical.decode(data, max(MAX_ITEM, *_LIMITS.values())).get("kind")
     if not isinstance(kind, str):
         raise Malformed("evidence.kind", "an evidence item names its kind")
+    if len(data) > max_item(kind):
+        raise Malformed("statement.encoding", f"an item of kind {kind} has at most {max_item(kind)} bytes")
     return kind
