@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation.errors import Malformed
 from rlu_attestation.jose import SIGNATURE_SIZE, verify_es256
-from rlu_attestation.merkle import HASH_SIZE, MAX_PATH, root_from_inclusion
+from rlu_attestation.merkle import HASH_SIZE, MAX_PATH, root_from_consistency, root_from_inclusion
 
 COSE_SIGN1 = 18
 ALG, KID, CWT_CLAIMS, VDS, TREE_SIZE = 1, 4, 15, 395, -65537
@@ -72,7 +72,7 @@ class InclusionReceipt:
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyReceipt:
-    """A COSE Receipt of consistency taken apart."""
+    """A COSE Receipt of consistency taken apart; trust it only after `verify`."""
 
     kid: bytes
     issuer: str
@@ -82,6 +82,21 @@ class ConsistencyReceipt:
     path: tuple[bytes, ...]
     protected: bytes
     signature: bytes
+
+    def verify(self, key: ec.EllipticCurvePublicKey, old_root: bytes) -> bytes:
+        """Check that the signed tree extends the one with this root; returns the signed root.
+
+        Raises:
+            Malformed: the path does not fit the sizes.
+            Untrusted: it is not about the old root, or the root it leads to was not signed.
+        """
+        root = root_from_consistency(self.old_size, old_root, self.tree_size, self.path)
+        verify_es256(key, signature_input(self.protected, root), self.signature)
+        return root
+
+    def head(self, root: bytes) -> bytes:
+        """The signed head that this receipt was cut from."""
+        return assemble_head(self.protected, root, self.signature)
 
 
 def head_protected(kid: bytes, issuer: str, iat: int, tree_size: int) -> bytes:

@@ -162,14 +162,24 @@ def verify_consistency(
         Malformed: impossible sizes or path.
         Untrusted: the proof does not connect the two roots.
     """
-    _check_hashes([old_root, new_root, *path])
+    _check_hashes([new_root])
+    _same(root_from_consistency(old_size, old_root, new_size, path), new_root)
+
+
+def root_from_consistency(old_size: int, old_root: bytes, new_size: int, path: Sequence[bytes]) -> bytes:
+    """The new root that a consistency proof leads to from a known old one; the caller compares it with a signed one.
+
+    Raises:
+        Malformed: impossible sizes or path.
+        Untrusted: the proof is not one about the old root.
+    """
+    _check_hashes([old_root, *path])
     if not 0 < old_size <= new_size:
         raise Malformed("proof.consistency", "the old size must be between 1 and the new size")
     if old_size == new_size:
         if path:
             raise Malformed("proof.consistency", "trees of one size have an empty proof")
-        _same(old_root, new_root)
-        return
+        return old_root
     rest = list(path)
     if old_size & (old_size - 1) == 0:
         rest.insert(0, old_root)
@@ -192,7 +202,7 @@ def verify_consistency(
     if last != 0:
         raise Malformed("proof.consistency", "the path is too short")
     _same(old, old_root)
-    _same(new, new_root)
+    return new
 
 
 def _split(width: int) -> int:

@@ -116,6 +116,23 @@ class Lock(Section):
     unsafe_allow_swap: bool = False
 
 
+class Log(Section):
+    """The attestation log: its files, who follows it, and where it is exported to."""
+
+    segment_leaves: Annotated[int, Field(ge=1024, le=1 << 24)] = 262_144
+    """Entries in one segment of the log's files."""
+    head_interval_s: Annotated[int, Field(ge=10, le=86400)] = 3600
+    """A head is signed at least this often, in seconds, also when nothing happens, so that a log that stands still can be told."""
+    export_limit: Annotated[int, Field(ge=0)] = 0
+    """Entries that may wait for the export (`rlu log export`); 0: nothing depends on it."""
+    export_when_behind: Literal["refuse", "gap"] = "refuse"
+    """Beyond the limit: open no more sessions, or give the entries up and say so in the log."""
+    exporter: Annotated[str, Field(pattern=r"^$|^[^/]+/[^/]+$")] = ""
+    """Whose API key may export: `tenant/principal`. Empty: nobody's."""
+    witnesses: tuple[Annotated[str, Field(max_length=512)], ...] = ()
+    """Verifier keys of the witnesses whose cosignatures are taken and handed out (`rlu witness`)."""
+
+
 class Telemetry(Section):
     opt_in: bool = False
 
@@ -130,6 +147,7 @@ class Settings(Section):
     engine: Engine = Engine()
     model: Model = Model()
     lock: Lock = Lock()
+    log: Log = Log()
     telemetry: Telemetry = Telemetry()
 
     @property

@@ -11,17 +11,20 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fakes.attestor_process import Deployment, GatewaySide
 from rlu_attestation import jose
 from rlu_attestation.instance import issuer
 from rlu_server.attestor import facts
 from rlu_server.attestor.attesting import Attesting
-from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.committer import SEGMENT_LEAVES, Committer
 from rlu_server.attestor.errors import HardwareUnavailable
 from rlu_server.attestor.events import EventLog
+from rlu_server.attestor.exporting import Exporting, WhenBehind
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.past import Past
 from rlu_server.attestor.platform import Evidence
 from rlu_server.attestor.server import Server
 from rlu_server.attestor.service import Attestor
@@ -58,7 +61,15 @@ class ScriptedPlatform(SoftwarePlatform):
 class Room:
     """Everything, running; `now` is the clock."""
 
-    def __init__(self, directory: Path, allowed: frozenset[int] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        allowed: frozenset[int] | None = None,
+        *,
+        segment_leaves: int = SEGMENT_LEAVES,
+        export_limit: int = 0,
+        when_behind: WhenBehind = "refuse",
+    ) -> None:
         self.now = 1_000_000
         self.deployment = Deployment(directory, None)
         self.platform = ScriptedPlatform(directory)
@@ -66,15 +77,26 @@ class Room:
         self.events = EventLog(self.stream)
         jwk = jose.public_jwk(self.platform.public_key)
         self.issuer = issuer(jose.thumbprint(jwk))
-        self.journal = Journal(self.deployment.state / "log", self.issuer)
+        log = self.deployment.state / "log"
+        self.journal = Journal(log, self.issuer, jwk)
         self.journal.accept(None)
         self.ledger = Ledger(self.issuer, secrets.token_bytes, b"b" * 32)
-        self.committer = Committer(self.ledger, self.journal, self.platform, lambda: self.now, self.events)
+        self.committer = Committer(
+            self.ledger,
+            self.journal,
+            self.platform,
+            lambda: self.now,
+            self.events,
+            segment_leaves=segment_leaves,
+        )
+        self.exporting = Exporting(log, self.issuer, export_limit, when_behind)
         key = facts.Key(jwk, self.platform.kind, 0, 1, None)
         self.attesting = Attesting(
             self.committer, self.platform, key, self.deployment.runtime / "facts", 7200, lambda: self.now
         )
-        attestor = Attestor(self.committer, self.attesting, lambda: self.now, self.events, 3600)
+        attestor = Attestor(
+            self.committer, self.attesting, lambda: self.now, self.events, 3600, self.exporting, Past(log)
+        )
         self.server = Server(
             attestor, self.deployment.socket, frozenset({os.getuid()}) if allowed is None else allowed
         )
@@ -97,8 +119,10 @@ class Room:
 
 
 @asynccontextmanager
-async def running_room(directory: Path, allowed: frozenset[int] | None = None) -> AsyncIterator[Room]:
-    room = Room(directory, allowed)
+async def running_room(
+    directory: Path, allowed: frozenset[int] | None = None, **options: Any
+) -> AsyncIterator[Room]:
+    room = Room(directory, allowed, **options)
     await room.committer.sign_head()
     await room.server.start()
     tasks = [

@@ -26,6 +26,8 @@ OnAnswer = Callable[[Answer | None], None]
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 ANSWER_TIMEOUT_S = 30.0
 """An attestor that keeps a request longer is treated as gone; even a slow TPM signs two batches in far less."""
+SEEN_BY_CLIENTS = ("not_in_log", "session_expired", "overloaded", "export_behind")
+"""Failures of the attestor that are told as they are."""
 A = TypeVar("A", bound=Message)
 
 
@@ -94,9 +96,24 @@ class AttestorClient:
             await self.call(messages.Prove(id=self.next_id(), leaf_index=leaf_index), messages.Proof)
         ).receipt
 
-    async def prove_consistency(self, old_size: int) -> bytes:
-        request = messages.ProveConsistency(id=self.next_id(), old_size=old_size)
+    async def prove_consistency(self, old_size: int, issuer: str | None = None) -> bytes:
+        request = messages.ProveConsistency(id=self.next_id(), old_size=old_size, issuer=issuer)
         return (await self.call(request, messages.Proof)).receipt
+
+    async def leaves(self, start: int, count: int) -> bytes:
+        request = messages.ReadLeaves(id=self.next_id(), start=start, count=count)
+        return (await self.call(request, messages.Leaves)).leaves
+
+    async def entries(self, start: int, count: int) -> messages.Entries:
+        request = messages.ReadEntries(id=self.next_id(), start=start, count=count)
+        return await self.call(request, messages.Entries)
+
+    async def exported(self, size: int) -> int:
+        request = messages.AckExport(id=self.next_id(), size=size)
+        return (await self.call(request, messages.Exported)).exported
+
+    async def history(self) -> list[messages.Instance]:
+        return (await self.call(messages.History(id=self.next_id()), messages.Instances)).instances
 
     async def latest_head(self) -> messages.Head:
         return await self.call(messages.LatestHead(id=self.next_id()), messages.Head)
@@ -238,7 +255,7 @@ class _Link(asyncio.Protocol):
 
 def refusal(answer: Answer | None) -> GatewayError:
     """What a client is told when the attestor did not do what was asked."""
-    if isinstance(answer, Failure) and answer.code in ("not_in_log", "session_expired", "overloaded"):
+    if isinstance(answer, Failure) and answer.code in SEEN_BY_CLIENTS:
         return GatewayError(answer.code)
     if isinstance(answer, Failure) and answer.code == "unknown_session":
         return GatewayError("session_closed")

@@ -5,6 +5,9 @@ a statement. For a batch that thread signs first, then writes leaves and head wi
 released. So the disk holds exactly what was, or was about to be, released, and a crash needs no repair but to cut an unfinished tail.
 
 There is no timer in the path of a signature. After a failure, leaves of our own (closes nobody asked for) are tried again in a while.
+
+Heads never go back in time. When the clock does, by more than corrections of the clock explain, nothing is signed until it is right
+again (`clock.set_back`): a later head with an earlier time would look like a forgery to whoever follows the log.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ MAX_BATCH = 4096
 """Leaves under one signature; keeps a batch's composition and write below a tenth of a second."""
 MAX_WAITING = 65536
 RETRY_S = 1.0
+CLOCK_SLACK_S = 120
+"""How far the clock may go back before nothing is signed any more; within it the head takes the time of the one before."""
+SEGMENT_LEAVES = 262_144
+"""Leaves in a segment of the log: 17 MB of memory, and about a second at the next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,23 @@ class SignedTree:
 
 
 class Committer:
-    """The signer thread and its two queues: leaves, and other work (`steps`) that takes turns with them."""
+    """The signer thread and its two queues: leaves, and other work (`steps`) that takes turns with them.
+
+    Args:
+        latest: the time of the log's last head.
+        segment_leaves: how many leaves end a segment of the log.
+    """
 
     def __init__(
-        self, ledger: Ledger, journal: Journal, platform: Platform, clock: Callable[[], int], events: EventLog
+        self,
+        ledger: Ledger,
+        journal: Journal,
+        platform: Platform,
+        clock: Callable[[], int],
+        events: EventLog,
+        *,
+        latest: int = 0,
+        segment_leaves: int = SEGMENT_LEAVES,
     ) -> None:
         self.ledger = ledger
         self.platform = platform
@@ -67,6 +87,9 @@ class Committer:
         self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._wake = asyncio.Event()
         self._draining = False
+        self._latest = latest
+        self._segment_leaves = segment_leaves
+        self._beat = False
         self.failing = False
         """Did the latest signature of a head fail?"""
 
@@ -100,11 +123,17 @@ class Committer:
         while not self._draining:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting or self._work:
-                if self._waiting:
+            while self._waiting or self._work or self._beat:
+                if self._waiting or self._beat:
                     await self._commit_batch()
                 if self._work:
                     await self._take_turn()
+
+    def beat(self, interval_s: int) -> None:
+        """Sign a head although nothing happened, when the latest is older than that: a log whose head is older has stalled."""
+        if self.signed is not None and self._clock() >= self._latest + interval_s:
+            self._beat = True
+            self._wake.set()
 
     def drain(self) -> None:
         """Let `run` return once nothing waits."""
@@ -115,17 +144,19 @@ class Committer:
         """End the signer's thread."""
         self._thread.shutdown(wait=True)
 
-    async def sign_head(self) -> None:
-        """A fresh head over the tree as it is; shows that the key works. Only before `run`.
+    async def sign_head(self, lines: bytes = b"") -> None:
+        """A fresh head over the tree as it is, shows that the key works; `lines` go into the log with it. Only before `run`.
 
         Raises:
-            AttestorError, OSError: the hardware or the disk failed.
+            AttestorError, OSError: the hardware or the disk failed, or the clock was set back.
         """
         draft = self.ledger.draft([], self._clock())
+        draft.lines = lines
         self.signed = await self._in_thread(lambda: self._sign_and_store(draft, self._clock()))
         self.ledger.commit(draft)
 
     async def _commit_batch(self) -> None:
+        self._beat = False
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
         now = self._clock()
         draft = self.ledger.draft(batch, now)
@@ -143,6 +174,19 @@ class Committer:
         for entry in draft.entries:
             if entry.pending.token is not None:
                 entry.pending.token.committed(entry)
+        if self.ledger.tree.size - self._journal.sealed >= self._segment_leaves:
+            await self._rotate(signed)
+
+    async def _rotate(self, signed: SignedTree) -> None:
+        sealing = self.ledger.tree.sealing()
+        lines = self.ledger.snapshot() + head_line(signed.head, signed.size)
+        try:
+            await self._in_thread(lambda: self._journal.rotate(sealing, lines))
+        except OSError as error:
+            self._events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}")
+            self._segment_leaves *= 2  # the segment goes on; not to be tried again with every batch
+        else:
+            self.ledger.tree.seal(sealing, self._journal.tiles)
 
     def _fail(self, batch: Sequence[Pending], error: RluError | OSError) -> None:
         self.failing = True
@@ -174,6 +218,11 @@ class Committer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, operation)
 
     def _sign_and_store(self, draft: Draft, now: int) -> SignedTree:
+        if now < self._latest - CLOCK_SLACK_S:
+            raise AttestorError(
+                "clock.set_back", "the clock is behind the time of the log's last head: set it right"
+            )
+        now = max(now, self._latest)
         protected = cose.head_protected(self._kid, self.ledger.issuer, now, draft.size)
         message = cose.signature_input(protected, draft.root)
         signature = self.platform.sign(hashlib.sha256(message).digest())
@@ -181,6 +230,7 @@ class Committer:
         jose.verify_es256(self._key, message, signature)
         signed = SignedTree(draft.size, draft.root, protected, signature)
         self._journal.append(draft.lines + head_line(signed.head, draft.size))
+        self._latest = now
         return signed
 
 

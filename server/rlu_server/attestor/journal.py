@@ -1,7 +1,13 @@
-"""The attestation log's file: `<state>/log/log.jsonl`, appended a batch at a time (records.py says what a line is).
+"""The attestation log's files, appended a batch at a time (records.py says what a line is).
 
-A log belongs to one instance key. When the key is another one than last time, the old log is moved to `<state>/log/<its key's ueid>.jsonl`
-and the new one names its final head as predecessor (design section 3, point 6).
+    <state>/log/log.jsonl             the segment that is written to
+    <state>/log/<ueid>/000001.jsonl   segments of this instance that are finished
+    <state>/log/<ueid>/*.bin          its sealed leaves (tiles.py)
+    <state>/log/starting              one byte for each start that was tried since the last that got as far as a signed head
+
+A log belongs to one instance key. When the key is another one than last time, the old segment is moved to `<state>/log/<ueid>.jsonl`, and
+the new log names its final head as predecessor (design section 3, point 6). Finished segments are not read again but for what a gateway
+may ask after a crash; they may be moved elsewhere. The sealed leaves may not: proofs are made from them.
 """
 
 from __future__ import annotations
@@ -10,6 +16,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlu_attestation.encoding import unb64u
@@ -17,8 +24,12 @@ from rlu_attestation.instance import Predecessor
 from rlu_server.attestor import records
 from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.secret import sync_directory
+from rlu_server.attestor.tiles import Sealing
 
 FILE_NAME = "log.jsonl"
+STARTING = "starting"
+RECENT_BYTES = 16 * 1024 * 1024
+"""How much of the end of the segment before this one is read at a start: more than the receipts that can be asked for again."""
 
 
 class Journal:
@@ -26,10 +37,12 @@ class Journal:
 
     Attributes:
         predecessor: the instance before this one.
-        batches: what the file held when it was opened, to be read once.
+        sealed: leaves in earlier segments.
+        tiles: where the sealed leaves are.
+        batches: what the segment held when it was opened, to be read once.
     """
 
-    def __init__(self, directory: Path, issuer: str) -> None:
+    def __init__(self, directory: Path, issuer: str, jwk: dict[str, str]) -> None:
         """Open or begin the log of an instance.
 
         Raises:
@@ -38,8 +51,9 @@ class Journal:
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = directory / FILE_NAME
+        self._starting = directory / STARTING
         self._lock = _lock(directory)
-        if _retired(self._path, issuer).exists():
+        if retired(self._path, issuer).exists():
             os.close(self._lock)
             raise NotReady(
                 "log.retired",
@@ -47,12 +61,15 @@ class Journal:
             )
         predecessor = _retire_other(self._path, issuer)
         if not self._path.exists():
-            _begin(self._path, issuer, predecessor)
+            self._starting.unlink(missing_ok=True)
+            _begin(self._path, records.first_line(issuer, jwk, predecessor, records.SegmentRecord(1, 0)))
+        self.tiles = retired(self._path, issuer).with_suffix("")
         data = _map(self._path)
         first = data.find(b"\n") + 1
-        header = records.read_first(data[:first])
-        self.predecessor = _predecessor(header)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._header = records.read_first(data[:first])
+        self.predecessor = _predecessor(self._header)
+        self.sealed = self._header.segment.size
+        self._open()
         self._size = first
         self.batches: Iterator[records.Batch] = records.read_batches(data, first)
         self._torn = len(data)
@@ -87,10 +104,122 @@ class Journal:
             raise
         self._size += len(lines)
 
+    def rotate(self, sealing: Sealing, lines: bytes) -> None:
+        """Finish the segment and begin the next one with the given lines. A crash at any point leaves one or the other.
+
+        Raises:
+            OSError: the disk is full or broken; the segment goes on.
+        """
+        sealing.write(self.tiles)
+        number = self._header.segment.number
+        segment = records.SegmentRecord(number + 1, sealing.size)
+        header = records.LogRecord(
+            iss=self._header.iss,
+            jwk=self._header.jwk,
+            version=self._header.version,
+            predecessor=self._header.predecessor,
+            segment=segment,
+        )
+        first = records.first_line(header.iss, header.jwk, header.predecessor, segment)
+        new = self._path.with_name(f".{FILE_NAME}.new")
+        new.unlink(missing_ok=True)
+        _begin(new, first + lines)
+        finished = self.tiles / f"{number:06}.jsonl"
+        finished.unlink(missing_ok=True)  # of a rotation that did not get to its end
+        os.link(self._path, finished)
+        sync_directory(self.tiles)
+        os.replace(new, self._path)
+        os.close(self._descriptor)
+        self._open()
+        self._header, self.sealed, self._size = header, sealing.size, len(first) + len(lines)
+        sync_directory(self._path.parent)
+
+    def recent(self) -> list[records.ReceiptRecord]:
+        """Receipts at the end of the segment before this one, as far as it is still there."""
+        path = self.tiles / f"{self._header.segment.number - 1:06}.jsonl"
+        try:
+            with path.open("rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - RECENT_BYTES, 0))
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        return [record for record in map(records.parse, lines) if isinstance(record, records.ReceiptRecord)]
+
+    def try_start(self) -> int:
+        """Note, before the counter of starts is raised, that it will be; returns how often since the last start that succeeded."""
+        descriptor = os.open(self._starting, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, b".")
+            os.fsync(descriptor)
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def started(self) -> None:
+        """The counter's value is in the log."""
+        os.truncate(self._starting, 0)
+
     def close(self) -> None:
         """Close the file and let another attestor have it."""
         os.close(self._descriptor)
         os.close(self._lock)
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """An instance that another one followed: its final head, and where its leaves are."""
+
+    issuer: str
+    jwk: dict[str, str]
+    head: bytes
+    size: int
+    tiles: Path
+    sealed: int
+    leaves: tuple[str, ...]
+    """Those after the sealed ones, base64url."""
+
+
+def history(directory: Path) -> list[Retired]:
+    """The instances before this one, oldest names first.
+
+    Raises:
+        LogCorrupt: a file that cannot be the log of one.
+    """
+    found = []
+    for path in sorted(directory.glob("*.jsonl")):
+        if path.name == FILE_NAME:
+            continue
+        data = _map(path)
+        first = data.find(b"\n") + 1
+        header = records.read_first(data[:first])
+        leaves: list[str] = []
+        last: records.HeadRecord | None = None
+        for batch in records.read_batches(data, first):
+            last = batch.head
+            leaves += [
+                r.leaf for r in batch.leaves if not isinstance(r, records.OpenRecord | records.StartRecord)
+            ]
+        if last is not None:
+            found.append(
+                Retired(
+                    header.iss,
+                    header.jwk,
+                    unb64u(last.head),
+                    last.size,
+                    path.with_suffix(""),
+                    header.segment.size,
+                    tuple(leaves),
+                )
+            )
+    return found
+
+
+def retired(path: Path, issuer: str) -> Path:
+    """Where the last segment of an instance goes that is no more; without the ending, where its sealed leaves are."""
+    return path.with_name(f"{issuer.rpartition(':')[2]}.jsonl")
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -108,10 +237,10 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def _begin(path: Path, issuer: str, predecessor: records.PredecessorRecord | None) -> None:
+def _begin(path: Path, lines: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(records.first_line(issuer, predecessor))
+        file.write(lines)
         file.flush()
         os.fsync(file.fileno())
     sync_directory(path.parent)
@@ -133,14 +262,9 @@ def _retire_other(path: Path, issuer: str) -> records.PredecessorRecord | None:
     last: records.HeadRecord | None = None
     for batch in records.read_batches(data, first):
         last = batch.head
-    os.rename(path, _retired(path, header.iss))
+    os.rename(path, retired(path, header.iss))
     sync_directory(path.parent)
     return None if last is None else records.PredecessorRecord(last.head, header.iss)
-
-
-def _retired(path: Path, issuer: str) -> Path:
-    """Where the log of an instance goes that is no more."""
-    return path.with_name(f"{issuer.rpartition(':')[2]}.jsonl")
 
 
 def _predecessor(header: records.LogRecord) -> Predecessor | None:

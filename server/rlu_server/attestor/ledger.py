@@ -17,7 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from rlu_attestation.encoding import b64u, unb64u
-from rlu_attestation.merkle import Tree, leaf_hash
+from rlu_attestation.log.gap import Gap
+from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import Receipt, SessionStatement, running_next
 from rlu_server.attestor import composition, records
 from rlu_server.attestor.composition import Stamp
@@ -28,11 +29,13 @@ from rlu_server.attestor.sessions import (
     Entry,
     Pending,
     PendingClose,
+    PendingGap,
     PendingReceipt,
     PendingSession,
     Session,
     SessionState,
 )
+from rlu_server.attestor.tiles import Meta, TiledTree, bucket
 
 SESSION_ID_SIZE = 16
 MAX_SESSIONS = 1_000_000
@@ -50,12 +53,23 @@ class Ledger:
 
     Args:
         blind_key: secret from which the blinds of receipts follow; the same after a restart.
+        tree: the leaves of earlier segments.
+
+    Attributes:
+        start_count: the counter of starts when a head was first signed after the latest start that is in the log.
     """
 
-    def __init__(self, issuer: str, random: Callable[[int], bytes], blind_key: bytes) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        random: Callable[[int], bytes],
+        blind_key: bytes,
+        tree: TiledTree | None = None,
+    ) -> None:
         self.issuer = issuer
-        self.tree = Tree()
-        self.signed_size = 0
+        self.tree = TiledTree() if tree is None else tree
+        self.signed_size = self.tree.size
+        self.start_count: int | None = None
         self._random = random
         self._blind_key = blind_key
         self._recalled: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
@@ -86,7 +100,7 @@ class Ledger:
         data = statement.encode()
         leaf = leaf_hash(data)
         session = Session(statement.session, leaf, statement.expires_at, statement.instance, leaf, owner)
-        return PendingSession(session, token, data, statement.issued_at)
+        return PendingSession(token, session, data, statement.issued_at)
 
     def find(self, session_id: str, owner: object) -> Session:
         """A live session of this owner.
@@ -125,9 +139,10 @@ class Ledger:
         """
         if seq not in session.open:
             raise AttestorError("unknown_exchange", "no such exchange is open in this session")
-        statement = compose(self._receipt_stamp(session, seq, now)).encode()
+        receipt = compose(self._receipt_stamp(session, seq, now))
+        statement = receipt.encode()
         session.open.discard(seq)
-        return PendingReceipt(session, token, statement, now, seq)
+        return PendingReceipt(token, session, statement, seq, _meta(receipt))
 
     def recall(self, session: Session, seq: int, compose: ComposeReceipt) -> tuple[bytes, int] | None:
         """Statement and index of a receipt that was logged before a restart, if this very request made it."""
@@ -140,7 +155,7 @@ class Ledger:
     def close(self, session: Session, reason: str, scratch: str, token: Caller | None) -> PendingClose:
         """The end of a session; nothing more can begin in it."""
         session.closing = True
-        return PendingClose(session, token, reason, scratch)
+        return PendingClose(token, session, reason, scratch)
 
     def disown(self, owner: object, reason: str) -> list[PendingClose]:
         """Closes for all sessions of an owner that is gone."""
@@ -180,9 +195,14 @@ class Ledger:
             if isinstance(pending, PendingSession):
                 lines.append(self._draft_session(draft, pending))
             elif isinstance(pending, PendingReceipt):
-                lines.append(self._draft_receipt(draft, pending, pending.statement, pending.seq, pending.iat))
+                draft.entries.append(Entry(pending, pending.statement, self.tree.size))
+                lines.append(
+                    self._draft_receipt(draft, pending.session, pending.statement, pending.seq, pending.meta)
+                )
             elif isinstance(pending, PendingClose):
                 lines.extend(self._draft_close(draft, pending, now))
+            elif isinstance(pending, PendingGap):
+                lines.append(self._draft_gap(draft, pending, now))
         draft.size, draft.root, draft.lines = self.tree.size, self.tree.root(), b"".join(lines)
         return draft
 
@@ -218,32 +238,78 @@ class Ledger:
             LogCorrupt: it cannot follow what came before.
         """
         for record in batch.leaves:
+            if isinstance(record, records.OpenRecord):
+                self._reenter(record)
+                continue
+            if isinstance(record, records.StartRecord):
+                self.start_count = record.count
+                continue
             if record.index != self.tree.size:
                 raise LogCorrupt("log.index", f"leaf {record.index} stands where {self.tree.size} belongs")
             leaf = unb64u(record.leaf)
             if isinstance(record, records.SessionRecord):
                 self._enter(Session(record.session, leaf, record.exp, unb64u(record.profile), leaf, None))
+                meta = Meta("session", record.iat)
+            elif isinstance(record, records.GapRecord):
+                meta = Meta("gap", record.iat, first=record.first)
             else:
-                self._replay_later(record, leaf)
-            self.tree.append(leaf)
+                meta = self._replay_later(record, leaf)
+            self.tree.put(leaf, meta)
         if batch.head.size != self.tree.size:
             raise LogCorrupt("log.size", f"a head over {batch.head.size} leaves follows {self.tree.size}")
         self.signed_size = self.tree.size
 
-    def _replay_later(self, record: records.ReceiptRecord | records.CloseRecord, leaf: bytes) -> None:
+    def remember(self, receipts: Iterable[records.ReceiptRecord]) -> None:
+        """Receipts of the segment before this one, to be asked for again; before anything is replayed."""
+        for record in receipts:
+            self._recall_later(record)
+
+    def snapshot(self) -> bytes:
+        """The lines with which the next segment begins: the counter of starts and the sessions that are open."""
+        lines = [] if self.start_count is None else [records.start_line(self.start_count)]
+        for session in self._sessions.values():
+            record = records.OpenRecord(
+                count=session.count,
+                exp=session.expires_at,
+                last_seq=session.last_seq,
+                leaf=b64u(session.leaf),
+                profile=b64u(session.profile),
+                running=b64u(session.running),
+                session=session.id,
+            )
+            lines.append(records.open_line(record))
+        return b"".join(lines)
+
+    def _replay_later(self, record: records.ReceiptRecord | records.CloseRecord, leaf: bytes) -> Meta:
         session = self._sessions.get(record.session)
         if session is None:
             raise LogCorrupt("log.session", f"leaf {record.index} belongs to no live session")
         if isinstance(record, records.CloseRecord):
             del self._sessions[record.session]
-            return
+            return Meta("close", record.iat)
         session.running = running_next(session.running, leaf)
         session.count += 1
         session.last_seq = max(session.last_seq, record.seq)
         session.next_seq = session.last_seq + 1
-        self._recalled[(session.id, record.seq)] = (record.index, record.iat)
+        self._recall_later(record)
+        return Meta("receipt", record.iat, record.status, record.usage)
+
+    def _recall_later(self, record: records.ReceiptRecord) -> None:
+        self._recalled[(record.session, record.seq)] = (record.index, record.iat)
         if len(self._recalled) > RECALLED:
             self._recalled.popitem(last=False)
+
+    def _reenter(self, record: records.OpenRecord) -> None:
+        session = Session(
+            record.session,
+            unb64u(record.leaf),
+            record.exp,
+            unb64u(record.profile),
+            unb64u(record.running),
+            None,
+        )
+        session.count, session.last_seq, session.next_seq = record.count, record.last_seq, record.last_seq + 1
+        self._enter(session)
 
     def _receipt_stamp(self, session: Session, seq: int, now: int) -> Stamp:
         message = b"receipt\0" + session.leaf + seq.to_bytes(8, "big")
@@ -255,22 +321,20 @@ class Ledger:
 
     def _draft_session(self, draft: Draft, pending: PendingSession) -> bytes:
         session = pending.session
-        index = self.tree.append(session.leaf)
+        index = self.tree.put(session.leaf, Meta("session", pending.iat))
         draft.entries.append(Entry(pending, pending.statement, index))
         return records.session_line(
             index, session.id, session.leaf, pending.iat, session.expires_at, session.profile
         )
 
-    def _draft_receipt(self, draft: Draft, pending: Pending, statement: bytes, seq: int, iat: int) -> bytes:
-        state = _state(draft, pending.session)
+    def _draft_receipt(self, draft: Draft, session: Session, statement: bytes, seq: int, meta: Meta) -> bytes:
+        state = _state(draft, session)
         leaf = leaf_hash(statement)
-        index = self.tree.append(leaf)
+        index = self.tree.put(leaf, meta)
         state.running = running_next(state.running, leaf)
         state.count += 1
         state.last_seq = max(state.last_seq, seq)
-        if isinstance(pending, PendingReceipt):
-            draft.entries.append(Entry(pending, statement, index))
-        return records.receipt_line(index, pending.session.id, leaf, iat, seq)
+        return records.receipt_line(index, session.id, leaf, meta.iat, seq, meta.status, meta.usage)
 
     def _draft_close(self, draft: Draft, pending: PendingClose, now: int) -> list[bytes]:
         session = pending.session
@@ -279,7 +343,7 @@ class Ledger:
         for seq in sorted(session.open):
             stamp = self._receipt_stamp(session, seq, now)
             receipt = composition.lost_receipt(stamp, session.id, session.leaf, seq, reason)
-            lines.append(self._draft_receipt(draft, pending, receipt.encode(), seq, now))
+            lines.append(self._draft_receipt(draft, session, receipt.encode(), seq, _meta(receipt)))
             draft.lost.append((session, seq))
         session.open.clear()
         state = _state(draft, session)
@@ -294,10 +358,25 @@ class Ledger:
             scratch=pending.scratch,
         ).encode()
         leaf = leaf_hash(statement)
-        index = self.tree.append(leaf)
+        index = self.tree.put(leaf, Meta("close", now))
         state.closed = True
         draft.entries.append(Entry(pending, statement, index))
         return [*lines, records.close_line(index, session.id, leaf, now)]
+
+    def _draft_gap(self, draft: Draft, pending: PendingGap, now: int) -> bytes:
+        stamp, index = self.stamp(now), self.tree.size
+        statement = Gap(stamp.issuer, now, pending.first, index, stamp.blind).encode()
+        leaf = leaf_hash(statement)
+        self.tree.put(leaf, Meta("gap", now, first=pending.first))
+        draft.entries.append(Entry(pending, statement, index))
+        return records.gap_line(index, leaf, now, pending.first)
+
+
+def _meta(receipt: Receipt) -> Meta:
+    used = receipt.usage
+    counts = (0, 0, 0) if used is None else (used.input_tokens, used.output_tokens, used.cached_input_tokens)
+    usage = (bucket(counts[0]), bucket(counts[1]), bucket(counts[2]))
+    return Meta("receipt", receipt.issued_at, receipt.status, usage)
 
 
 def _state(draft: Draft, session: Session) -> SessionState:

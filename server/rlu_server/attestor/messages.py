@@ -15,6 +15,10 @@ from msgspec import Meta
 MAX_FRAME = 256 * 1024
 """Largest frame in bytes, length prefix excluded."""
 
+MAX_LEAVES = 4096
+MAX_ENTRIES = 1024
+MAX_INSTANCES = 256
+
 Id = Annotated[int, Meta(ge=0, lt=2**32)]
 Size = Annotated[int, Meta(ge=0, lt=2**53)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -27,6 +31,7 @@ PostureKey = Annotated[str, Meta(max_length=64, pattern="^[a-z0-9_]+$")]
 PostureValue = bool | int | Annotated[str, Meta(max_length=128, pattern="^[A-Za-z0-9 ._:,/+-]*$")]
 Posture = Annotated[dict[PostureKey, PostureValue], Meta(max_length=64)]
 TlsOrigin = Literal["gateway-memory", "provisioned", "plaintext"]
+Issuer = Annotated[str, Meta(min_length=61, max_length=61, pattern="^urn:rlu:instance:[A-Za-z0-9_-]{44}$")]
 Status = Literal["complete", "partial", "aborted", "failed"]
 
 
@@ -110,13 +115,38 @@ class Prove(Message, frozen=True, tag="prove"):
 
 
 class ProveConsistency(Message, frozen=True, tag="prove_consistency"):
-    """COSE Receipt of consistency between an earlier size and the latest signed head."""
+    """COSE Receipt of consistency between an earlier size and the latest signed head, or the final one of an earlier instance."""
 
     old_size: Size
+    issuer: Issuer | None = None
 
 
 class LatestHead(Message, frozen=True, tag="latest_head"):
     pass
+
+
+class ReadLeaves(Message, frozen=True, tag="read_leaves"):
+    """Leaf hashes from an index on, as many as are under the latest signed head and fit."""
+
+    start: Size
+    count: Annotated[int, Meta(ge=1, le=MAX_LEAVES)]
+
+
+class ReadEntries(Message, frozen=True, tag="read_entries"):
+    """Leaf hashes with what is kept beside them; those that were given up are passed over."""
+
+    start: Size
+    count: Annotated[int, Meta(ge=1, le=MAX_ENTRIES)]
+
+
+class AckExport(Message, frozen=True, tag="ack_export"):
+    """Everything before `size` has been exported."""
+
+    size: Size
+
+
+class History(Message, frozen=True, tag="history"):
+    """The instances before this one."""
 
 
 Request = (
@@ -129,6 +159,10 @@ Request = (
     | Prove
     | ProveConsistency
     | LatestHead
+    | ReadLeaves
+    | ReadEntries
+    | AckExport
+    | History
 )
 
 # --- from the attestor --------------------------------------------------------------------------------------------
@@ -188,8 +222,52 @@ class Head(Message, frozen=True, tag="head"):
     tree_size: Size
 
 
+class Leaves(Message, frozen=True, tag="leaves"):
+    start: Size
+    leaves: bytes
+    """32 bytes each."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One leaf as it is exported (FORMATS section 11.4)."""
+
+    leaf: Digest
+    kind: Literal["session", "receipt", "close", "gap"]
+    iat: Size
+    status: str
+    usage: tuple[int, int, int]
+    first: Size
+
+
+class Entries(Message, frozen=True, tag="entries"):
+    """Entries from `start` on, which is more than was asked for when some were given up."""
+
+    start: Size
+    tree_size: Size
+    entries: list[LogEntry]
+
+
+class Exported(Message, frozen=True, tag="exported"):
+    exported: Size
+    tree_size: Size
+
+
+class Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An earlier instance and its final head."""
+
+    issuer: str
+    jwk: dict[str, str]
+    head: bytes
+    tree_size: Size
+
+
+class Instances(Message, frozen=True, tag="instances"):
+    instances: list[Instance]
+
+
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
+    `export_behind`,
     `malformed`, `hello_required`, `overloaded`, `hello.tls`, and `facts.missing`, `facts.unreadable`, `facts.malformed` while the
     launcher has not yet written what is to be stated. A garbled frame is answered with `malformed` and `id` 0, and ends the
     connection."""
@@ -207,5 +285,9 @@ Answer = (
     | SessionClosed
     | Proof
     | Head
+    | Leaves
+    | Entries
+    | Exported
+    | Instances
     | Failure
 )

@@ -21,12 +21,16 @@ from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.events import Event, EventLog
+from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.past import Past
 from rlu_server.attestor.platform import Platform
+from rlu_server.attestor.records import start_line
 from rlu_server.attestor.server import Server
 from rlu_server.attestor.service import Attestor
 from rlu_server.attestor.software import SoftwarePlatform
+from rlu_server.attestor.tiles import TiledTree
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
 from rlu_server.settings import Settings
 
@@ -91,8 +95,22 @@ def open_platform(settings: Settings) -> Platform:
     return platform
 
 
-def rebuild(ledger: Ledger, journal: Journal, key: ec.EllipticCurvePublicKey) -> bool:
-    """Read the log back into the ledger; True if a crash had torn its end off.
+def open_ledger(name: str, journal: Journal, blinds: bytes) -> Ledger:
+    """A ledger over the sealed part of the log, into which `rebuild` reads the rest.
+
+    Raises:
+        LogCorrupt: the sealed leaves are damaged.
+    """
+    tree = TiledTree(journal.tiles, journal.sealed)
+    ledger = Ledger(name, secrets.token_bytes, blinds, tree)
+    ledger.remember(journal.recent())
+    return ledger
+
+
+def rebuild(
+    ledger: Ledger, journal: Journal, key: ec.EllipticCurvePublicKey
+) -> tuple[cose.SignedHead | None, bool]:
+    """Read the log back into the ledger; gives its last head, and True if a crash had torn its end off.
 
     Raises:
         LogCorrupt: a head in it is not one over the leaves before it, or the last one was not signed by our key.
@@ -110,7 +128,36 @@ def rebuild(ledger: Ledger, journal: Journal, key: ec.EllipticCurvePublicKey) ->
             raise LogCorrupt(
                 "log.head", "the log's last head was not signed by this instance's key"
             ) from error
-    return journal.accept(batch)
+    elif journal.sealed:
+        raise LogCorrupt("log.damaged", "the segment does not begin with the head of the one before")
+    return head, journal.accept(batch)
+
+
+def count_start(ledger: Ledger, journal: Journal, platform: Platform) -> int:
+    """Raise the counter of starts, and compare it with what the log says of the last one.
+
+    Every start leaves its mark in two places: the counter, which nobody sets back, and the log. When the counter was raised more often
+    than the log knows of, the log is an old copy, and to go on with it would be to sign a second history.
+
+    Raises:
+        LogCorrupt: `log.restored`, `log.start_counter`.
+    """
+    tries = journal.try_start()
+    count, known = platform.raise_start_counter(), ledger.start_count
+    if known is None:
+        return count
+    if count <= known:
+        raise LogCorrupt(
+            "log.start_counter",
+            f"the counter of starts stands at {count}, and was {known} when this log was last written: it was set back, or is another's",
+        )
+    if count > known + tries:
+        raise LogCorrupt(
+            "log.restored",
+            f"there were {count - known} starts since this log was written, and it knows of {tries}: it is an old copy. Bring the "
+            "newest one back; if it is lost, move the key file away, and a new instance will name this log's head as its predecessor",
+        )
+    return count
 
 
 async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -> None:
@@ -128,18 +175,31 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
     with contextlib.closing(platform):
         jwk = jose.public_jwk(platform.public_key)
         name = issuer(jose.thumbprint(jwk))
-        journal = Journal(StateFiles(settings.state_dir).log, name)
+        log = StateFiles(settings.state_dir).log
+        journal = Journal(log, name, jwk)
         with contextlib.closing(journal):
             blinds = secret.blind_key(secret.load_or_create(StateFiles(settings.state_dir).secret))
-            ledger = Ledger(name, secrets.token_bytes, blinds)
-            if rebuild(ledger, journal, platform.public_key):
+            ledger = open_ledger(name, journal, blinds)
+            last, torn = rebuild(ledger, journal, platform.public_key)
+            if torn:
                 events.emit(Event.LOG_TAIL_DROPPED)
+            exporting = Exporting(log, name, settings.log.export_limit, settings.log.export_when_behind)
             created = age.made_at(StateFiles(settings.state_dir).key_age, ueid(jose.thumbprint(jwk)), now())
-            start = platform.raise_start_counter()
+            start = count_start(ledger, journal, platform)
             key = facts.Key(jwk, platform.kind, created, start, journal.predecessor)
-            committer = Committer(ledger, journal, platform, now, events)
+            committer = Committer(
+                ledger,
+                journal,
+                platform,
+                now,
+                events,
+                latest=0 if last is None else last.iat,
+                segment_leaves=settings.log.segment_leaves,
+            )
             try:
-                await committer.sign_head()
+                await committer.sign_head(start_line(start))
+                ledger.start_count = start
+                journal.started()
                 attesting = Attesting(
                     committer,
                     platform,
@@ -148,7 +208,16 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
                     settings.attestation.statement_ttl_s,
                     now,
                 )
-                attestor = Attestor(committer, attesting, now, events, settings.attestation.renew_s)
+                attestor = Attestor(
+                    committer,
+                    attesting,
+                    now,
+                    events,
+                    settings.attestation.renew_s,
+                    exporting,
+                    Past(log),
+                    settings.log.head_interval_s,
+                )
                 await _run(Server(attestor, socket_path(directory), allowed), stop)
             finally:
                 committer.close()

@@ -1,14 +1,21 @@
 """Lines of the attestation log file: one JSON object each, content-free (design P5).
 
-    {"iss":…,"kind":"log","predecessor":{"head":…,"iss":…}?,"version":1}                      first line
+    {"iss":…,"jwk":{…},"kind":"log","predecessor":{"head":…,"iss":…}?,"segment":{"number":…,"size":…},"version":2}    first line
+    {"count":…,"exp":…,"kind":"open","last_seq":…,"leaf":…,"profile":…,"running":…,"session":…}  open at the start
+    {"count":…,"kind":"start"}                                                                 the attestor started
     {"exp":…,"iat":…,"index":…,"kind":"session","leaf":…,"profile":…,"session":…}
-    {"iat":…,"index":…,"kind":"receipt","leaf":…,"seq":…,"session":…}
+    {"iat":…,"index":…,"kind":"receipt","leaf":…,"seq":…,"session":…,"status":…,"usage":[…]}
     {"iat":…,"index":…,"kind":"close","leaf":…,"session":…}
+    {"first":…,"iat":…,"index":…,"kind":"gap","leaf":…}                                        leaves from `first` on were not exported
     {"head":…,"kind":"head","size":…}                                                          ends a batch
 
 `leaf` is the leaf hash, `profile` the instance profile digest, `head` the signed head, all base64url. A leaf hash is blinded by 128
-random bits of its statement; nothing here tells what was said, by whom, or how it went. A batch and its head are written at once, after
-the head was signed, and reach the disk before anything of it is released: what follows the last head was never shown to anyone.
+random bits of its statement, and `usage` holds buckets (`tiles.bucket`): nothing here tells what was said or by whom. A batch and its
+head are written at once, after the head was signed, and reach the disk before anything of it is released: what follows the last head
+was never shown to anyone.
+
+A log is cut into segments. A segment after the first says how many leaves came before it, and repeats the sessions that were open and the
+head that was signed; those lines stand where a batch would.
 """
 
 from __future__ import annotations
@@ -23,11 +30,12 @@ from msgspec import Meta
 
 from rlu_attestation.encoding import b64u
 from rlu_server.attestor.errors import LogCorrupt
-from rlu_server.attestor.messages import SessionId, Size
+from rlu_server.attestor.messages import SessionId, Size, Status
 
-VERSION = 1
+VERSION = 2
 HEAD_MARK = b'"kind":"head"'
 DigestText = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+Bucket = Annotated[int, Meta(ge=0, le=255)]
 Encoded = Annotated[str, Meta(max_length=4096, pattern="^[A-Za-z0-9_-]+$")]
 
 
@@ -40,10 +48,31 @@ class PredecessorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     iss: str
 
 
+class SegmentRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    number: Size
+    size: Size
+
+
 class LogRecord(_Line, frozen=True, tag="log"):
     iss: str
+    jwk: dict[str, str]
     version: int
     predecessor: PredecessorRecord | None = None
+    segment: SegmentRecord = SegmentRecord(1, 0)
+
+
+class OpenRecord(_Line, frozen=True, tag="open"):
+    count: Size
+    exp: Size
+    last_seq: Size
+    leaf: DigestText
+    profile: DigestText
+    running: DigestText
+    session: SessionId
+
+
+class StartRecord(_Line, frozen=True, tag="start"):
+    count: Size
 
 
 class SessionRecord(_Line, frozen=True, tag="session"):
@@ -61,6 +90,8 @@ class ReceiptRecord(_Line, frozen=True, tag="receipt"):
     leaf: DigestText
     seq: Size
     session: SessionId
+    status: Status
+    usage: tuple[Bucket, Bucket, Bucket]
 
 
 class CloseRecord(_Line, frozen=True, tag="close"):
@@ -70,13 +101,21 @@ class CloseRecord(_Line, frozen=True, tag="close"):
     session: SessionId
 
 
+class GapRecord(_Line, frozen=True, tag="gap"):
+    first: Size
+    iat: Size
+    index: Size
+    leaf: DigestText
+
+
 class HeadRecord(_Line, frozen=True, tag="head"):
     head: Encoded
     size: Size
 
 
-LeafRecord = SessionRecord | ReceiptRecord | CloseRecord
-Record = LogRecord | LeafRecord | HeadRecord
+LeafRecord = SessionRecord | ReceiptRecord | CloseRecord | GapRecord
+Entry = LeafRecord | OpenRecord | StartRecord
+Record = LogRecord | Entry | HeadRecord
 
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -84,16 +123,21 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Leaves and the head over them; `end` is the offset after it."""
+    """Leaves (and what else stands among them) and the head over them; `end` is the offset after it."""
 
-    leaves: list[LeafRecord]
+    leaves: list[Entry]
     head: HeadRecord
     end: int
 
 
-def first_line(issuer: str, predecessor: PredecessorRecord | None) -> bytes:
-    """The line that starts a log."""
-    record = LogRecord(iss=issuer, version=VERSION, predecessor=predecessor)
+def first_line(
+    issuer: str,
+    jwk: dict[str, str],
+    predecessor: PredecessorRecord | None,
+    segment: SegmentRecord,
+) -> bytes:
+    """The line that starts a segment."""
+    record = LogRecord(iss=issuer, jwk=jwk, version=VERSION, predecessor=predecessor, segment=segment)
     return _line({k: v for k, v in msgspec.to_builtins(record).items() if v is not None})
 
 
@@ -105,10 +149,13 @@ def session_line(index: int, session: str, leaf: bytes, iat: int, expires_at: in
     ).encode("ascii")
 
 
-def receipt_line(index: int, session: str, leaf: bytes, iat: int, seq: int) -> bytes:
+def receipt_line(
+    index: int, session: str, leaf: bytes, iat: int, seq: int, status: str, usage: tuple[int, int, int]
+) -> bytes:
     """A receipt's line."""
     return (
-        f'{{"iat":{iat},"index":{index},"kind":"receipt","leaf":"{b64u(leaf)}","seq":{seq},"session":"{session}"}}\n'
+        f'{{"iat":{iat},"index":{index},"kind":"receipt","leaf":"{b64u(leaf)}","seq":{seq},"session":"{session}",'
+        f'"status":"{status}","usage":[{usage[0]},{usage[1]},{usage[2]}]}}\n'
     ).encode("ascii")
 
 
@@ -117,6 +164,23 @@ def close_line(index: int, session: str, leaf: bytes, iat: int) -> bytes:
     return f'{{"iat":{iat},"index":{index},"kind":"close","leaf":"{b64u(leaf)}","session":"{session}"}}\n'.encode(
         "ascii"
     )
+
+
+def gap_line(index: int, leaf: bytes, iat: int, first: int) -> bytes:
+    """The line of an entry that says what was not exported."""
+    return f'{{"first":{first},"iat":{iat},"index":{index},"kind":"gap","leaf":"{b64u(leaf)}"}}\n'.encode(
+        "ascii"
+    )
+
+
+def start_line(count: int) -> bytes:
+    """The line that says which value the counter of starts had."""
+    return f'{{"count":{count},"kind":"start"}}\n'.encode("ascii")
+
+
+def open_line(record: OpenRecord) -> bytes:
+    """The line that carries a session into a new segment."""
+    return _line(record)
 
 
 def head_line(head: bytes, size: int) -> bytes:
@@ -130,7 +194,7 @@ def read_first(line: bytes) -> LogRecord:
     Raises:
         LogCorrupt: it is not one.
     """
-    record = _parse(line)
+    record = parse(line)
     if not isinstance(record, LogRecord) or record.version != VERSION:
         raise LogCorrupt("log.header", "the log's first line is not one of this version")
     return record
@@ -142,11 +206,11 @@ def read_batches(data: mmap.mmap, start: int) -> Iterator[Batch]:
     Raises:
         LogCorrupt: damage before the last batch, which no crash explains.
     """
-    leaves: list[LeafRecord] = []
+    leaves: list[Entry] = []
     at = start
     while at < len(data):
         end = data.find(b"\n", at) + 1
-        record = _parse(data[at:end]) if end else None
+        record = parse(data[at:end]) if end else None
         if record is None or isinstance(record, LogRecord):
             _refuse_if_more_heads(data, at)
             return
@@ -165,7 +229,7 @@ def _refuse_if_more_heads(data: mmap.mmap, at: int) -> None:
         raise LogCorrupt("log.damaged", f"the log is damaged at byte {at}, before batches that were complete")
 
 
-def _parse(line: bytes) -> Record | None:
+def parse(line: bytes) -> Record | None:
     try:
         return _decoder.decode(line)
     except msgspec.MsgspecError:

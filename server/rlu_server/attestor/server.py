@@ -51,7 +51,7 @@ class Server:
         os.replace(new, self._path)
 
     async def run_clock(self) -> None:
-        """Close expired sessions and those of an instance that changed, and renew statements; runs until cancelled."""
+        """Close expired sessions and those of an instance that changed, renew statements and heads; runs until cancelled."""
         committer = self.attestor.committer
         until_drift = DRIFT_CHECK_S
         while True:
@@ -59,6 +59,10 @@ class Server:
             expired = committer.ledger.expire(self.attestor.clock())
             if expired:
                 committer.submit(expired)
+            gap = self.attestor.exporting.due(committer.ledger.signed_size)
+            if gap is not None:
+                committer.submit([gap])
+            committer.beat(self.attestor.head_interval_s)
             until_drift -= EXPIRY_CHECK_S
             if until_drift <= 0:
                 until_drift = DRIFT_CHECK_S

@@ -10,14 +10,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from rlu_attestation import cose
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.statements import Receipt
-from rlu_server.attestor import composition, facts, messages
+from rlu_server.attestor import composition, facts, messages, reading
 from rlu_server.attestor.attesting import Attesting, SignedStatement
-from rlu_server.attestor.committer import Committer, SignedTree
+from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import Event, EventLog
+from rlu_server.attestor.exporting import Exporting
+from rlu_server.attestor.past import Past
+from rlu_server.attestor.reading import LogRequest
 from rlu_server.attestor.sessions import Entry, PendingSession
 
 Send = Callable[[messages.Answer], None]
@@ -32,6 +34,9 @@ class Attestor:
     clock: Callable[[], int]
     events: EventLog
     renew_s: int
+    exporting: Exporting
+    past: Past
+    head_interval_s: int = 3600
 
 
 class Gateway:
@@ -113,8 +118,15 @@ class Gateway:
             self._close_session(request)
         elif isinstance(request, messages.Attest):
             self._later(request.id, self._attest(request, self._hello, self._statement))
+        elif isinstance(request, messages.AckExport):
+            self._later(request.id, self._acknowledge(request))
+        elif isinstance(request, messages.History) or (
+            isinstance(request, messages.ProveConsistency)
+            and request.issuer not in (None, self._ledger.issuer)
+        ):
+            self._later(request.id, self._look_back(request))
         else:
-            self._prove(request)
+            self._show(request)
 
     async def _greet(self, hello: messages.Hello) -> None:
         try:
@@ -177,6 +189,7 @@ class Gateway:
     def _open(self, request: messages.OpenSession, hello: messages.Hello, statement: SignedStatement) -> None:
         ledger, committer = self._ledger, self._attestor.committer
         committer.check_room()
+        self._attestor.exporting.check(ledger.signed_size)
         session = composition.session_statement(
             ledger.stamp(self._attestor.clock()),
             ledger.new_session_id(),
@@ -209,28 +222,34 @@ class Gateway:
         pending = self._ledger.close(session, request.reason, request.scratch, token)
         self._attestor.committer.submit([pending])
 
-    def _prove(self, request: messages.Prove | messages.ProveConsistency | messages.LatestHead) -> None:
+    def _show(self, request: LogRequest) -> None:
         signed = self._attestor.committer.signed
         if signed is None:
             raise AttestorError("signer_unavailable", "no head has been signed yet")
-        tree = self._ledger.tree
-        if isinstance(request, messages.LatestHead):
-            self.answer(messages.Head(id=request.id, head=signed.head, tree_size=signed.size))
-        elif isinstance(request, messages.Prove):
-            if request.leaf_index >= signed.size:
-                raise AttestorError("not_in_log", "the log has no such leaf under a signed head")
-            receipt = inclusion(
-                signed, request.leaf_index, tree.inclusion_path(request.leaf_index, signed.size)
-            )
-            self.answer(messages.Proof(id=request.id, receipt=receipt))
-        else:
-            if not 0 < request.old_size <= signed.size:
-                raise AttestorError("not_in_log", "the log has no head of that size")
-            path = tree.consistency_path(request.old_size, signed.size)
-            proof = cose.assemble_consistency(
-                signed.protected, signed.signature, request.old_size, signed.size, path
-            )
+        self.answer(reading.show(request, signed, self._ledger.tree, self._attestor.exporting.exported))
+
+    async def _look_back(self, request: messages.History | messages.ProveConsistency) -> None:
+        past = self._attestor.past
+        if isinstance(request, messages.ProveConsistency):
+            assert request.issuer is not None
+            proof = await asyncio.to_thread(past.consistency, request.issuer, request.old_size)
             self.answer(messages.Proof(id=request.id, receipt=proof))
+            return
+        instances = await asyncio.to_thread(past.instances)
+        known = [
+            messages.Instance(issuer=i.issuer, jwk=i.jwk, head=i.head, tree_size=i.size)
+            for i in instances[-messages.MAX_INSTANCES :]
+        ]
+        self.answer(messages.Instances(id=request.id, instances=known))
+
+    async def _acknowledge(self, request: messages.AckExport) -> None:
+        exporting, size = self._attestor.exporting, self._ledger.signed_size
+        exporting.acknowledge(request.size, size)
+        try:
+            await asyncio.to_thread(exporting.store)
+        except OSError as error:
+            self._attestor.events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}")
+        self.answer(messages.Exported(id=request.id, exported=exporting.exported, tree_size=size))
 
     def _later(self, request_id: int, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
@@ -275,15 +294,10 @@ class Ask:
                 id=self.request_id,
                 session=entry.pending.session.id,
                 logged=logged,
-                receipt=inclusion(signed, entry.index, path),
+                receipt=reading.inclusion(signed, entry.index, path),
             )
         )
 
     def failed(self, error: RluError) -> None:
         """Say that nothing was signed."""
         self.gateway.fail(self.request_id, error)
-
-
-def inclusion(signed: SignedTree, index: int, path: list[bytes]) -> bytes:
-    """A COSE Receipt under a signed head."""
-    return cose.assemble_inclusion(signed.protected, signed.signature, signed.size, index, path)

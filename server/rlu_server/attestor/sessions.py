@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rlu_attestation.errors import RluError
+from rlu_server.attestor.tiles import Meta
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +40,6 @@ class Caller(Protocol):
 class Pending:
     """A leaf that waits for a head; `token` is whom to tell, `None` for leaves of the attestor's own."""
 
-    session: Session
     token: Caller | None
 
 
@@ -47,6 +47,7 @@ class Pending:
 class PendingSession(Pending):
     """A session that begins with its head."""
 
+    session: Session
     statement: bytes
     iat: int
 
@@ -55,17 +56,26 @@ class PendingSession(Pending):
 class PendingReceipt(Pending):
     """The end of an exchange."""
 
+    session: Session
     statement: bytes
-    iat: int
     seq: int
+    meta: Meta
 
 
 @dataclass(slots=True, eq=False)
 class PendingClose(Pending):
     """Becomes a `failed` receipt for each exchange still open, and the close itself."""
 
+    session: Session
     reason: str
     scratch: str
+
+
+@dataclass(slots=True, eq=False)
+class PendingGap(Pending):
+    """Says that the leaves from `first` up to its own were not exported."""
+
+    first: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,11 +70,20 @@ CATALOGUE: dict[str, Kind] = {
     "receipt_not_found": Kind(404, "There is no such receipt in this session, or it is no longer kept."),
     "receipt_pending": Kind(503, "The receipt is not signed yet; ask again.", 1),
     "not_in_log": Kind(404, "The log has no such entry, or no signed head covers it yet."),
+    "not_exporter": Kind(
+        403, "Only the exporter that the server's settings name may read and acknowledge entries."
+    ),
+    "cosignature_refused": Kind(
+        400, "Not a cosignature by a witness of this server's settings on a head of its log."
+    ),
     "nonce_size": Kind(400, "The nonce must be 8 to 64 bytes in base64url without padding."),
     "sessions_full": Kind(503, "No more sessions can be opened here; close some or try later.", 30),
     # our side
     "signer_unavailable": Kind(
         503, "Nothing is served unsigned, and the signer is not available; try again.", 5
+    ),
+    "export_behind": Kind(
+        503, "Too much of the log waits to be exported, so no session can be opened; see the operator.", 10
     ),
     "engine_unavailable": Kind(503, "The inference engine is not available; try again.", 5),
     "engine_timeout": Kind(504, "The inference engine stopped answering."),

@@ -1,7 +1,6 @@
-"""The instance's own proof, and the log's heads and proofs.
+"""The instance's own proof.
 
 Attestation and configuration need no API key: a client checks whom it is talking to before it sends anything, its key included.
-Heads and proofs do need one; they hold no content, but how fast a log grows is nobody's business outside.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from rlu_attestation.encoding import b64u
 from rlu_server.core.errors import GatewayError
-from rlu_server.endpoints.access import NONCE_MAX, NONCE_MIN, Caller, Gateway, read_nonce
+from rlu_server.endpoints.access import NONCE_MAX, NONCE_MIN, Gateway, read_nonce
 from rlu_server.endpoints.models import (
     AttestationBundle,
     AttestationPart,
     Configuration,
     EvidenceItem,
-    LogHead,
-    LogProof,
     NonceLimits,
     Tls,
 )
@@ -27,7 +24,6 @@ from rlu_server.endpoints.models import (
 MAX_ATTESTING = 64
 """Fresh attestations in flight. They share quotes (FORMATS section 3), so more of them are not slower for anyone, but this route asks
 for no key and must not become a way to keep the hardware busy or memory full."""
-MAX_SIZE = 2**53 - 1
 
 router = APIRouter()
 
@@ -87,26 +83,3 @@ async def configuration(gateway: Gateway) -> Configuration:
         log_endpoint="/v1/rlu/log",
         openapi="/openapi.json",
     )
-
-
-@router.get("/v1/rlu/log/head", tags=["log"])
-async def log_head(_caller: Caller, gateway: Gateway) -> LogHead:
-    """The latest signed head of this instance's log."""
-    head, size = await gateway.head()
-    return LogHead(head=b64u(head), tree_size=size)
-
-
-@router.get("/v1/rlu/log/proof", tags=["log"])
-async def log_proof(
-    _caller: Caller, gateway: Gateway, leaf_index: Annotated[int, Query(ge=0, le=MAX_SIZE)]
-) -> LogProof:
-    """COSE Receipt of inclusion of a leaf under the latest head."""
-    return LogProof(receipt=b64u(await gateway.inclusion(leaf_index)))
-
-
-@router.get("/v1/rlu/log/consistency", tags=["log"])
-async def log_consistency(
-    _caller: Caller, gateway: Gateway, old_size: Annotated[int, Query(ge=0, le=MAX_SIZE)]
-) -> LogProof:
-    """COSE Receipt of consistency between an earlier size and the latest head."""
-    return LogProof(receipt=b64u(await gateway.consistency(old_size)))

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from rlu_server.attestor.messages import Attestation, TlsOrigin
+from rlu_server.attestor.messages import Attestation, Entries, Instance, TlsOrigin
 from rlu_server.core.apikeys import Principal
+from rlu_server.core.cosignatures import Cosigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +122,23 @@ class Context(Protocol):
     async def inclusion(self, leaf_index: int) -> bytes:
         """COSE Receipt of inclusion under the latest head; `not_in_log` beyond it."""
 
-    async def consistency(self, old_size: int) -> bytes:
-        """COSE Receipt of consistency between `old_size` and the latest head; `not_in_log` beyond it."""
+    async def consistency(self, old_size: int, issuer: str | None) -> bytes:
+        """COSE Receipt of consistency between `old_size` and the latest head, or an earlier instance's final one; or `not_in_log`."""
+
+    async def leaves(self, start: int, count: int) -> bytes:
+        """Leaf hashes, 32 bytes each, as far as the latest head reaches; `not_in_log` beyond it."""
+
+    async def history(self) -> Sequence[Instance]:
+        """The instances before this one."""
+
+    async def entries(self, principal: Principal, start: int, count: int) -> Entries:
+        """Entries for the export; `not_exporter` for everyone but its principal."""
+
+    async def exported(self, principal: Principal, size: int) -> int:
+        """Note what has been exported; gives what counts as exported now. `not_exporter` as above."""
+
+    def cosignatures(self) -> Sequence[Cosigned]:
+        """The witnesses' latest cosignatures."""
+
+    def cosign(self, head: bytes, line: str) -> None:
+        """Take a witness's cosignature, or refuse with `cosignature_refused`."""

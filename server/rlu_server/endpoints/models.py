@@ -88,6 +88,59 @@ class LogProof(BaseModel):
     receipt: B64u
 
 
+class LogLeaves(BaseModel):
+    start: int
+    leaves: Annotated[B64u, Field(description="leaf hashes, 32 bytes each")]
+
+
+class LogInstance(BaseModel):
+    """An earlier instance and its final signed head."""
+
+    issuer: str
+    jwk: dict[str, str]
+    head: B64u
+    tree_size: int
+
+
+class LogHistory(BaseModel):
+    instances: list[LogInstance]
+
+
+class LogEntry(BaseModel):
+    """One entry as it is exported (FORMATS section 11.4)."""
+
+    leaf: B64u
+    kind: Literal["session", "receipt", "close", "gap"]
+    iat: int
+    status: str | None = None
+    usage: list[int] | None = None
+    first: int | None = None
+
+
+class LogEntries(BaseModel):
+    start: int
+    tree_size: int
+    entries: list[LogEntry]
+
+
+class ExportState(Incoming):
+    size: Annotated[int, Field(ge=0, lt=2**53, description="entries exported")]
+
+
+class Cosignature(Incoming):
+    head: Annotated[str, Field(description="the signed head, base64url without padding")]
+    cosignature: Annotated[str, Field(max_length=512, description="signature line of a C2SP signed note")]
+
+
+class CosignedHead(BaseModel):
+    head: B64u
+    cosignature: str
+
+
+class Cosignatures(BaseModel):
+    cosignatures: list[CosignedHead]
+
+
 class Tls(BaseModel):
     origin: Literal["gateway-memory", "provisioned", "plaintext"]
     spki_sha256: B64u | None = None

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rlu_server.core.errors import Dialect, GatewayError, body, content_type
 
 EVENTS = logging.getLogger("rlu.endpoints")
-OUR_FIELDS = frozenset({"nonce", "cnf_jkt", "ttl_s", "leaf_index", "old_size"})
+BODY_FIELDS = frozenset({"nonce", "cnf_jkt", "ttl_s", "size", "head", "cosignature"})
+OUR_FIELDS = BODY_FIELDS | {"leaf_index", "old_size", "issuer", "start", "count"}
 _NOT_AN_OBJECT = frozenset({"model_attributes_type", "dict_type", "model_type"})
 
 
@@ -48,7 +49,7 @@ def from_validation(errors: list[dict[str, Any]], json_body: bool) -> GatewayErr
     if kind == "json_invalid":
         return GatewayError("json_malformed")
     if kind == "extra_forbidden":
-        known = "This route accepts only: " + ", ".join(sorted(OUR_FIELDS - {"leaf_index", "old_size"})) + "."
+        known = "This route accepts only: " + ", ".join(sorted(BODY_FIELDS)) + "."
         return GatewayError("field_not_allowed", known)
     if kind == "missing" and param is not None:
         return GatewayError("field_missing", f"`{param}` is required.", param=param)

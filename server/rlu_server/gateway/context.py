@@ -9,10 +9,12 @@ from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.relay import Relay
 from rlu_server.attestor import messages
 from rlu_server.core.apikeys import Principal
+from rlu_server.core.cosignatures import Cosignatures, Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, State
 from rlu_server.endpoints.context import Identity, Measurement, SessionView, Signed
 from rlu_server.gateway.measurements import measurements
+from rlu_server.settings import Log
 
 
 class GatewayContext:
@@ -25,6 +27,7 @@ class GatewayContext:
         version: str,
         tls_origin: messages.TlsOrigin,
         tls_spki_sha256: bytes | None,
+        log: Log,
     ) -> None:
         self._relay = relay
         self._ledger: Ledger = relay.ledger
@@ -32,6 +35,8 @@ class GatewayContext:
         self._version = version
         self._tls_origin = tls_origin
         self._tls_spki_sha256 = tls_spki_sha256
+        self._exporter = log.exporter
+        self._cosignatures = Cosignatures(log.witnesses)
 
     def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
         return self._relay.authenticate(authorization, x_api_key)
@@ -88,8 +93,33 @@ class GatewayContext:
     async def inclusion(self, leaf_index: int) -> bytes:
         return await self._attestor.prove(leaf_index)
 
-    async def consistency(self, old_size: int) -> bytes:
-        return await self._attestor.prove_consistency(old_size)
+    async def consistency(self, old_size: int, issuer: str | None) -> bytes:
+        return await self._attestor.prove_consistency(old_size, issuer)
+
+    async def leaves(self, start: int, count: int) -> bytes:
+        return await self._attestor.leaves(start, count)
+
+    async def history(self) -> Sequence[messages.Instance]:
+        return await self._attestor.history()
+
+    async def entries(self, principal: Principal, start: int, count: int) -> messages.Entries:
+        self._check_exporter(principal)
+        return await self._attestor.entries(start, count)
+
+    async def exported(self, principal: Principal, size: int) -> int:
+        self._check_exporter(principal)
+        return await self._attestor.exported(size)
+
+    def cosignatures(self) -> Sequence[Cosigned]:
+        return self._cosignatures.of(self.identity().issuer)
+
+    def cosign(self, head: bytes, line: str) -> None:
+        identity = self.identity()
+        self._cosignatures.offer(head, line, identity.issuer, identity.jwk)
+
+    def _check_exporter(self, principal: Principal) -> None:
+        if f"{principal.tenant}/{principal.name}" != self._exporter:
+            raise GatewayError("not_exporter")
 
     async def _signed(self, logged: Logged) -> Signed:
         return Signed(logged.statement, await self._attestor.prove(logged.leaf_index))

@@ -16,17 +16,21 @@ from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.journal import FILE_NAME, Journal
 
 ISSUER = "urn:rlu:instance:AQIDBA"
+JWK = {"crv": "P-256", "kty": "EC", "x": "AQ", "y": "Ag"}
 SESSION = b64u(bytes(16))
 
 
 def batch(start: int, count: int = 2) -> bytes:
-    lines = [records.receipt_line(start + i, SESSION, bytes(32), 9, i + 1) for i in range(count)]
+    lines = [
+        records.receipt_line(start + i, SESSION, bytes(32), 9, i + 1, "complete", (1, 1, 0))
+        for i in range(count)
+    ]
     return b"".join(lines) + records.head_line(b"\x01" * 40, start + count)
 
 
 def read(directory: Path, issuer: str = ISSUER) -> tuple[list[records.Batch], bool]:
     """Open, read back, close."""
-    journal = Journal(directory, issuer)
+    journal = Journal(directory, issuer, JWK)
     try:
         found = list(journal.batches)
         return found, journal.accept(found[-1] if found else None)
@@ -35,7 +39,7 @@ def read(directory: Path, issuer: str = ISSUER) -> tuple[list[records.Batch], bo
 
 
 def written(directory: Path, batches: int) -> Path:
-    journal = Journal(directory, ISSUER)
+    journal = Journal(directory, ISSUER, JWK)
     journal.accept(None)
     for number in range(batches):
         journal.append(batch(2 * number))
@@ -91,7 +95,7 @@ def test_damage_before_the_last_batch_refuses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{}\n", b'{"kind":"log","iss":"x","version":2}\n', batch(0), b"\xff\xff\n"], ids=repr
+    "line", [b"{}\n", b'{"kind":"log","iss":"x","jwk":{},"version":1}\n', batch(0), b"\xff\xff\n"], ids=repr
 )
 def test_another_first_line_refuses(tmp_path: Path, line: bytes) -> None:
     written(tmp_path, 1)
@@ -108,7 +112,7 @@ def test_a_first_line_that_was_torn_off_is_begun_again(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = written(tmp_path, 1)
     before = path.read_bytes()
-    journal = Journal(tmp_path, ISSUER)
+    journal = Journal(tmp_path, ISSUER, JWK)
     journal.accept(list(journal.batches)[-1])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
@@ -126,29 +130,29 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 def test_another_instance_moves_the_old_log_aside_and_names_its_last_head(tmp_path: Path) -> None:
     path = written(tmp_path, 2)
     old = path.read_bytes()
-    journal = Journal(tmp_path, "urn:rlu:instance:NEW")
+    journal = Journal(tmp_path, "urn:rlu:instance:NEW", JWK)
     journal.close()
     assert journal.predecessor is not None
     assert (journal.predecessor.issuer, journal.predecessor.head) == (ISSUER, b"\x01" * 40)
     assert (tmp_path / "AQIDBA.jsonl").read_bytes() == old
-    again = Journal(tmp_path, "urn:rlu:instance:NEW")
+    again = Journal(tmp_path, "urn:rlu:instance:NEW", JWK)
     again.close()
     assert again.predecessor == journal.predecessor
 
 
 def test_a_key_that_was_followed_by_another_does_not_come_back(tmp_path: Path) -> None:
     written(tmp_path, 1)
-    Journal(tmp_path, "urn:rlu:instance:NEW").close()
+    Journal(tmp_path, "urn:rlu:instance:NEW", JWK).close()
     for _ in range(2):
         with pytest.raises(NotReady, match=r"log\.retired"):
-            Journal(tmp_path, ISSUER)
+            Journal(tmp_path, ISSUER, JWK)
     assert read(tmp_path, "urn:rlu:instance:NEW") == ([], False)
 
 
 def test_a_second_attestor_is_kept_out(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, ISSUER)
+    journal = Journal(tmp_path, ISSUER, JWK)
     with pytest.raises(NotReady, match=r"log\.in_use"):
-        Journal(tmp_path, ISSUER)
+        Journal(tmp_path, ISSUER, JWK)
     journal.close()
     assert os.stat(tmp_path / FILE_NAME).st_mode & 0o077 == 0
     read(tmp_path)

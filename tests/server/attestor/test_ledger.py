@@ -184,7 +184,7 @@ class LedgerMachine(RuleBasedStateMachine):
             cose.head_protected(bytes(32), ISSUER, 0, draft.size), draft.root, bytes(64)
         )
         lines = draft.lines + records.head_line(head, draft.size)
-        found = [records._parse(line + b"\n") for line in lines.splitlines()]
+        found = [records.parse(line + b"\n") for line in lines.splitlines()]
         *leaves, last = found
         assert isinstance(last, records.HeadRecord)
         self.log.append(records.Batch(leaves, last, 0))  # type: ignore[arg-type]
@@ -348,7 +348,7 @@ def test_sessions_without_owner_go_to_a_gateway_of_their_profile_only() -> None:
 def batch_of(ledger: Ledger, *pendings: Pending) -> records.Batch:
     draft = ledger.draft(pendings, 0)
     ledger.commit(draft)
-    leaves = [records._parse(line + b"\n") for line in draft.lines.splitlines()]
+    leaves = [records.parse(line + b"\n") for line in draft.lines.splitlines()]
     return records.Batch(leaves, records.HeadRecord(head="AA", size=draft.size), 0)  # type: ignore[arg-type]
 
 
@@ -362,7 +362,15 @@ def test_a_log_that_does_not_follow_is_corrupt(perturbation: str) -> None:
     elif perturbation == "size":
         batch = records.Batch(batch.leaves, records.HeadRecord(head="AA", size=3), 0)
     elif perturbation == "orphan":
-        orphan = records.ReceiptRecord(iat=0, index=0, leaf=b64u(bytes(32)), seq=1, session=b64u(bytes(16)))
+        orphan = records.ReceiptRecord(
+            iat=0,
+            index=0,
+            leaf=b64u(bytes(32)),
+            seq=1,
+            session=b64u(bytes(16)),
+            status="complete",
+            usage=(1, 1, 0),
+        )
         batch = records.Batch([orphan], records.HeadRecord(head="AA", size=1), 0)
     else:
         again.replay(batch)

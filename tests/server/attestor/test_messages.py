@@ -159,12 +159,16 @@ async def test_nothing_that_was_said_is_on_the_disk_or_in_the_events(tmp_path: P
             "iat",
             "index",
             "iss",
+            "jwk",
             "kind",
             "leaf",
             "profile",
+            "segment",
             "seq",
             "session",
             "size",
+            "status",
+            "usage",
             "version",
         }
         assert {key for line in log.splitlines() for key in json.loads(line)} == allowed

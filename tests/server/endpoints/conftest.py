@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from rlu_attestation.encoding import b64u
-from rlu_server.attestor.messages import Attestation, EvidenceItem
+from rlu_server.attestor.messages import Attestation, Entries, EvidenceItem, Instance, LogEntry
 from rlu_server.core.apikeys import KeyRecord, KeyRing, Principal, mint
+from rlu_server.core.cosignatures import Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.endpoints import Identity, Measurement, Sample, SessionView, Signed, create_app
 
@@ -107,10 +108,41 @@ class MemoryGateway:
             raise GatewayError("not_in_log")
         return b"inclusion"
 
-    async def consistency(self, old_size: int) -> bytes:
+    async def consistency(self, old_size: int, issuer: str | None) -> bytes:
+        self._do("consistency", old_size, issuer)
         if old_size > 7:
             raise GatewayError("not_in_log")
         return b"consistency"
+
+    async def leaves(self, start: int, count: int) -> bytes:
+        if start > 7:
+            raise GatewayError("not_in_log")
+        return bytes(32) * min(count, 7 - start)
+
+    async def history(self) -> Sequence[Instance]:
+        return [Instance(issuer="urn:rlu:instance:old", jwk={"kty": "EC"}, head=b"final", tree_size=3)]
+
+    async def entries(self, principal: Principal, start: int, count: int) -> Entries:
+        self._exporter(principal)
+        receipt = LogEntry(
+            leaf=bytes(32), kind="receipt", iat=NOW, status="complete", usage=(1, 2, 0), first=0
+        )
+        gap = LogEntry(leaf=bytes(32), kind="gap", iat=NOW, status="", usage=(0, 0, 0), first=2)
+        return Entries(id=1, start=start, tree_size=7, entries=[receipt, gap][:count])
+
+    async def exported(self, principal: Principal, size: int) -> int:
+        self._exporter(principal)
+        return size
+
+    def _exporter(self, principal: Principal) -> None:
+        if principal.name != "ann":
+            raise GatewayError("not_exporter")
+
+    def cosignatures(self) -> Sequence[Cosigned]:
+        return [Cosigned(b"head", 7, "— w AA", NOW)]
+
+    def cosign(self, head: bytes, line: str) -> None:
+        self._do("cosign", head, line)
 
 
 @pytest.fixture

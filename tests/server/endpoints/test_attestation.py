@@ -67,24 +67,3 @@ async def test_configuration(client: httpx.AsyncClient, gateway: Any) -> None:
     gateway.failure = GatewayError("signer_unavailable")
     down = await client.get("/.well-known/rlu-configuration")
     assert (down.status_code, down.headers["retry-after"]) == (503, "5")
-
-
-async def test_log(client: httpx.AsyncClient, gateway: Any) -> None:
-    client.headers["x-api-key"] = gateway.keys["ann"]
-    assert (await client.get("/v1/rlu/log/head")).json() == {"head": b64u(b"head"), "tree_size": 7}
-    assert (await client.get("/v1/rlu/log/proof?leaf_index=6")).json() == {"receipt": b64u(b"inclusion")}
-    assert (await client.get("/v1/rlu/log/consistency?old_size=7")).json() == {
-        "receipt": b64u(b"consistency")
-    }
-    for path in ("proof?leaf_index=7", "consistency?old_size=8"):
-        beyond = await client.get(f"/v1/rlu/log/{path}")
-        assert (beyond.status_code, beyond.json()["code"]) == (404, "not_in_log")
-    for path, param in [
-        ("proof", "leaf_index"),
-        ("proof?leaf_index=-1", "leaf_index"),
-        ("proof?leaf_index=canary", "leaf_index"),
-        (f"consistency?old_size={2**53}", "old_size"),
-    ]:
-        bad = await client.get(f"/v1/rlu/log/{path}")
-        assert (bad.status_code, bad.json()["param"]) == (400, param)
-        assert "canary" not in bad.text

@@ -1,0 +1,59 @@
+"""The instances before this one: their final heads, and proofs from their logs, so that who followed one can follow on.
+
+Reading a finished log takes a while, so it is done when it is first asked for, by a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from rlu_attestation import cose
+from rlu_attestation.encoding import unb64u
+from rlu_server.attestor.errors import AttestorError
+from rlu_server.attestor.journal import Retired, history
+from rlu_server.attestor.tiles import TiledTree
+
+
+class Past:
+    """What is left of earlier instances below the log's directory. Its methods block."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._instances: list[Retired] | None = None
+        self._tree: tuple[str, TiledTree] | None = None
+
+    def instances(self) -> list[Retired]:
+        """All of them.
+
+        Raises:
+            LogCorrupt: a file among the logs is none.
+        """
+        with self._lock:
+            if self._instances is None:
+                self._instances = history(self._directory)
+            return self._instances
+
+    def consistency(self, issuer: str, old_size: int) -> bytes:
+        """COSE Receipt of consistency between an earlier size and an instance's final head.
+
+        Raises:
+            AttestorError: `not_in_log`.
+            LogCorrupt: the log does not lead to its final head.
+        """
+        found = next((i for i in self.instances() if i.issuer == issuer), None)
+        if found is None or not 0 < old_size <= found.size:
+            raise AttestorError("not_in_log", "no such instance came before this one, or its log was shorter")
+        head = cose.parse_head(found.head)
+        with self._lock:
+            path = self._tree_of(found).consistency_path(old_size, found.size)
+        return cose.assemble_consistency(head.protected, head.signature, old_size, found.size, path)
+
+    def _tree_of(self, instance: Retired) -> TiledTree:
+        if self._tree is None or self._tree[0] != instance.issuer:
+            tree = TiledTree(instance.tiles, instance.sealed)
+            for leaf in instance.leaves:
+                tree.append(unb64u(leaf))
+            self._tree = (instance.issuer, tree)
+        return self._tree[1]
