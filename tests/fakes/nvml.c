@@ -1,0 +1,180 @@
+/* A libnvidia-ml.so.1 for tests: the functions and structures of nvml.h that RLU uses, answered from a directory and a callback.
+ *
+ *   <directory>/driver, settings ("cc devtools multigpu"), state ("cc devtools"), count
+ *   <directory>/<gpu>/name, memory (bytes), vbios, uuid, serial, chain
+ *   <directory>/fail/<function>[.<gpu>]      return code to give instead
+ *
+ * A text or value whose file is absent is NOT_SUPPORTED. Reports come from the callback. Nothing answers before nvmlInit_v2.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, VERSION_MISMATCH = 25 };
+
+typedef int (*reporter)(unsigned gpu, const unsigned char *nonce, unsigned char *report, unsigned *size);
+struct memory { unsigned long long total, free, used; };
+struct state { unsigned environment, feature, devtools; };
+struct settings { unsigned version, environment, feature, devtools, multigpu; };
+struct certificate { unsigned size, attestation_size; unsigned char chain[0x1000], attestation_chain[0x1400]; };
+struct report { unsigned has_cec, size, cec_size; unsigned char nonce[0x20], report[0x2000], cec[0x1000]; };
+
+static char directory[512];
+static reporter report_of;
+static int initialised;
+static unsigned handles[64];
+
+void fake_nvml_configure(const char *path, reporter callback)
+{
+    snprintf(directory, sizeof directory, "%s", path);
+    report_of = callback;
+    initialised = 0;
+}
+
+int fake_nvml_initialised(void) { return initialised; }
+
+/* Bytes read, or -1 when there is no such file. */
+static long slurp(const char *name, const unsigned *gpu, unsigned char *into, size_t room)
+{
+    char path[640];
+    if (gpu)
+        snprintf(path, sizeof path, "%s/%u/%s", directory, *gpu, name);
+    else
+        snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return -1;
+    long size = (long)fread(into, 1, room, file);
+    fclose(file);
+    return size;
+}
+
+static int failing(const char *function, const unsigned *gpu)
+{
+    char name[160];
+    unsigned char text[16] = {0};
+    if (!initialised && strcmp(function, "nvmlInit_v2"))
+        return UNINITIALIZED;
+    snprintf(name, sizeof name, "fail/%s", function);
+    if (slurp(name, NULL, text, sizeof text - 1) > 0)
+        return atoi((char *)text);
+    if (gpu) {
+        snprintf(name, sizeof name, "fail/%s.%u", function, *gpu);
+        if (slurp(name, NULL, text, sizeof text - 1) > 0)
+            return atoi((char *)text);
+    }
+    return SUCCESS;
+}
+
+static int text(const char *function, const char *name, const unsigned *gpu, char *into, unsigned room)
+{
+    unsigned char found[256] = {0};
+    int code = failing(function, gpu);
+    if (code)
+        return code;
+    long size = slurp(name, gpu, found, sizeof found - 1);
+    if (size < 0)
+        return NOT_SUPPORTED;
+    if ((unsigned long)size >= room)
+        return INSUFFICIENT_SIZE;
+    memcpy(into, found, (size_t)size + 1);
+    return SUCCESS;
+}
+
+int nvmlInit_v2(void)
+{
+    int code = failing("nvmlInit_v2", NULL);
+    initialised += code == SUCCESS;
+    return code;
+}
+
+int nvmlShutdown(void) { return initialised ? (initialised--, SUCCESS) : UNINITIALIZED; }
+
+int nvmlSystemGetDriverVersion(char *into, unsigned room) { return text("nvmlSystemGetDriverVersion", "driver", NULL, into, room); }
+
+int nvmlDeviceGetCount_v2(unsigned *count)
+{
+    unsigned char found[16] = {0};
+    int code = failing("nvmlDeviceGetCount_v2", NULL);
+    if (!code)
+        *count = slurp("count", NULL, found, sizeof found - 1) < 0 ? 0 : (unsigned)atoi((char *)found);
+    return code;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, unsigned **device)
+{
+    int code = failing("nvmlDeviceGetHandleByIndex_v2", &index);
+    if (code)
+        return code;
+    if (index >= 64)
+        return INVALID_ARGUMENT;
+    handles[index] = index;
+    *device = &handles[index];
+    return SUCCESS;
+}
+
+int nvmlDeviceGetName(unsigned *device, char *into, unsigned room) { return text("nvmlDeviceGetName", "name", device, into, room); }
+int nvmlDeviceGetVbiosVersion(unsigned *device, char *into, unsigned room) { return text("nvmlDeviceGetVbiosVersion", "vbios", device, into, room); }
+int nvmlDeviceGetUUID(unsigned *device, char *into, unsigned room) { return text("nvmlDeviceGetUUID", "uuid", device, into, room); }
+int nvmlDeviceGetSerial(unsigned *device, char *into, unsigned room) { return text("nvmlDeviceGetSerial", "serial", device, into, room); }
+
+int nvmlDeviceGetMemoryInfo(unsigned *device, struct memory *memory)
+{
+    unsigned char found[32] = {0};
+    int code = failing("nvmlDeviceGetMemoryInfo", device);
+    if (code)
+        return code;
+    if (slurp("memory", device, found, sizeof found - 1) < 0)
+        return NOT_SUPPORTED;
+    memory->total = strtoull((char *)found, NULL, 10);
+    memory->used = memory->total / 2;
+    memory->free = memory->total - memory->used;
+    return SUCCESS;
+}
+
+int nvmlSystemGetConfComputeSettings(struct settings *settings)
+{
+    unsigned char found[64] = {0};
+    int code = failing("nvmlSystemGetConfComputeSettings", NULL);
+    if (code)
+        return code;
+    if (settings->version != (sizeof *settings | 1u << 24))
+        return VERSION_MISMATCH;
+    if (slurp("settings", NULL, found, sizeof found - 1) < 0)
+        return NOT_SUPPORTED;
+    sscanf((char *)found, "%u %u %u", &settings->feature, &settings->devtools, &settings->multigpu);
+    return SUCCESS;
+}
+
+int nvmlSystemGetConfComputeState(struct state *state)
+{
+    unsigned char found[64] = {0};
+    int code = failing("nvmlSystemGetConfComputeState", NULL);
+    if (code)
+        return code;
+    if (slurp("state", NULL, found, sizeof found - 1) < 0)
+        return NOT_SUPPORTED;
+    sscanf((char *)found, "%u %u", &state->feature, &state->devtools);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetConfComputeGpuCertificate(unsigned *device, struct certificate *certificate)
+{
+    int code = failing("nvmlDeviceGetConfComputeGpuCertificate", device);
+    if (code)
+        return code;
+    long size = slurp("chain", device, certificate->attestation_chain, sizeof certificate->attestation_chain);
+    if (size < 0)
+        return NOT_SUPPORTED;
+    certificate->attestation_size = (unsigned)size;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetConfComputeGpuAttestationReport(unsigned *device, struct report *report)
+{
+    int code = failing("nvmlDeviceGetConfComputeGpuAttestationReport", device);
+    if (code)
+        return code;
+    report->size = sizeof report->report;
+    return report_of ? report_of(*device, report->nonce, report->report, &report->size) : NOT_SUPPORTED;
+}

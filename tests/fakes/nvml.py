@@ -1,0 +1,106 @@
+"""A working `libnvidia-ml.so.1`: compiled from `nvml.c`, loaded like the driver's, answering for the GPUs that a test describes.
+
+    driver = FakeDriver(directory, [FakeGpu(…)])
+    with nvml.opened(driver.library): …
+
+One at a time: the library is loaded once a process, and answers for the driver that was made last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("nvml.c")
+REPORTER = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_uint,
+    ctypes.POINTER(ctypes.c_uint8),
+    ctypes.POINTER(ctypes.c_uint8),
+    ctypes.POINTER(ctypes.c_uint),
+)
+REPORT_ROOM = 0x2000
+
+
+@functools.cache
+def library() -> str:
+    """Path of the compiled library."""
+    target = Path(tempfile.mkdtemp(prefix="rlu-nvml-")) / "libnvidia-ml.so.1"
+    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", target, SOURCE]
+    subprocess.run(command, check=True, capture_output=True)
+    return str(target)
+
+
+@dataclass
+class FakeGpu:
+    """What one GPU answers; `report` makes a report over a nonce, `chain` is PEM, leaf first. None: not supported."""
+
+    name: str = "NVIDIA H100 80GB HBM3"
+    memory: int = 81559 << 20
+    vbios: str = "96.00.5E.00.01"
+    uuid: str = "GPU-11111111-2222-3333-4444-555555555555"
+    serial: str | None = "1654922006536"
+    report: Callable[[bytes], bytes] | None = None
+    chain: bytes | None = None
+
+
+class FakeDriver:
+    """Puts the library's directory in place and becomes what it answers for."""
+
+    def __init__(
+        self,
+        directory: Path,
+        gpus: Sequence[FakeGpu],
+        *,
+        version: str = "590.12.00",
+        settings: tuple[int, int, int] | None = (1, 0, 0),
+        state: tuple[int, int] | None = None,
+    ) -> None:
+        self.directory, self.gpus, self.library = directory, gpus, library()
+        self.nonces: list[bytes] = []
+        (directory / "fail").mkdir(parents=True)
+        self._put("driver", version)
+        self._put("count", str(len(gpus)))
+        self._put("settings", None if settings is None else " ".join(map(str, settings)))
+        self._put("state", None if state is None else " ".join(map(str, state)))
+        for number, gpu in enumerate(gpus):
+            (directory / str(number)).mkdir()
+            for name in ("name", "memory", "vbios", "uuid", "serial"):
+                value = getattr(gpu, name)
+                self._put(f"{number}/{name}", None if value is None else str(value))
+            if gpu.chain is not None:
+                (directory / str(number) / "chain").write_bytes(gpu.chain)
+        self._callback = REPORTER(self._report)  # held: the library keeps only its address
+        self._loaded = ctypes.CDLL(self.library)
+        self._loaded.fake_nvml_configure(str(directory).encode(), self._callback)
+
+    @property
+    def initialised(self) -> int:
+        """Calls of nvmlInit_v2 without their nvmlShutdown."""
+        return int(self._loaded.fake_nvml_initialised())
+
+    def fail(self, function: str, code: int, gpu: int | None = None) -> None:
+        """Let a function return a code, for one GPU or always."""
+        self._put(f"fail/{function}" + ("" if gpu is None else f".{gpu}"), str(code))
+
+    def _put(self, name: str, text: str | None) -> None:
+        if text is not None:
+            (self.directory / name).write_text(text)
+
+    def _report(
+        self, number: int, nonce: Sequence[int], into: Sequence[int], size: ctypes.Array[ctypes.c_uint]
+    ) -> int:
+        make = self.gpus[number].report
+        if make is None:
+            return 3
+        self.nonces.append(bytes(nonce[:32]))
+        made = make(self.nonces[-1])
+        size[0] = len(made)
+        if len(made) <= REPORT_ROOM:
+            ctypes.memmove(into, made, len(made))
+        return 0
