@@ -7,9 +7,9 @@ the verifier takes apart step by step. Unlike statements, a bundle is not signed
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from rlu_attestation.claims import Members
 from rlu_attestation.commitment import KEY_SIZE
@@ -17,10 +17,14 @@ from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.statements import NONCE_SIZES
 
+T = TypeVar("T")
 VERSION = "1"
 MAX_BUNDLE = 64 * 1024 * 1024
 MAX_EVIDENCE = 16
 MAX_EXCHANGES = 65536
+COLLATERAL = ("nvidia-rim", "ocsp-response", "tdx-collateral", "x509-crl")
+MAX_COLLATERAL = 256
+MAX_POLICY_FILES = 256
 _MAX_VALUES = 16 * MAX_EXCHANGES
 """More members and elements than any bundle has, so that a small file cannot become millions of objects in memory."""
 _CODE = "bundle.encoding"
@@ -32,6 +36,24 @@ class EvidenceItem:
 
     kind: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """What helps to judge evidence and came from elsewhere: a revocation list, an OCSP response, reference values. Each is signed by who
+    made it, so it need not be in the statement; `kind` is one of `COLLATERAL`.
+    """
+
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BundledPolicy:
+    """The policy that the bundle's maker appraised by, with the files it names; it counts only for who knows its digest."""
+
+    toml: bytes
+    files: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,7 @@ class Bundle:
     Attributes:
         statement: the instance statement, a compact JWS.
         channel: SHA-256 of the SubjectPublicKeyInfo of the TLS key, as the bundle's maker saw it.
+        roots: SHA-256 fingerprints of the roots that its maker's verification ended in; for readers, nothing trusts them.
         nonce: what the maker says it sent.
     """
 
@@ -70,6 +93,9 @@ class Bundle:
     exchanges: tuple[Exchange, ...] = ()
     close: Logged | None = None
     head: bytes | None = None
+    collateral: tuple[Collateral, ...] = ()
+    roots: tuple[bytes, ...] = ()
+    policy: BundledPolicy | None = None
 
     def encode(self) -> bytes:
         """The file's bytes, one key a line."""
@@ -94,6 +120,15 @@ class Bundle:
                 value[name] = _logged_json(logged)
         if self.exchanges:
             value["exchanges"] = [_exchange_json(exchange) for exchange in self.exchanges]
+        if self.collateral:
+            value["collateral"] = [
+                {"data": b64u(piece.data), "kind": piece.kind} for piece in self.collateral
+            ]
+        if self.roots:
+            value["roots"] = [b64u(fingerprint) for fingerprint in self.roots]
+        if self.policy is not None:
+            files = [{"data": b64u(data), "name": name} for name, data in self.policy.files]
+            value["policy"] = {"files": files, "toml": b64u(self.policy.toml)}
         return (json.dumps(value, indent=1) + "\n").encode("ascii")
 
 
@@ -122,10 +157,6 @@ def _read(value: object) -> Bundle:
         if "channel" in members:
             with members.object("channel") as inner:
                 channel = inner.binary("spki_sha256", 32)
-        exchanges: tuple[Exchange, ...] = ()
-        if "exchanges" in members:
-            items = _array(members.value("exchanges"), MAX_EXCHANGES, "exchanges")
-            exchanges = tuple(_exchange(item) for item in items)
         bundle = Bundle(
             statement=statement,
             evidence=evidence,
@@ -133,9 +164,12 @@ def _read(value: object) -> Bundle:
             nonce=members.optional(members.binary, "nonce", *NONCE_SIZES),
             session=members.optional(lambda name: _logged(members.value(name)), "session"),
             commitment_key=members.optional(members.binary, "commitment_key", KEY_SIZE),
-            exchanges=exchanges,
+            exchanges=_each(members, "exchanges", MAX_EXCHANGES, _exchange),
             close=members.optional(lambda name: _logged(members.value(name)), "close"),
             head=members.optional(members.binary, "head"),
+            collateral=_each(members, "collateral", MAX_COLLATERAL, _collateral),
+            roots=_each(members, "roots", MAX_COLLATERAL, _fingerprint),
+            policy=members.optional(lambda name: _policy(members.value(name)), "policy"),
         )
     if bundle.session is None and (bundle.exchanges or bundle.close or bundle.commitment_key is not None):
         raise Malformed(
@@ -182,6 +216,34 @@ def _array(value: object, most: int, what: str) -> list[object]:
     if not isinstance(value, list) or len(value) > most:
         raise Malformed(_CODE, f"{what} must be an array of at most {most}")
     return value
+
+
+def _each(members: Members, name: str, most: int, read: Callable[[object], T]) -> tuple[T, ...]:
+    """The elements of an array that may be absent."""
+    return tuple(map(read, _array(members.value(name), most, name))) if name in members else ()
+
+
+def _collateral(value: object) -> Collateral:
+    with Members(value, "collateral") as members:
+        return Collateral(members.choice("kind", COLLATERAL), members.binary("data"))
+
+
+def _fingerprint(value: object) -> bytes:
+    with Members({"root": value}, "roots") as members:
+        return members.binary("root", 32)
+
+
+def _policy(value: object) -> BundledPolicy:
+    with Members(value, "policy") as members:
+        files = _each(members, "files", MAX_POLICY_FILES, _file)
+        if len({name for name, _ in files}) != len(files):
+            raise Malformed(_CODE, "two files of the policy have one name")
+        return BundledPolicy(members.binary("toml"), files)
+
+
+def _file(value: object) -> tuple[str, bytes]:
+    with Members(value, "file of the policy") as members:
+        return members.text("name"), members.binary("data")
 
 
 def _evidence(value: object) -> EvidenceItem:

@@ -59,6 +59,42 @@ STEPS = {
     "quote.pcrs": Entry("PCR values", "the PCR values shown are those quoted"),
     "quote.clock": Entry("Quote and certification are of one boot", "the TPM was not reset in between"),
     "quote.eventlog": Entry("Event log replay", "the firmware's log leads to the quoted PCR values"),
+    # Other hardware than a TPM.
+    "sev-snp.root": Entry("AMD root key", "the chain ends in a root of AMD's, or one that the policy adds"),
+    "sev-snp.chain": Entry("AMD certificate chain", "AMD certified the key that signs for this processor"),
+    "sev-snp.vek": Entry(
+        "Report signing key", "the certificate is for the kind of key that the report names"
+    ),
+    "sev-snp.product": Entry("Product line", "root, certificate and report are of one product line"),
+    "sev-snp.tcb": Entry(
+        "TCB of the signing key", "the key is of exactly the firmware that the report names"
+    ),
+    "sev-snp.chip_id": Entry("Processor", "the report is of the processor that the certificate is for"),
+    "sev-snp.signature": Entry("Report signature", "the processor's firmware signed the report"),
+    "sev-snp.vmpl": Entry("Requested by the guest", "the guest asked for this report, not its host"),
+    "sev-snp.revocation": Entry(
+        "AMD revocation list", "AMD has not revoked the key that certified this processor"
+    ),
+    "sev-snp.binding": Entry("Report is bound to the statement", "the guest asked for exactly these claims"),
+    **{
+        f"{kind}.{step}": entry
+        for kind in ("nitro", "nitrotpm")
+        for step, entry in {
+            "root": Entry("AWS root", "the chain ends in AWS's root, or one that the policy adds"),
+            "chain": Entry("AWS certificate chain", "AWS certified the key that signed the document"),
+            "certificate": Entry("Signer's certificate", "the key is one for signatures, and no authority's"),
+            "signature": Entry("Document signature", "the Nitro hypervisor signed the document"),
+            "timestamp": Entry("Document's time", "the document is as young as the policy wants"),
+            "revocation": Entry("AWS revocation lists", "AWS has not revoked a certificate of the chain"),
+            "binding": Entry(
+                "Document is bound to the statement", "the document was asked for with these claims"
+            ),
+        }.items()
+    },
+    # GPUs.
+    "gpu.attestation": Entry("Evidence of the GPUs", "the GPUs' own evidence is here"),
+    "nvidia.item": Entry("GPU evidence is well-formed", "the evidence has one reading"),
+    "gpu.match": Entry("GPUs as stated", "as many GPUs answered as the statement names, with those versions"),
     "endorsement.match": Entry(
         "Region, boundary and site as endorsed", "the registrar endorsed the place that the statement names"
     ),
@@ -96,6 +132,15 @@ STEPS = {
     # Appraisal by the policy.
     "policy.coverage": Entry("Everything required is here", "the bundle covers what the policy requires"),
     "policy.tpm": Entry("TPM is hardware", "the TPM is not an emulator, going by its vendor's certificate"),
+    "policy.tee": Entry("TEE settings", "nothing weakens the TEE that the policy does not accept by name"),
+    "policy.tcb": Entry("Security versions", "the firmware under the TEE is new enough for the policy"),
+    "policy.measurements": Entry("Measurements", "what was launched is what the policy names"),
+    "policy.profile": Entry(
+        "Machine fits its profile", "evidence and GPUs are what the stated profile promises"
+    ),
+    "policy.gpu": Entry("GPUs", "the policy accepts the GPUs, their number, memory and versions"),
+    "policy.key": Entry("Key age and revocation", "the key is not revoked, and young enough"),
+    "policy.session": Entry("Session age", "the session is as young as the policy wants"),
     "policy.hardware_profile": Entry("Hardware profile", "the policy accepts the profile"),
     "policy.region": Entry("Region", "the policy accepts the region"),
     "policy.boundary": Entry("Boundary", "the policy accepts the boundary"),
@@ -111,10 +156,26 @@ STEPS = {
     "policy.sources": Entry("Sources of the claims", "every claim is known as well as the policy demands"),
 }
 
+_TPM = tuple(
+    step
+    for step in STEPS
+    if step.partition(".")[0] in ("ak", "key", "quote") and step not in ("ak.certificate", "key.hardware")
+)
+_OF_KIND = {"tpm2": ("ek.chain", "ek.vendor", "ak.certificate", *_TPM)}
+
+
+def steps_of(kind: str) -> tuple[str, ...]:
+    """The steps that are made for one kind of evidence only, or for the few kinds that share a TPM's."""
+    return (*(step for step in STEPS if step.startswith(f"{kind}.")), *_OF_KIND.get(kind, ()))
+
+
 CLAIMS = (
     "key",
     "tpm",
     "pcrs",
+    "tee",
+    "tcb",
+    "gpus",
     "verified_boot",
     "debug",
     "tls",
@@ -134,6 +195,14 @@ COVERAGE = ("instance", "session", "receipts", "close")
 """What a bundle may cover; `require` of a policy says what it must."""
 
 WAIVABLE = (
+    "gpu.attestation",
+    "nitro.binding",
+    "nitro.revocation",
+    "nitrotpm.binding",
+    "nitrotpm.revocation",
+    "quote.binding",
+    "sev-snp.binding",
+    "sev-snp.revocation",
     "statement.nonce",
     "channel",
     "session.nonce",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from rlu_attestation import x509
 from rlu_attestation.errors import RluError
 from rlu_attestation.instance import PostureValue
+from rlu_attestation.profiles import Profile
 from rlu_attestation.verdict import Source
 
 ACCEPT = (
@@ -67,6 +68,45 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TcbRule:
+    """What security versions a kind of evidence must have; a rule that is left out accepts none.
+
+    Attributes:
+        minimum: product line to component to the least version; None accepts any.
+        statuses: the vendor's words that are accepted; None accepts any.
+        advisories: advisories that may apply; None accepts any.
+        evaluation: the least TCB evaluation data number.
+    """
+
+    minimum: Mapping[str, Mapping[str, int]] | None = field(default_factory=dict)
+    statuses: Accepted = frozenset()
+    advisories: Accepted = frozenset()
+    evaluation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRule:
+    """What GPUs must be; a rule that is left out accepts none.
+
+    Attributes:
+        count: how many; None accepts any number.
+        names, drivers, vbios, modes: accepted values.
+        memory_mib: the least memory of one GPU.
+    """
+
+    count: int | None = None
+    memory_mib: int = 0
+    names: Accepted = frozenset()
+    drivers: Accepted = frozenset()
+    vbios: Accepted = frozenset()
+    modes: Accepted = frozenset()
+
+
+ANY_TCB = TcbRule(minimum=None, statuses=None, advisories=None)
+ANY_GPU = GpuRule(names=None, drivers=None, vbios=None, modes=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A policy as read. `Policy()` is the empty policy, which accepts nothing.
 
@@ -74,7 +114,14 @@ class Policy:
         ek_roots: certificates of TPM vendors' CAs.
         registrars: certificates of registrars.
         accept: by rule of `ACCEPT`; a rule that is absent accepts nothing.
+        roots: kind of evidence to further roots, beside those pinned.
+        revoked_keys: `ueid`s of instance keys that are accepted no more.
+        hazards: settings of a TEE that are accepted although they weaken it.
+        profiles: by name, beside those built in.
         pcrs: bank to PCR to accepted values; `None` accepts any.
+        measurements: kind of evidence to name to accepted values; `None` for a kind accepts any.
+        tcb: by kind of evidence.
+        gpus: None accepts no GPU at all.
         terminators: SPKI digests of TLS terminators that may stand before the attested key.
         lock: role to posture key to bound; `None` accepts any posture of that role, an absent role none.
         minimum_source: by claim; `default_source` for the others.
@@ -87,10 +134,20 @@ class Policy:
     registrars: tuple[x509.Certificate, ...] = ()
     unsafe_accept_emulated_tpm: bool = False
     unsafe_accept_unverified_boot: bool = False
+    roots: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
+    revoked_keys: frozenset[str] = frozenset()
+    hazards: frozenset[str] = frozenset()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
     max_statement_age_s: int = 3600
+    max_evidence_age_s: int = 3600
+    max_session_age_s: int = 86400
+    max_key_age_s: int = 100 * 86400
     clock_skew_s: int = 60
     accept: Mapping[str, Accepted] = field(default_factory=dict)
     pcrs: Mapping[str, Mapping[int, frozenset[bytes]]] | None = field(default_factory=dict)
+    measurements: Mapping[str, Mapping[str, frozenset[bytes]] | None] = field(default_factory=dict)
+    tcb: Mapping[str, TcbRule] = field(default_factory=dict)
+    gpus: GpuRule | None = None
     channel_origins: frozenset[str] = frozenset()
     terminators: frozenset[bytes] = frozenset()
     lock: Mapping[str, Mapping[str, Bound] | None] = field(default_factory=dict)

@@ -31,7 +31,8 @@ _HEADLINES = {
 }
 _BRANCHES = (
     ("Instance statement", ("statement", "evidence", "key.hardware")),
-    ("Hardware", ("ek", "ak", "key", "quote")),
+    ("Hardware", ("ek", "ak", "key", "quote", "sev-snp", "nitro", "nitrotpm")),
+    ("GPUs", ("gpu", "nvidia")),
     ("Place and channel", ("endorsement", "channel")),
     ("Session", ("session",)),
     ("Receipts", ("receipt",)),

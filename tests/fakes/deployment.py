@@ -86,7 +86,7 @@ class Deployment:
             "model_manifest": hashlib.sha256(b"manifest").digest(),
             "engine": Software("vllm", "0.32.0", hashlib.sha256(b"arguments").digest()),
             "gateway": Software("rlu", "0.1.0", hashlib.sha256(b"image").digest()),
-            "hardware_profile": "h200x8",
+            "hardware_profile": "cpu-demo",
             "lock": {role: dict(POSTURE) for role in ("attestor", "engine", "gateway")},
             "start_count": 3,
             **ENDORSED,

@@ -5,9 +5,9 @@
      3  statement.nonce                             it answers the nonce
      4  evidence.digest, evidence.encoding,         the evidence is what the statement names, and about the key
         key.hardware                                as the statement describes it
-     5  ek.chain … quote.eventlog, key.match        a genuine TPM, known to a registrar, holds that key, in the quoted state, and quoted for
-                                                    exactly this statement (`tpm` lists them)
-     6  endorsement.match                           region, boundary and site are those that the registrar endorsed
+     5  ek.chain … quote.eventlog, or the steps     genuine hardware holds that key, in the attested state, and answered for exactly this
+        of another kind; gpu.…, nvidia.…            statement (`kinds` lists them); so did the GPUs that it names
+     6  endorsement.match                           region, boundary and site are those that the registrar or the cloud endorsed
      7  channel                                     the TLS connection ends at the attested key
      8  session.inclusion, .statement, .instance,   the same key signed this session, which is of the instance in the attested state,
         .time, .nonce, .channel                     answers the nonce, and was opened for the attested TLS key
@@ -22,7 +22,7 @@
 A step that fails does not end the verification; those that need its result are recorded as `….not_checked`. Steps 8 to 12 are absent when
 the bundle holds nothing for them, and `policy.coverage` says what the verdict covers.
 
-Not done here: revocation, witnesses, proof of time (the verdict says `time: asserted`), and whether an engine produced what the gateway
+Not done here: witnesses, proof of time (the verdict says `time: asserted`), and whether an engine produced what the gateway
 reports to have relayed.
 """
 
@@ -31,15 +31,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlu_attestation.verdict import Claim, Verdict
+from rlu_attestation.verifier.alone import EvidenceContext, verify_evidence
 from rlu_attestation.verifier.appraisal import appraise, coverage
-from rlu_attestation.verifier.context import Context, SignedStatement, VerifiedInstance, VerifiedLeaf
+from rlu_attestation.verifier.context import (
+    Context,
+    SignedStatement,
+    VerifiedInstance,
+    VerifiedLeaf,
+    VerifiedSession,
+)
 from rlu_attestation.verifier.exchanges import check_close, check_exchanges
 from rlu_attestation.verifier.instance import check_instance
 from rlu_attestation.verifier.session import check_commitment_key, check_session, verify_head, verify_history
 from rlu_attestation.verifier.sources import claims_of
 from rlu_attestation.verifier.trail import Failed, Trail, need
 
-__all__ = ["Context", "verify"]
+__all__ = ["Context", "EvidenceContext", "verify", "verify_evidence"]
 
 
 def verify(context: Context) -> Verdict:
@@ -49,28 +56,28 @@ def verify(context: Context) -> Verdict:
     """
     trail = Trail(context.policy.waivers)
     signed, instance = check_instance(trail, context)  # 1 to 7
-    leaves = _check_session(trail, context, signed)  # 8 to 11
+    session, leaves = _check_session(trail, context, signed)  # 8 to 11
     _check_log(trail, context, signed, [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)])  # 12
-    claims: tuple[Claim, ...] = () if isinstance(instance, Failed) else claims_of(instance)
-    appraise(trail, context, instance, claims)  # 13
-    tpm = instance.tpm if isinstance(instance, VerifiedInstance) else None
+    claims: tuple[Claim, ...] = () if isinstance(instance, Failed) else claims_of(instance, context.policy)
+    appraise(trail, context, instance, session, claims)  # 13
+    hardware = instance.hardware if isinstance(instance, VerifiedInstance) else None
     return Verdict(
         steps=trail.steps,
         claims=claims,
         covers=coverage(context.bundle),
         at=context.at,
         freshness=context.freshness,
-        emulated=tpm is not None and tpm.vendor.emulator,
+        emulated=hardware is not None and hardware.emulated,
         policy=context.policy.digest,
     )
 
 
 def _check_session(
     trail: Trail, context: Context, signed: SignedStatement | Failed
-) -> Sequence[VerifiedLeaf | Failed]:
+) -> tuple[VerifiedSession | Failed | None, Sequence[VerifiedLeaf | Failed]]:
     bundle = context.bundle
     if bundle.session is None:
-        return ()
+        return None, ()
     session = check_session(trail, context, signed, bundle.session)  # 8
     key = check_commitment_key(trail, context, session)  # 9
     exchanges = check_exchanges(trail, context, signed, session, key)  # 9 and 10
@@ -78,7 +85,7 @@ def _check_session(
     leaves += [exchange if isinstance(exchange, Failed) else exchange.leaf for exchange in exchanges]
     if bundle.close is not None:
         leaves.append(check_close(trail, context, signed, session, exchanges, bundle.close))  # 11
-    return leaves
+    return session, leaves
 
 
 def _check_log(

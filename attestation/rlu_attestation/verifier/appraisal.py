@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.encoding import b64u
-from rlu_attestation.errors import Refused
+from rlu_attestation.errors import Refused, Untrusted
 from rlu_attestation.instance import POSTURE_ROLES, InstanceClaims
 from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim
-from rlu_attestation.verifier.context import Context, VerifiedInstance
-from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, Waived, need
+from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedSession
+from rlu_attestation.verifier.hardware import appraise_gpus, appraise_hardware, appraise_profile
+from rlu_attestation.verifier.trail import Failed, Trail, Waived, need
 
 _LISTED: tuple[tuple[str, tuple[tuple[str, Callable[[InstanceClaims], str]], ...]], ...] = (
     ("policy.hardware_profile", (("hardware_profiles", lambda c: c.hardware_profile),)),
@@ -33,19 +34,24 @@ _LISTED: tuple[tuple[str, tuple[tuple[str, Callable[[InstanceClaims], str]], ...
             ("gateway_images", lambda c: b64u(c.gateway.digest or b"")),
         ),
     ),
-    ("policy.debug", (("debug_states", lambda c: c.dbgstat),)),
 )
 """Steps whose rules of `[accept]` list values: rule, and what the statement says."""
 
 
 def appraise(
-    trail: Trail, context: Context, instance: VerifiedInstance | Failed, claims: Sequence[Claim]
+    trail: Trail,
+    context: Context,
+    instance: VerifiedInstance | Failed,
+    session: VerifiedSession | Failed | None,
+    claims: Sequence[Claim],
 ) -> None:
     """Run one step for each rule."""
-    policy = context.policy
+    policy, run = context.policy, trail.check
     known: Sequence[Claim] | Failed = instance if isinstance(instance, Failed) else claims
-    trail.check("policy.coverage", lambda: appraise_coverage(context.bundle, policy), str)
-    trail.check("policy.tpm", lambda: appraise_tpm(need(instance), policy))
+    run("policy.coverage", lambda: appraise_coverage(context.bundle, policy), str)
+    appraise_hardware(trail, policy, lambda: need(instance).hardware)
+    run("policy.profile", lambda: appraise_profile(need(instance), policy), str)
+    run("policy.gpu", lambda: appraise_gpus(need(instance).claims, need(instance).gpus, policy), str)
     for step, rules in _LISTED:
 
         def listed(
@@ -54,12 +60,15 @@ def appraise(
             stated = need(instance).claims
             return appraise_values(step, [(rule, value(stated)) for rule, value in rules], policy)
 
-        trail.check(step, listed, str)
-    trail.check("policy.boot", lambda: appraise_boot(need(instance).claims, policy))
-    trail.check("policy.pcrs", lambda: appraise_pcrs(need(instance), policy), str)
-    trail.check("policy.channel", lambda: appraise_channel(need(instance).claims, policy), str)
-    trail.check("policy.lock", lambda: appraise_lock(need(instance).claims, policy), str)
-    trail.check("policy.sources", lambda: appraise_sources(need(known), policy))
+        run(step, listed, str)
+    run("policy.debug", lambda: appraise_debug(need(instance), policy), str)
+    run("policy.key", lambda: appraise_key(need(instance).claims, context), str)
+    run("policy.boot", lambda: appraise_boot(need(instance).claims, policy))
+    run("policy.channel", lambda: appraise_channel(need(instance).claims, policy), str)
+    run("policy.lock", lambda: appraise_lock(need(instance).claims, policy), str)
+    if session is not None:
+        run("policy.session", lambda: appraise_session(need(session), context), str)
+    run("policy.sources", lambda: appraise_sources(need(known), policy))
 
 
 def coverage(bundle: Bundle) -> tuple[str, ...]:
@@ -82,20 +91,6 @@ def appraise_coverage(bundle: Bundle, policy: Policy) -> str:
             "policy.coverage.missing", f"the policy requires {', '.join(missing)}; not in the bundle"
         )
     return ", ".join(here)
-
-
-def appraise_tpm(instance: VerifiedInstance, policy: Policy) -> None:
-    """Raises Refused: `policy.tpm.emulator`, unless the policy accepts it (`Waived`)."""
-    if instance.tpm is None:
-        raise NotApplicable("there is no TPM")
-    if not instance.tpm.vendor.emulator:
-        return
-    if policy.unsafe_accept_emulated_tpm:
-        raise Waived(
-            "policy.tpm.emulator",
-            "the TPM is an emulator, accepted by unsafe_accept_emulated_tpm: it proves the mechanism, not the machine",
-        )
-    raise Refused("policy.tpm.emulator", "the TPM is an emulator: whoever runs it can copy its keys")
 
 
 def appraise_values(step: str, stated: Iterable[tuple[str, str]], policy: Policy) -> str:
@@ -134,28 +129,50 @@ def appraise_boot(claims: InstanceClaims, policy: Policy) -> None:
     raise Refused("policy.boot.off", "expected verified boot; found that it is off or unknown")
 
 
-def appraise_pcrs(instance: VerifiedInstance, policy: Policy) -> str:
-    """Raises Refused: `policy.pcrs.unset`, `.mismatch`."""
-    if instance.tpm is None:
-        raise NotApplicable("there is no TPM")
-    if policy.pcrs is None:
-        return "any"
-    if not policy.pcrs:
-        raise Refused("policy.pcrs.unset", "the policy names no PCR values")
-    wrong: list[str] = []
-    for bank, expected in sorted(policy.pcrs.items()):
-        quoted = instance.tpm.pcrs.get(bank, {})
-        for number, accepted in sorted(expected.items()):
-            value = quoted.get(number)
-            if value not in accepted:
-                wanted = " or ".join(sorted(item.hex() for item in accepted))
-                found = "it was not quoted" if value is None else value.hex()
-                wrong.append(f"{bank}:{number} expected {wanted}; found {found}")
-    if wrong:
-        raise Refused("policy.pcrs.mismatch", "; ".join(wrong))
-    return ", ".join(
-        f"{bank} {', '.join(map(str, sorted(values)))}" for bank, values in sorted(policy.pcrs.items())
-    )
+def appraise_debug(instance: VerifiedInstance, policy: Policy) -> str:
+    """The debug state is accepted; where the hardware proves one, that one, and the statement may not claim a better.
+
+    Raises:
+        Refused: `policy.debug.unset`, `.mismatch`.
+        Untrusted: `policy.debug.contradicted`.
+    """
+    stated = instance.claims.dbgstat
+    proved = None if instance.hardware is None else instance.hardware.debug
+    if proved is not None and (stated == "enabled") != proved:
+        raise Untrusted(
+            "policy.debug.contradicted",
+            f"the statement says {stated}; the evidence says that debugging is {'on' if proved else 'off'}",
+        )
+    return appraise_values("policy.debug", [("debug_states", stated)], policy)
+
+
+def appraise_key(claims: InstanceClaims, context: Context) -> str:
+    """The key is not revoked, and young enough.
+
+    Raises:
+        Refused: `policy.key.revoked`, `.age`.
+    """
+    policy = context.policy
+    if claims.ueid in policy.revoked_keys:
+        raise Refused("policy.key.revoked", f"the policy accepts key {claims.ueid} no more")
+    age = context.at - claims.key_created
+    if age > policy.max_key_age_s + policy.clock_skew_s:
+        raise Refused(
+            "policy.key.age",
+            f"expected a key of at most {policy.max_key_age_s // 86400} days; found {age // 86400}: rotate it",
+        )
+    return f"made {max(age, 0) // 86400} days before, says the server"
+
+
+def appraise_session(session: VerifiedSession, context: Context) -> str:
+    """Raises Refused: `policy.session.age`."""
+    age = context.at - session.statement.issued_at
+    if age > context.policy.max_session_age_s + context.policy.clock_skew_s:
+        raise Refused(
+            "policy.session.age",
+            f"expected a session of at most {context.policy.max_session_age_s} s; found {age} s",
+        )
+    return f"opened {max(age, 0)} s before"
 
 
 def appraise_channel(claims: InstanceClaims, policy: Policy) -> str:

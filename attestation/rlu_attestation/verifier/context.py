@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.cose import InclusionReceipt
-from rlu_attestation.endorsement import Endorsement
-from rlu_attestation.evidence.tpm2 import PcrValues, TpmVendor
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.policy import Policy
 from rlu_attestation.statements import SessionStatement
+from rlu_attestation.verifier.proof import Conditions, GpuProof, HardwareProof
+from rlu_attestation.verifier.trail import Failed, NotMade, need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class Context:
     insecure_accept_software_key: bool = False
 
     @property
-    def moment(self) -> datetime:
-        return datetime.fromtimestamp(self.at, timezone.utc)
+    def conditions(self) -> Conditions:
+        return Conditions(self.policy, self.at, self.bundle.collateral)
 
     @property
     def expected_nonce(self) -> bytes | None:
@@ -81,20 +81,46 @@ class SignedStatement:
 
 
 @dataclass(frozen=True, slots=True)
-class TpmProof:
-    """What TPM evidence proved; every step of it passed."""
+class Subject:
+    """What the evidence has to be about: a signed statement, or, for evidence that stands alone, data that the caller expects in it."""
 
-    vendor: TpmVendor
-    endorsement: Endorsement
-    pcrs: PcrValues
+    signed: SignedStatement | Failed | None
+    expected: bytes | None = None
+
+    def bound(self, step: str, statement: Callable[[bytes], None], alone: Callable[[bytes], None]) -> str:
+        """Run the check that fits.
+
+        Args:
+            step: prefix of the code.
+            statement: holds the evidence against a statement's binding, 32 bytes.
+            alone: holds it against the data that the caller expects.
+
+        Raises:
+            NotMade: `<step>.unknown`: nobody says what the evidence should be about.
+            RluError: what the checks raise.
+        """
+        if self.signed is not None:
+            statement(need(self.signed).binding)
+            return "this statement"
+        if self.expected is None:
+            raise NotMade(
+                f"{step}.unknown",
+                "nobody says what this evidence should be about, so it may be anybody's: pass --report-data",
+            )
+        alone(self.expected)
+        return "the data you expect"
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedInstance:
-    """A signed statement whose key hardware speaks for (`tpm`), or a software key that the caller accepts (`None`)."""
+    """A signed statement whose key hardware speaks for, or a software key that the caller accepts (`None`).
+
+    `gpus` is what the GPUs' own evidence proved; None without such evidence.
+    """
 
     signed: SignedStatement
-    tpm: TpmProof | None
+    hardware: HardwareProof | None
+    gpus: GpuProof | None = None
 
     @property
     def claims(self) -> InstanceClaims:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from rlu_attestation import canonical, jose
 from rlu_attestation.bundle import EvidenceItem
 from rlu_attestation.errors import Malformed, Refused, Unsupported, Untrusted
-from rlu_attestation.evidence import MAX_ITEM, kind_of, tpm2
-from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
+from rlu_attestation.evidence import MAX_ITEM, kind_of
+from rlu_attestation.instance import KEY_HARDWARE, InstanceClaims, binding, claims_bytes, profile_digest
 from rlu_attestation.statements import Channel
-from rlu_attestation.verifier.context import Context, ParsedStatement, SignedStatement, VerifiedInstance
-from rlu_attestation.verifier.tpm import check_tpm, skip_tpm
+from rlu_attestation.verifier.context import (
+    Context,
+    ParsedStatement,
+    SignedStatement,
+    Subject,
+    VerifiedInstance,
+)
+from rlu_attestation.verifier.gpus import KIND as GPU_KIND
+from rlu_attestation.verifier.gpus import check_gpus
+from rlu_attestation.verifier.kinds import ROOMS
+from rlu_attestation.verifier.proof import HardwareProof
 from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail, Waived, need
 
 NONE = "none"
-Evidence = Mapping[str, tpm2.Tpm2Evidence | None]
-"""Parsed items by kind; that of a software key is empty."""
+T = TypeVar("T")
+GPU_KINDS = frozenset({GPU_KIND})
+"""Evidence of devices beside the one that speaks for the key."""
 
 
 def check_instance(
@@ -34,22 +45,42 @@ def check_instance(
     trail.check("statement.nonce", lambda: verify_nonce(need(signed).claims.nonce, context, "statement"), str)
     # 4 evidence
     items = trail.check(
-        "evidence.digest", lambda: verify_digests(need(signed).claims, context.bundle.evidence)
+        "evidence.digest", lambda: verify_digests(need(signed).claims, context.bundle.evidence), _kinds
     )
-    evidence = trail.check("evidence.encoding", lambda: parse_evidence(need(items)), _describe_evidence)
-    held = trail.check("key.hardware", lambda: verify_hardware(need(signed).claims, need(evidence), context))
-    # 5 TPM: its vendor, its keys, its quote
+    kind = trail.check(
+        "key.hardware", lambda: verify_hardware(need(signed).claims, need(items), context), str
+    )
+    # 5 the hardware that holds the key, and the GPUs
+    hardware = _check_hardware(trail, context, signed, items, kind)
+    gpus = check_gpus(trail, context, signed, items)
     instance: VerifiedInstance | Failed
-    if held is None:
-        skip_tpm(trail)
-        instance = VerifiedInstance(need(signed), None)
+    if isinstance(hardware, Failed):
+        instance = hardware
     else:
-        instance = check_tpm(trail, context, signed, held)
+        instance = VerifiedInstance(need(signed), hardware, None if isinstance(gpus, Failed) else gpus)
     # 6 endorsement
     trail.check("endorsement.match", lambda: verify_place(need(instance)), str)
     # 7 channel
     trail.check("channel", lambda: verify_channel(need(signed).claims.tls, context), str)
     return signed, instance
+
+
+def _check_hardware(
+    trail: Trail,
+    context: Context,
+    signed: SignedStatement | Failed,
+    items: Mapping[str, bytes] | Failed,
+    kind: str | Failed,
+) -> HardwareProof | Failed | None:
+    """The steps of the kind that speaks for the key; None for a software key that the caller accepts."""
+    if isinstance(kind, Failed) or kind == NONE:
+        software = trail.check("evidence.encoding", lambda: verify_nothing(need(kind), need(items)))
+        return kind if isinstance(kind, Failed) else software
+    room = ROOMS[kind]
+    held = trail.check(
+        "evidence.encoding", lambda: parse_evidence(kind, need(items)[kind], room.parse), _named
+    )
+    return room.check(trail, context.conditions, Subject(signed), held)
 
 
 def parse_statement(text: str) -> ParsedStatement:
@@ -158,70 +189,78 @@ def verify_digests(claims: InstanceClaims, items: Sequence[EvidenceItem]) -> Map
     return found
 
 
-def parse_evidence(items: Mapping[str, bytes]) -> Evidence:
-    """Step 4: take the items apart.
+def parse_evidence(kind: str, data: bytes, parse: Callable[[bytes], T]) -> T:
+    """Step 4: take the item of the key's hardware apart.
 
     Raises:
         Malformed: `evidence.encoding` and a cause.
-        Unsupported: `evidence.encoding.kind`.
+        Unsupported: what its parser raises.
     """
-    found: dict[str, tpm2.Tpm2Evidence | None] = {}
-    for kind, data in items.items():
-        if kind_of(data) != kind:
-            raise Malformed("evidence.encoding.kind", "an item is of another kind than the statement says")
-        if kind == tpm2.KIND:
-            found[kind] = tpm2.parse(data)
-        elif kind == NONE:
-            if canonical.decode(data, MAX_ITEM) != {"kind": NONE}:
-                raise Malformed("evidence.encoding.none", "an item of kind none holds nothing else")
-            found[kind] = None
-        else:
-            raise Unsupported(
-                "evidence.encoding.kind", "evidence is of a kind that this version does not verify"
-            )
-    return found
+    if kind_of(data) != kind:
+        raise Malformed("evidence.encoding.kind", "an item is of another kind than the statement says")
+    return parse(data)
 
 
-def verify_hardware(claims: InstanceClaims, evidence: Evidence, context: Context) -> tpm2.Tpm2Evidence | None:
-    """Step 4: what the statement says of its key is what the evidence is about. `None` stands for an accepted software key.
+def verify_nothing(kind: str, items: Mapping[str, bytes]) -> None:
+    """Step 4: the item of a software key, whose kind is `none`, holds nothing.
+
+    Raises:
+        Malformed: `evidence.encoding.none`.
+    """
+    if canonical.decode(items[kind], MAX_ITEM) != {"kind": kind}:
+        raise Malformed("evidence.encoding.none", "an item of kind none holds nothing else")
+
+
+def verify_hardware(claims: InstanceClaims, items: Mapping[str, bytes], context: Context) -> str:
+    """Step 4: evidence of the kind that the statement names for its key is here, and no other but that of GPUs; returns the kind.
 
     Raises:
         Untrusted: `key.hardware.evidence`.
+        Unsupported: `key.hardware.kind`.
         Refused: `key.hardware.software`, unless the caller accepts it (`Waived`).
     """
-    if set(evidence) != {claims.key_hardware}:
+    others = set(items) - {claims.key_hardware} - GPU_KINDS
+    unknown = sorted(others - set(KEY_HARDWARE))
+    if unknown:
+        raise Unsupported("key.hardware.kind", "evidence is of a kind that this version does not verify")
+    if others or claims.key_hardware not in items:
         raise Untrusted(
             "key.hardware.evidence", "the statement says one thing of its key, the evidence another"
         )
     if claims.key_hardware != NONE:
-        return evidence[claims.key_hardware]
+        return claims.key_hardware
     code = "key.hardware.software"
     if context.insecure_accept_software_key:
         raise Waived(
             code,
             "a software key, accepted by --insecure-accept-software-key: whoever copies it can sign as this instance",
+            NONE,
         )
     raise Refused(code, "a software key: whoever copies it can sign as this instance")
 
 
 def verify_place(instance: VerifiedInstance) -> str:
-    """Step 6: region, boundary and site are those the registrar endorsed.
+    """Step 6: region, boundary and site are those that somebody endorsed, as far as somebody did.
 
     Raises:
         Untrusted: `endorsement.match.differs`.
     """
-    if instance.tpm is None:
+    if instance.hardware is None:
         raise NotApplicable("nobody endorses a software key")
-    claims, endorsed = instance.claims, instance.tpm.endorsement
+    claims, place = instance.claims, instance.hardware.place
     pairs = [
-        (name, getattr(claims, name), getattr(endorsed, name)) for name in ("region", "boundary", "site")
+        (name, getattr(claims, name), endorsed)
+        for name, endorsed in (("region", place.region), ("boundary", place.boundary), ("site", place.site))
+        if endorsed is not None
     ]
+    if not pairs:
+        raise NotApplicable("this evidence says nothing of where the machine stands")
     wrong = [
         f"{name}: stated {stated!r}, endorsed {known!r}" for name, stated, known in pairs if stated != known
     ]
     if wrong:
         raise Untrusted("endorsement.match.differs", "; ".join(wrong))
-    return ", ".join(f"{name} {stated}" for name, stated, _ in pairs)
+    return f"{', '.join(f'{name} {stated}' for name, stated, _ in pairs)}, by {place.by}"
 
 
 def verify_channel(stated: Channel, context: Context) -> str:
@@ -249,5 +288,9 @@ def verify_channel(stated: Channel, context: Context) -> str:
     raise Untrusted("channel.mismatch", "the connection ends at another key than the attested one")
 
 
-def _describe_evidence(evidence: Evidence) -> str:
-    return ", ".join(sorted(evidence))
+def _kinds(items: Mapping[str, bytes]) -> str:
+    return ", ".join(sorted(items))
+
+
+def _named(held: object) -> str:
+    return type(held).__name__

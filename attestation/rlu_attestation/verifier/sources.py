@@ -8,55 +8,71 @@ from __future__ import annotations
 
 from rlu_attestation.encoding import b64u
 from rlu_attestation.instance import InstanceClaims, PostureValue, Software
-from rlu_attestation.policy import spell
+from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim, Source
-from rlu_attestation.verifier.context import TpmProof, VerifiedInstance
-from rlu_attestation.verifier.tpm import describe_pcrs, describe_vendor
+from rlu_attestation.verifier.context import VerifiedInstance
+from rlu_attestation.verifier.proof import HardwareProof, Place
 
 
-def claims_of(instance: VerifiedInstance) -> tuple[Claim, ...]:
+def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
     """The claims, by the names of `catalogue.CLAIMS`."""
-    claims = instance.claims
+    claims, hardware = instance.claims, instance.hardware
     lock = "; ".join(f"{role}: {_posture(posture)}" for role, posture in sorted(claims.lock.items()))
+    stated = software_source(hardware, policy)
+    debug = Source.ASSERTED if hardware is None or hardware.debug is None else Source.HARDWARE
     return (
-        *_hardware(instance.tpm, claims),
-        Claim("verified_boot", "on" if claims.oemboot else "off or unknown", Source.ASSERTED),
-        Claim("debug", claims.dbgstat, Source.ASSERTED),
-        Claim("tls", _tls(claims), Source.ASSERTED),
-        Claim("model", f"{claims.model_name}, manifest {b64u(claims.model_manifest)}", Source.ASSERTED),
-        Claim("engine", _software(claims.engine, "arguments"), Source.ASSERTED),
-        Claim("gateway", _software(claims.gateway, "image"), Source.ASSERTED),
-        Claim("hardware_profile", claims.hardware_profile, Source.ASSERTED),
-        Claim("lock", lock or "nothing stated", Source.ASSERTED),
-        Claim("log", _log(claims), Source.ASSERTED),
-        *_place(instance.tpm, claims),
+        *_hardware(hardware, claims),
+        *_gpus(instance, stated),
+        Claim("verified_boot", "on" if claims.oemboot else "off or unknown", stated),
+        Claim("debug", claims.dbgstat, debug),
+        Claim("tls", _tls(claims), stated),
+        Claim("model", f"{claims.model_name}, manifest {b64u(claims.model_manifest)}", stated),
+        Claim("engine", _software(claims.engine, "arguments"), stated),
+        Claim("gateway", _software(claims.gateway, "image"), stated),
+        Claim("hardware_profile", claims.hardware_profile, stated),
+        Claim("lock", lock or "nothing stated", stated),
+        Claim("log", _log(claims), stated),
+        *_place(instance, stated),
     )
 
 
-def _hardware(tpm: TpmProof | None, claims: InstanceClaims) -> tuple[Claim, ...]:
-    if tpm is None:
+def software_source(hardware: HardwareProof | None, policy: Policy) -> Source:
+    """How well that is known which only the software says: `measured` when a TEE measured that software and the policy names its
+    measurements, for then it is known which software speaks. `asserted` otherwise: root on a machine with a TPM can say anything.
+    """
+    if hardware is None or hardware.emulated or not hardware.isolated or hardware.debug:
+        return Source.ASSERTED
+    named = policy.pcrs if hardware.pcrs is not None else policy.measurements.get(hardware.kind)
+    return Source.MEASURED if named else Source.ASSERTED
+
+
+def _hardware(proof: HardwareProof | None, claims: InstanceClaims) -> tuple[Claim, ...]:
+    if proof is None:
         return (Claim("key", f"software key {claims.ueid}", Source.ASSERTED),)
-    # Who runs an emulator reads its keys, writes its PCRs, and made its CA.
-    proved = Source.ASSERTED if tpm.vendor.emulator else Source.HARDWARE
-    kind = "key of an emulated TPM" if tpm.vendor.emulator else "TPM key"
-    return (
-        Claim("key", f"{kind} {claims.ueid}", proved),
-        Claim(
-            "tpm", describe_vendor(tpm.vendor), Source.ASSERTED if tpm.vendor.emulator else Source.ENDORSED
-        ),
-        Claim("pcrs", describe_pcrs(tpm.pcrs), proved),
-    )
+    source = Source.ASSERTED if proof.emulated else Source.HARDWARE
+    tcb = () if proof.tcb is None else (Claim("tcb", str(proof.tcb), source),)
+    return (Claim("key", f"key {claims.ueid} of {proof.what}", source), *proof.claims, *tcb)
 
 
-def _place(tpm: TpmProof | None, claims: InstanceClaims) -> tuple[Claim, ...]:
-    stated = {"region": claims.region, "boundary": claims.boundary, "site": claims.site}
-    endorsed: dict[str, str] = {}
-    if tpm is not None:
-        place = tpm.endorsement
-        endorsed = {"region": place.region, "boundary": place.boundary, "site": place.site}
+def _gpus(instance: VerifiedInstance, stated: Source) -> tuple[Claim, ...]:
+    """GPUs that answered are genuine; that they are this machine's is known only from the software that asked them."""
+    gpus, proof = instance.claims.gpus, instance.gpus
+    if gpus is None:
+        return ()
+    text = f"{gpus.count} × {gpus.name}, {gpus.memory_mib} MiB each, driver {gpus.driver}, VBIOS {gpus.vbios}"
+    if proof is None:
+        return (Claim("gpus", f"{text}, not attested", stated),)
+    return (Claim("gpus", f"{text}, attested, {proof.switches} switches", stated),)
+
+
+def _place(instance: VerifiedInstance, stated: Source) -> tuple[Claim, ...]:
+    claims = instance.claims
+    values = {"region": claims.region, "boundary": claims.boundary, "site": claims.site}
+    place = Place() if instance.hardware is None else instance.hardware.place
+    endorsed = {"region": place.region, "boundary": place.boundary, "site": place.site}
     return tuple(
-        Claim(name, value, Source.ENDORSED if endorsed.get(name) == value else Source.ASSERTED)
-        for name, value in stated.items()
+        Claim(name, value, Source.ENDORSED if endorsed[name] == value else stated)
+        for name, value in values.items()
     )
 
 

@@ -7,12 +7,12 @@ on. So nothing is computed from what did not verify, and no step is silently abs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from rlu_attestation.catalogue import STEPS
-from rlu_attestation.errors import Malformed, Refused, RluError, Unsupported
+from rlu_attestation.errors import Malformed, Refused, RluError, Unsupported, Untrusted
 from rlu_attestation.verdict import Blame, Outcome, Step
 
 T = TypeVar("T")
@@ -45,6 +45,16 @@ class Waived(RluError):
         self.value = value
 
 
+def absent_is_not_made(check: Callable[[], T]) -> T:
+    """Run a check whose input may be absent, which evidence kinds tell by a code that ends in `.missing`: that is a check not made."""
+    try:
+        return check()
+    except Untrusted as error:
+        if error.code.endswith(".missing"):
+            raise NotMade(error.code, error.message) from error
+        raise
+
+
 class NotApplicable(Exception):
     """There is nothing to check, by the nature of what is verified; the step's value is `None`."""
 
@@ -60,6 +70,11 @@ def need(value: T | Failed) -> T:
     if isinstance(value, Failed):
         raise _DependencyError(value)
     return value
+
+
+def blocking(results: Iterable[object]) -> Failed | None:
+    """The first result that stands for a step that neither passed nor was waived."""
+    return next((result for result in results if isinstance(result, Failed) and not result.waived), None)
 
 
 class Trail:

@@ -272,7 +272,7 @@ def test_an_item_that_is_of_another_kind_than_the_statement_says(deployment: Dep
 
 def test_a_kind_that_is_not_implemented_is_unsupported(deployment: Deployment) -> None:
     verdict = verdict_of(deployment, _with_items(deployment, {"abacus": b'{"kind":"abacus"}'}))
-    assert findings(verdict) == ["evidence.encoding.kind"]
+    assert findings(verdict) == ["key.hardware.kind"]
     assert verdict.exit_code == 20
 
 
@@ -325,7 +325,8 @@ def test_a_software_key_that_is_accepted_is_a_waiver(software: Deployment) -> No
     assert [step.id for step in verdict.waivers] == ["key.hardware"]
     assert "--insecure-accept-software-key" in verdict.waivers[0].detail
     skipped = {step.id for step in verdict.steps if step.outcome is Outcome.NOT_APPLICABLE}
-    assert {"ek.chain", "quote.signature", "key.certify", "endorsement.match", "policy.tpm"} <= skipped
+    assert {"endorsement.match", "policy.tpm", "policy.tee", "policy.pcrs", "gpu.attestation"} <= skipped
+    assert not any(step.id.startswith(("ek", "ak", "quote")) for step in verdict.steps)
     assert {claim.source for claim in verdict.claims} == {Source.ASSERTED}
 
 
@@ -340,7 +341,8 @@ def test_a_software_key_never_satisfies_a_policy_that_wants_hardware(software: D
 
 
 def test_an_item_of_kind_none_holds_nothing_else(software: Deployment) -> None:
-    verdict = verdict_of(software, instance(software, item=b'{"kind":"none","x":1}'), lenient(software))
+    bundle = instance(software, item=b'{"kind":"none","x":1}')
+    verdict = verdict_of(software, bundle, lenient(software), insecure_accept_software_key=True)
     assert findings(verdict) == ["evidence.encoding.none"]
 
 

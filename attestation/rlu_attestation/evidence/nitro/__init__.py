@@ -24,6 +24,7 @@ from rlu_attestation.evidence.nitro.item import KINDS, NitroEvidence, encode, fr
 from rlu_attestation.evidence.nitro.roots import PINNED, Root
 from rlu_attestation.evidence.nitro.steps import (
     MAX_SKEW,
+    claims_of,
     verify,
     verify_binding,
     verify_certificate,
@@ -45,6 +46,7 @@ __all__ = [
     "NitroEvidence",
     "Root",
     "Row",
+    "claims_of",
     "describe",
     "encode",
     "from_parts",

@@ -52,8 +52,12 @@ def verify(evidence: NitroEvidence, at: datetime, roots: Sequence[Root] = PINNED
     verify_chain(evidence, at)
     verify_certificate(evidence)
     verify_signature(evidence)
-    document = evidence.document
-    return NitroClaims(document.kind, _region(evidence), document)
+    return claims_of(evidence)
+
+
+def claims_of(evidence: NitroEvidence) -> NitroClaims:
+    """The claims of evidence whose every step passed."""
+    return NitroClaims(evidence.document.kind, _region(evidence), evidence.document)
 
 
 def verify_root(evidence: NitroEvidence, roots: Sequence[Root] = PINNED) -> Root:
@@ -143,8 +147,10 @@ def verify_timestamp(evidence: NitroEvidence, at: datetime, max_age: timedelta) 
     return created
 
 
-def verify_revocation(evidence: NitroEvidence, at: datetime) -> tuple[CertificateList, ...]:
-    """revocation: every certificate below the root that names a revocation list is cleared by a stapled one; returns those.
+def verify_revocation(
+    evidence: NitroEvidence, at: datetime, beside: Sequence[CertificateList] = ()
+) -> tuple[CertificateList, ...]:
+    """revocation: every certificate below the root that names a revocation list is cleared by one stapled or `beside` it; returns those.
 
     The instance's and the signer's own certificates name none: they live for a day and for three hours. The chain must have been verified.
 
@@ -154,7 +160,7 @@ def verify_revocation(evidence: NitroEvidence, at: datetime) -> tuple[Certificat
     step, cabundle = f"{evidence.kind.value}.revocation", evidence.document.cabundle
     chained = (*cabundle, evidence.document.certificate)
     return tuple(
-        verify_not_revoked(subject, issuer, evidence.crls, at, step)
+        verify_not_revoked(subject, issuer, (*beside, *evidence.crls), at, step)
         for issuer, subject in itertools.pairwise(chained)
         if subject.extension(CRL_DISTRIBUTION_POINTS) is not None
     )

@@ -41,6 +41,7 @@ from rlu_attestation.evidence.sev_snp.report import (
 )
 from rlu_attestation.evidence.sev_snp.roots import PINNED, Root
 from rlu_attestation.evidence.sev_snp.steps import (
+    claims_of,
     verify,
     verify_binding,
     verify_chain,
@@ -75,6 +76,7 @@ __all__ = [
     "TcbParts",
     "TcbVersion",
     "VekExtensions",
+    "claims_of",
     "describe",
     "describe_report",
     "encode",

@@ -56,17 +56,26 @@ def verify(evidence: SevSnpEvidence, at: datetime, roots: Sequence[Root] = PINNE
     verify_chain(evidence, at)
     extensions = verify_vek(evidence)
     product = verify_product(evidence, root)
-    reported = verify_tcb(evidence, product)
+    verify_tcb(evidence, product)
     verify_chip_id(evidence, product)
     verify_signature(evidence)
     verify_vmpl(evidence)
+    return claims_of(evidence, product, extensions)
+
+
+def claims_of(evidence: SevSnpEvidence, product: ProductLine, extensions: VekExtensions) -> SevSnpClaims:
+    """The claims of evidence whose every step passed; `product` and `extensions` are what those steps gave.
+
+    Raises:
+        Malformed: `sev-snp.tcb.reserved`.
+    """
     report = evidence.report
     return SevSnpClaims(
         product=product,
         signing_key=report.signing_key,
         csp_id=extensions.csp_id,
         current_tcb=report.current_tcb.parts(product),
-        reported_tcb=reported,
+        reported_tcb=report.reported_tcb.parts(product),
         committed_tcb=report.committed_tcb.parts(product),
         launch_tcb=report.launch_tcb.parts(product),
         report=report,
@@ -215,13 +224,15 @@ def verify_vmpl(evidence: SevSnpEvidence) -> int:
     return evidence.report.vmpl
 
 
-def verify_revocation(evidence: SevSnpEvidence, at: datetime) -> CertificateList:
-    """sev-snp.revocation: the stapled list of the ARK is current at a time and does not name the ASK.
+def verify_revocation(
+    evidence: SevSnpEvidence, at: datetime, beside: Sequence[CertificateList] = ()
+) -> CertificateList:
+    """sev-snp.revocation: a list of the ARK, stapled or `beside` the evidence, is current at a time and does not name the ASK.
 
     Raises:
-        RluError: `sev-snp.revocation.` and a cause of `crl.verify_not_revoked`; `missing` when none is stapled.
+        RluError: `sev-snp.revocation.` and a cause of `crl.verify_not_revoked`; `missing` when there is none.
     """
-    lists = () if evidence.crl is None else (evidence.crl,)
+    lists = (*beside, *(() if evidence.crl is None else (evidence.crl,)))
     return verify_not_revoked(evidence.ask, evidence.ark, lists, at, "sev-snp.revocation")
 
 

@@ -1,0 +1,84 @@
+"""Step 5, the GPUs: their own evidence, and that the statement says the same of them.
+
+A GPU's report proves that a genuine GPU answered for this statement. It does not prove that the GPU is in this machine, unless the software
+that collected it is itself measured (a TEE): `sources` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlu_attestation.errors import Untrusted
+from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.verifier.context import Context, SignedStatement, Subject
+from rlu_attestation.verifier.kinds import nvidia
+from rlu_attestation.verifier.proof import GpuProof
+from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail, need
+
+KIND = nvidia.KIND
+
+
+def check_gpus(
+    trail: Trail, context: Context, signed: SignedStatement | Failed, items: Mapping[str, bytes] | Failed
+) -> GpuProof | Failed | None:
+    """Run the steps; None where there is nothing to prove or it is waived that nothing is."""
+    data = trail.check("gpu.attestation", lambda: verify_attestation(need(signed).claims, need(items)))
+    if data is None:
+        return None
+    if isinstance(data, Failed):
+        return None if data.waived else data
+    item = data
+    held = trail.check("nvidia.item", lambda: nvidia.parse(item))
+    proof = nvidia.check(trail, context.conditions, Subject(signed), held)
+    trail.check("gpu.match", lambda: verify_gpus(need(signed).claims, need(proof)), str)
+    return proof
+
+
+def verify_attestation(claims: InstanceClaims, items: Mapping[str, bytes]) -> bytes:
+    """The GPUs' evidence is here, if the statement says that there is some; returns the item.
+
+    Raises:
+        NotApplicable: no GPU serves the model.
+        Untrusted: `gpu.attestation.missing`, `.unnamed`.
+        NotMade: `gpu.attestation.none`: these GPUs have no evidence.
+    """
+    gpus, item = claims.gpus, items.get(KIND)
+    if item is not None and (gpus is None or gpus.attestation != KIND):
+        raise Untrusted(
+            "gpu.attestation.unnamed", "evidence of GPUs is here that the statement does not speak of"
+        )
+    if gpus is None:
+        raise NotApplicable("no GPU serves the model, says the statement")
+    if gpus.attestation != KIND:
+        raise NotMade(
+            "gpu.attestation.none",
+            f"{gpus.count} × {gpus.name}: the statement says that nothing attests them, and only the server vouches for them",
+        )
+    if item is None:
+        raise Untrusted(
+            "gpu.attestation.missing", "the statement speaks of evidence of GPUs that is not here"
+        )
+    return item
+
+
+def verify_gpus(claims: InstanceClaims, proof: GpuProof) -> str:
+    """The statement names as many GPUs as answered, and their versions.
+
+    Raises:
+        Untrusted: `gpu.match.differs`.
+    """
+    gpus = claims.gpus
+    if gpus is None:
+        raise NotApplicable("no GPU serves the model, says the statement")
+    wrong = []
+    if gpus.count != len(proof.gpus):
+        wrong.append(f"count: stated {gpus.count}, {len(proof.gpus)} reports")
+    for name, stated, found in (
+        ("driver", gpus.driver, {gpu.driver for gpu in proof.gpus}),
+        ("vbios", gpus.vbios, {gpu.vbios for gpu in proof.gpus}),
+    ):
+        if found != {stated}:
+            wrong.append(f"{name}: stated {stated}, reported {', '.join(sorted(found))}")
+    if wrong:
+        raise Untrusted("gpu.match.differs", "; ".join(wrong))
+    return f"{gpus.count} GPUs, driver {gpus.driver}, VBIOS {gpus.vbios}"
