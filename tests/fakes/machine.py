@@ -37,15 +37,11 @@ def registrar(name: str = "registrar") -> FakeRegistrar:
     return FakeRegistrar(name)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Fields of the item as bytes; nothing is checked."""
+@dataclass(frozen=True, kw_only=True)
+class TpmParts:
+    """The fields of an item that all kinds with a TPM share, as bytes; nothing is checked."""
 
-    ek_certificate: bytes
-    ek_chain: tuple[bytes, ...]
     ak_public: bytes
-    ak_certificate: bytes
-    ak_chain: tuple[bytes, ...]
     key_public: bytes
     certify: tuple[bytes, bytes]
     quote: tuple[bytes, bytes]
@@ -54,16 +50,11 @@ class Parts:
     path: tuple[bytes, ...]
     tree_size: int
     event_log: bytes | None
+    ima_log: bytes | None = None
 
-    def item(self) -> dict[str, Any]:
-        """The JSON object."""
+    def members(self) -> dict[str, Any]:
         fields: dict[str, Any] = {
-            "kind": "tpm2",
-            "ek_certificate": b64u(self.ek_certificate),
-            "ek_chain": [b64u(der) for der in self.ek_chain],
             "ak_public": b64u(self.ak_public),
-            "ak_certificate": b64u(self.ak_certificate),
-            "ak_chain": [b64u(der) for der in self.ak_chain],
             "key_public": b64u(self.key_public),
             "certify": {"attest": b64u(self.certify[0]), "signature": b64u(self.certify[1])},
             "quote": {"attest": b64u(self.quote[0]), "signature": b64u(self.quote[1])},
@@ -78,10 +69,35 @@ class Parts:
         }
         if self.event_log is not None:
             fields["event_log"] = b64u(self.event_log)
+        if self.ima_log is not None:
+            fields["ima_log"] = b64u(self.ima_log)
         return fields
+
+    def item(self) -> dict[str, Any]:
+        """The JSON object."""
+        raise NotImplementedError
 
     def encode(self) -> bytes:
         return encode(self.item())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(TpmParts):
+    """Fields of an item of kind `tpm2`."""
+
+    ek_certificate: bytes
+    ek_chain: tuple[bytes, ...]
+    ak_certificate: bytes
+    ak_chain: tuple[bytes, ...]
+
+    def item(self) -> dict[str, Any]:
+        return self.members() | {
+            "kind": "tpm2",
+            "ek_certificate": b64u(self.ek_certificate),
+            "ek_chain": [b64u(der) for der in self.ek_chain],
+            "ak_certificate": b64u(self.ak_certificate),
+            "ak_chain": [b64u(der) for der in self.ak_chain],
+        }
 
 
 def encode(item: Mapping[str, Any]) -> bytes:
@@ -90,19 +106,62 @@ def encode(item: Mapping[str, Any]) -> bytes:
 
 
 @dataclass
-class Machine:
-    """A machine with measured boot, an enrolled AK and an instance key; `others` more statements share its quotes."""
+class Measured:
+    """A machine with measured boot and an instance key; `others` more statements share its quotes."""
 
     tpm: FakeTpm = field(default_factory=FakeTpm)
     selected: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: PCRS)
     with_event_log: bool = True
-    ek_fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for pcr in range(8):
             self.tpm.measure(pcr, f"firmware of {pcr}".encode())
             self.tpm.measure(pcr, bytes(4), event_type=4)
         self.tpm.create_key(self.selected)
+        self.certify = self.tpm.certify()
+
+    def tpm_parts(
+        self, binding: bytes, before: tuple[bytes, ...] = (), after: tuple[bytes, ...] = ()
+    ) -> dict[str, Any]:
+        """What the TPM adds to an item whose quote also covers other statements' bindings, before and after this one."""
+        tree = merkle.Tree()
+        for leaf in (*before, binding, *after):
+            tree.append(merkle.leaf_hash(leaf))
+        return {
+            "ak_public": self.tpm.ak_public,
+            "key_public": self.tpm.key_public,
+            "certify": self.certify,
+            "quote": self.tpm.quote(self.selected, tree.root()),
+            "pcrs": self.tpm.values(self.selected),
+            "leaf_index": len(before),
+            "path": tuple(tree.inclusion_path(len(before))),
+            "tree_size": tree.size,
+            "event_log": self.tpm.event_log() if self.with_event_log else None,
+        }
+
+    def parts(
+        self, binding: bytes, before: tuple[bytes, ...] = (), after: tuple[bytes, ...] = ()
+    ) -> TpmParts:
+        """Parts of a whole item."""
+        raise NotImplementedError
+
+    def evidence(self, binding: bytes) -> bytes:
+        """The evidence item for a statement's binding."""
+        return self.parts(binding).encode()
+
+    def sign(self, message: bytes) -> bytes:
+        """r ‖ s by the instance key."""
+        return self.tpm.sign(message)
+
+
+@dataclass
+class Machine(Measured):
+    """A machine whose AK a registrar enrolled."""
+
+    ek_fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         authority = vendor_intermediate()
         self.ek_certificate = authority.certify_ek(self.tpm.ek.public_key(), **self.ek_fields)
         self.ek_chain = (authority.der,)
@@ -112,7 +171,6 @@ class Machine:
             **ENDORSED,
         )
         self.ak_certificate = registrar().certify_ak(self.endorsed, self.tpm.ak.public_key())
-        self.certify = self.tpm.certify()
 
     @property
     def ek_roots(self) -> tuple[x509.Certificate, ...]:
@@ -123,30 +181,10 @@ class Machine:
         return (x509.parse(registrar().der),)
 
     def parts(self, binding: bytes, before: tuple[bytes, ...] = (), after: tuple[bytes, ...] = ()) -> Parts:
-        """Parts of an item whose quote also covers other statements' bindings, before and after this one."""
-        tree = merkle.Tree()
-        for leaf in (*before, binding, *after):
-            tree.append(merkle.leaf_hash(leaf))
         return Parts(
             ek_certificate=self.ek_certificate,
             ek_chain=self.ek_chain,
-            ak_public=self.tpm.ak_public,
             ak_certificate=self.ak_certificate,
             ak_chain=(),
-            key_public=self.tpm.key_public,
-            certify=self.certify,
-            quote=self.tpm.quote(self.selected, tree.root()),
-            pcrs=self.tpm.values(self.selected),
-            leaf_index=len(before),
-            path=tuple(tree.inclusion_path(len(before))),
-            tree_size=tree.size,
-            event_log=self.tpm.event_log() if self.with_event_log else None,
+            **self.tpm_parts(binding, before, after),
         )
-
-    def evidence(self, binding: bytes) -> bytes:
-        """The evidence item for a statement's binding."""
-        return self.parts(binding).encode()
-
-    def sign(self, message: bytes) -> bytes:
-        """r ‖ s by the instance key."""
-        return self.tpm.sign(message)

@@ -23,6 +23,7 @@ STEPS = (
     "quote.pcrs",
     "quote.clock",
     "quote.eventlog",
+    "quote.ima",
 )
 
 
@@ -51,6 +52,7 @@ def failures(
         "quote.pcrs": lambda: tpm2.verify_quote_pcrs(evidence),
         "quote.clock": lambda: tpm2.verify_quote_clock(evidence),
         "quote.eventlog": lambda: tpm2.verify_quote_eventlog(evidence),
+        "quote.ima": lambda: tpm2.verify_quote_ima(evidence),
     }
     assert tuple(steps) == STEPS
     found = []

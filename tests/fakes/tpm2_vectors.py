@@ -17,6 +17,7 @@ from fakes.pki import AT
 from fakes.tpm import FakeTpm
 from fakes.tpm2_perturbations import BINDING, PERTURBATIONS, Scene
 from fakes.tpm2_steps import failures
+from fakes.tpm_perturbations import more
 from rlu_attestation.encoding import b64u
 from rlu_attestation.evidence import tpm2
 
@@ -66,6 +67,8 @@ def write() -> None:
     parts = {name: machine.parts(BINDING) for name, machine in machines.items()}
     parts["shared-quote"] = machines[REFUSED_OF].parts(BINDING, (b"\x01" * 32,), (b"\x02" * 32, b"\x03" * 32))
     first = machines[REFUSED_OF]
+    measured = copy.deepcopy(first)
+    parts["with-ima"] = Scene(measured, measured.parts(BINDING)).with_ima(more)
     document = {
         "format": "FORMATS sections 4 and 8",
         "at": AT.isoformat(),

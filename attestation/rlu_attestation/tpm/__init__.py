@@ -5,6 +5,7 @@ public attest         structures from their marshalled bytes: public areas; what
 signatures            signatures by a key whose public area fixes the scheme
 policy                digests over PCRs, and the policy of an instance key
 eventlog              the firmware's event log and its replay
+ima_log ima           the kernel's list of what it measured, and its replay into PCR 10
 members               what every evidence item with a TPM holds
 checks                the verification steps that do not depend on who vouches for the attestation key
 """

@@ -12,6 +12,7 @@ that the parts it relies on are genuine is proved by *other* steps, and that the
     quote.pcrs       the PCR values beside the quote are those quoted
     quote.clock      certification and quote come from one AK in one TPM since the same reset
     quote.eventlog   the firmware's event log replays to the quoted values (only when the item has one)
+    quote.ima        the kernel's list of measurements replays to the quoted PCR 10 (only when the item has one)
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from typing import cast
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation.errors import Malformed, Untrusted
-from rlu_attestation.tpm import eventlog
+from rlu_attestation.tpm import eventlog, ima
 from rlu_attestation.tpm.attest import CertifyInfo, QuoteInfo
 from rlu_attestation.tpm.constants import Alg, Attribute, Curve
+from rlu_attestation.tpm.ima_log import PCR
 from rlu_attestation.tpm.members import TpmEvidence
-from rlu_attestation.tpm.policy import PcrValues, key_policy, pcr_digest
+from rlu_attestation.tpm.policy import PcrValues, key_policy, pcr_digest, without_pcr
 from rlu_attestation.tpm.public import EccKey, Public, Scheme, name_of
 from rlu_attestation.tpm.signatures import SIGNING_HASHES, verify
 
@@ -91,13 +93,18 @@ def verify_key_attributes(evidence: TpmEvidence) -> ec.EllipticCurvePublicKey:
 def verify_key_policy(evidence: TpmEvidence) -> None:
     """key.policy: the instance key can sign only in the quoted platform state, for a caller that knows its secret.
 
+    PCR 10 changes whenever something new is measured, so no key can be bound to it: with a list of the kernel's measurements in the item,
+    the key's selection is the quote's without PCR 10.
+
     Raises:
         Untrusted: `key.policy.mismatch`, `.selection`, `.type`.
     """
     step = "key.policy"
-    quoted = _quoted(evidence, step)
-    digest = pcr_digest(Alg.SHA256, quoted.pcr_select, evidence.pcrs, f"{step}.selection")
-    if not hmac.compare_digest(evidence.key_public.auth_policy, key_policy(quoted.pcr_select.raw, digest)):
+    select, values = _quoted(evidence, step).pcr_select, evidence.pcrs
+    if evidence.ima_log is not None:
+        select, values = without_pcr(select, values, PCR)
+    digest = pcr_digest(Alg.SHA256, select, values, f"{step}.selection")
+    if not hmac.compare_digest(evidence.key_public.auth_policy, key_policy(select.raw, digest)):
         raise Untrusted(f"{step}.mismatch", "the instance key is not bound to the quoted PCRs and a secret")
 
 
@@ -193,6 +200,15 @@ def verify_quote_eventlog(evidence: TpmEvidence) -> eventlog.Replay | None:
     if evidence.event_log is None:
         return None
     return eventlog.verify_replay(evidence.event_log, evidence.pcrs)
+
+
+def verify_quote_ima(evidence: TpmEvidence) -> ima.ImaReplay | None:
+    """quote.ima: a beginning of the kernel's list, where there is one, leads to the quoted PCR 10; returns the replay, or None without one.
+
+    Raises:
+        Untrusted: `quote.ima.uncovered`, `.mismatch`, `.boot_aggregate`.
+    """
+    return None if evidence.ima_log is None else ima.verify_replay(evidence.ima_log, evidence.pcrs)
 
 
 def _quoted(evidence: TpmEvidence, step: str) -> QuoteInfo:

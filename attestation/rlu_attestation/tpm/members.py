@@ -12,15 +12,16 @@ from typing import Any, cast
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.evidence.binding import BindingPath, parse_binding
-from rlu_attestation.tpm import eventlog
+from rlu_attestation.tpm import eventlog, ima_log
 from rlu_attestation.tpm.attest import Attest, Signature, parse_attest, parse_signature
 from rlu_attestation.tpm.constants import BANKS, digest_size
 from rlu_attestation.tpm.eventlog import EventLog
+from rlu_attestation.tpm.ima_log import ImaLog
 from rlu_attestation.tpm.policy import PcrValues
 from rlu_attestation.tpm.public import Public, parse_public
 
 REQUIRED = frozenset({"ak_public", "key_public", "certify", "quote", "pcrs", "binding"})
-OPTIONAL = frozenset({"event_log"})
+OPTIONAL = frozenset({"event_log", "ima_log"})
 _SIZES = {BANKS[algorithm]: digest_size(algorithm) for algorithm in BANKS}
 _PCR_NUMBERS = {str(number): number for number in range(32)}
 
@@ -44,6 +45,7 @@ class TpmEvidence:
     pcrs: PcrValues
     binding: BindingPath
     event_log: EventLog | None
+    ima_log: ImaLog | None
 
 
 def parse_members(item: Mapping[str, object], code: str) -> TpmEvidence:
@@ -65,6 +67,7 @@ def parse_members(item: Mapping[str, object], code: str) -> TpmEvidence:
         pcrs=parse_pcrs(item["pcrs"], code),
         binding=parse_binding(item["binding"], code),
         event_log=eventlog.parse(_bytes(item["event_log"])) if "event_log" in item else None,
+        ima_log=ima_log.parse(_bytes(item["ima_log"])) if "ima_log" in item else None,
     )
 
 
@@ -77,6 +80,7 @@ def encode_members(
     pcrs: PcrValues,
     binding: BindingPath,
     event_log: bytes | None = None,
+    ima_log: bytes | None = None,
 ) -> dict[str, Any]:
     """The members as JSON; `certify` and `quote` are (TPMS_ATTEST, TPMT_SIGNATURE)."""
     members: dict[str, Any] = {
@@ -89,6 +93,8 @@ def encode_members(
     }
     if event_log is not None:
         members["event_log"] = b64u(event_log)
+    if ima_log is not None:
+        members["ima_log"] = b64u(ima_log)
     return members
 
 

@@ -5,7 +5,7 @@ The attestor computes a key's `authPolicy` with these before it makes the key; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.tpm.attest import PcrSelection, parse_pcr_selection
@@ -19,13 +19,28 @@ _SELECT_BYTES = 3
 
 def selection_bytes(bank: Alg, pcrs: Iterable[int]) -> bytes:
     """A marshalled TPML_PCR_SELECTION of one bank."""
-    bits = 0
-    for pcr in pcrs:
-        if not 0 <= pcr < 8 * _SELECT_BYTES:
-            raise ValueError("PCRs are numbered 0 to 23")
-        bits |= 1 << pcr
-    head = (1).to_bytes(4, "big") + bank.to_bytes(2, "big") + bytes([_SELECT_BYTES])
-    return head + bits.to_bytes(_SELECT_BYTES, "little")
+    numbers = tuple(pcrs)
+    if not all(0 <= number < 8 * _SELECT_BYTES for number in numbers):
+        raise ValueError("PCRs are numbered 0 to 23")
+    return _selection(((bank, numbers),))
+
+
+def without_pcr(
+    selection: PcrSelection, values: PcrValues, number: int
+) -> tuple[PcrSelection, dict[str, dict[int, bytes]]]:
+    """A selection, and the values beside it, without one PCR in every bank; banks stay, of three bytes each if that is enough."""
+    banks = [(bank, tuple(pcr for pcr in pcrs if pcr != number)) for bank, pcrs in selection.banks]
+    kept = {bank: {n: value for n, value in found.items() if n != number} for bank, found in values.items()}
+    return parse_pcr_selection(_selection(banks)), {bank: found for bank, found in kept.items() if found}
+
+
+def _selection(banks: Sequence[tuple[Alg, Sequence[int]]]) -> bytes:
+    size = max((_SELECT_BYTES, *(pcr // 8 + 1 for _, pcrs in banks for pcr in pcrs)))
+    marshalled = len(banks).to_bytes(4, "big")
+    for bank, pcrs in banks:
+        bits = sum(1 << pcr for pcr in set(pcrs))
+        marshalled += bank.to_bytes(2, "big") + bytes([size]) + bits.to_bytes(size, "little")
+    return marshalled
 
 
 def pcr_digest(

@@ -15,6 +15,7 @@ For the verifier:
     tpm2.verify_quote_pcrs(evidence)                              # step quote.pcrs      -> {bank: {pcr: value}}
     tpm2.verify_quote_clock(evidence)                             # step quote.clock
     tpm2.verify_quote_eventlog(evidence)                          # step quote.eventlog  -> Replay, or None without a log
+    tpm2.verify_quote_ima(evidence)                               # step quote.ima       -> ImaReplay, or None without a list
 
 A refusal is `Untrusted` (or `Unsupported`, `Malformed`) with the code `<step>.<cause>`. Trust anchors are `x509.Certificate`s
 (`x509.parse_many` reads PEM or DER files); `at` is an aware datetime. The steps do not depend on one another's order, but only all of
@@ -57,11 +58,14 @@ from rlu_attestation.tpm.checks import (
     verify_quote_binding,
     verify_quote_clock,
     verify_quote_eventlog,
+    verify_quote_ima,
     verify_quote_pcrs,
     verify_quote_signature,
 )
 from rlu_attestation.tpm.constants import Alg, Attribute, Curve
 from rlu_attestation.tpm.eventlog import Event, EventLog, Replay
+from rlu_attestation.tpm.ima import ImaReplay
+from rlu_attestation.tpm.ima_log import ImaEntry, ImaLog
 from rlu_attestation.tpm.members import Attested
 from rlu_attestation.tpm.policy import PcrValues, key_policy, pcr_digest, selection_bytes
 from rlu_attestation.tpm.public import Public, name_of, parse_public
@@ -78,6 +82,9 @@ __all__ = [
     "Curve",
     "Event",
     "EventLog",
+    "ImaEntry",
+    "ImaLog",
+    "ImaReplay",
     "PcrSelection",
     "PcrValues",
     "Public",
@@ -110,6 +117,7 @@ __all__ = [
     "verify_quote_binding",
     "verify_quote_clock",
     "verify_quote_eventlog",
+    "verify_quote_ima",
     "verify_quote_pcrs",
     "verify_quote_signature",
 ]

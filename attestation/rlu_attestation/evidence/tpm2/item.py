@@ -58,6 +58,7 @@ def parse(data: bytes) -> Tpm2Evidence:
         pcrs=tpm.pcrs,
         binding=tpm.binding,
         event_log=tpm.event_log,
+        ima_log=tpm.ima_log,
     )
 
 
@@ -74,6 +75,7 @@ def encode(
     pcrs: PcrValues,
     binding: BindingPath,
     event_log: bytes | None = None,
+    ima_log: bytes | None = None,
 ) -> bytes:
     """Put an item together; `certify` and `quote` are (TPMS_ATTEST, TPMT_SIGNATURE), certificates are DER.
 
@@ -95,6 +97,7 @@ def encode(
         pcrs=pcrs,
         binding=binding,
         event_log=event_log,
+        ima_log=ima_log,
     )
     data = canonical.encode(item)
     parse(data)

@@ -9,11 +9,13 @@ import pytest
 
 from fakes import machine as machines
 from fakes import tpm_marshal as marshal
+from fakes.ima import FakeIma
 from fakes.machine import Machine, Parts
 from fakes.pki import AT, YEAR
 from fakes.tpm import FakeTpm
 from fakes.tpm2_perturbations import AK, BINDING, KEY, PERTURBATIONS, Scene, flip
 from fakes.tpm2_steps import STEPS, failures
+from fakes.tpm_perturbations import more, nothing
 from rlu_attestation import x509
 from rlu_attestation.encoding import b64u
 from rlu_attestation.evidence import tpm2
@@ -67,6 +69,22 @@ def test_without_an_event_log_the_rest_still_verifies() -> None:
     data = machine.evidence(BINDING)
     assert failures(data, BINDING, machine.ek_roots, machine.registrars) == []
     assert tpm2.verify_quote_eventlog(tpm2.parse(data)) is None
+
+
+@pytest.mark.parametrize(("change", "later"), [(nothing, 0), (more, 1)])
+def test_a_kernels_list_leads_to_the_quote(
+    scene: Scene, change: Callable[[FakeIma], None], later: int
+) -> None:
+    parts = scene.with_ima(change)
+    assert refusals(scene, parts) == []
+    replay = tpm2.verify_quote_ima(tpm2.parse(parts.encode()))
+    assert replay is not None
+    assert (replay.covered, replay.later, replay.violations) == (4, later, 1)
+    assert replay.boot_aggregate == "sha256:0-9"
+
+
+def test_without_a_kernels_list_there_is_nothing_to_replay(scene: Scene) -> None:
+    assert tpm2.verify_quote_ima(tpm2.parse(scene.parts.encode())) is None
 
 
 def test_what_the_steps_return(scene: Scene) -> None:
