@@ -91,9 +91,53 @@ STEPS = {
             ),
         }.items()
     },
+    "tdx.collateral": Entry(
+        "Collateral is well-formed", "what Intel publishes about the platform has one reading"
+    ),
+    "tdx.root": Entry("Intel root", "the chain ends in Intel's root, or one that the policy adds"),
+    "tdx.chain": Entry("Intel certificate chain", "Intel certified the key of this platform"),
+    "tdx.pck": Entry(
+        "Platform certificate", "the certificate is a platform's, and names its security versions"
+    ),
+    "tdx.qe_report": Entry("Quoting enclave's report", "the platform vouches for the quoting enclave"),
+    "tdx.attestation_key": Entry(
+        "Attestation key", "the quoting enclave vouches for the key that signed the quote"
+    ),
+    "tdx.signature": Entry("Quote signature", "that key signed the quote"),
+    "tdx.tcb_info": Entry("TCB information", "Intel signed it, and it is current"),
+    "tdx.qe_identity": Entry("Identity of the quoting enclave", "Intel signed it, and it is current"),
+    "tdx.qe": Entry("Quoting enclave", "the quoting enclave is Intel's, of a version that is not revoked"),
+    "tdx.module": Entry("TDX module", "the module is one that Intel names, of a version that is not revoked"),
+    "tdx.tcb": Entry("TCB level", "the platform reaches a level that Intel names and has not revoked"),
+    "tdx.revocation": Entry("Intel revocation lists", "Intel has not revoked a certificate of the chain"),
+    "tdx.event_log": Entry("Event log replay", "the firmware's log leads to the quoted registers"),
+    "tdx.binding": Entry(
+        "Quote is bound to the statement", "the trust domain asked for exactly these claims"
+    ),
     # GPUs.
     "gpu.attestation": Entry("Evidence of the GPUs", "the GPUs' own evidence is here"),
     "nvidia.item": Entry("GPU evidence is well-formed", "the evidence has one reading"),
+    "nvidia.collateral": Entry(
+        "GPU collateral is well-formed", "what is beside the evidence has one reading"
+    ),
+    "nvidia.devices": Entry("Devices are distinct", "no device is counted twice"),
+    "nvidia.root": Entry("NVIDIA root", "every chain ends in NVIDIA's root, or one that the policy adds"),
+    "nvidia.chain": Entry("NVIDIA certificate chains", "NVIDIA certified the key of every device"),
+    "nvidia.identity": Entry("Chips", "which chips these are, in the words of their certificates"),
+    "nvidia.fwid": Entry("Firmware identity", "every key is of the firmware that its report names"),
+    "nvidia.signature": Entry("Report signatures", "every device signed its report"),
+    "nvidia.rim_driver": Entry("Driver reference values", "NVIDIA signed reference values for these drivers"),
+    "nvidia.rim_vbios": Entry("VBIOS reference values", "NVIDIA signed reference values for this firmware"),
+    "nvidia.measurements": Entry(
+        "GPU measurements", "every device measured what NVIDIA's reference values say"
+    ),
+    "nvidia.topology": Entry("NVLink topology", "GPUs and switches list each other, and none is missing"),
+    "nvidia.revocation": Entry(
+        "NVIDIA revocation", "NVIDIA has not revoked a certificate of devices or values"
+    ),
+    "nvidia.binding": Entry(
+        "Reports are bound to the statement", "every device answered for exactly these claims"
+    ),
     "gpu.match": Entry("GPUs as stated", "as many GPUs answered as the statement names, with those versions"),
     "endorsement.match": Entry(
         "Region, boundary and site as endorsed", "the registrar endorsed the place that the statement names"
@@ -200,9 +244,21 @@ WAIVABLE = (
     "nitro.revocation",
     "nitrotpm.binding",
     "nitrotpm.revocation",
+    "nvidia.binding",
+    "nvidia.measurements",
+    "nvidia.revocation",
+    "nvidia.rim_driver",
+    "nvidia.rim_vbios",
     "quote.binding",
     "sev-snp.binding",
     "sev-snp.revocation",
+    "tdx.binding",
+    "tdx.module",
+    "tdx.qe",
+    "tdx.qe_identity",
+    "tdx.revocation",
+    "tdx.tcb",
+    "tdx.tcb_info",
     "statement.nonce",
     "channel",
     "session.nonce",

@@ -140,6 +140,7 @@ class Policy:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     max_statement_age_s: int = 3600
     max_evidence_age_s: int = 3600
+    max_revocation_age_s: int = 7 * 86400
     max_session_age_s: int = 86400
     max_key_age_s: int = 100 * 86400
     clock_skew_s: int = 60

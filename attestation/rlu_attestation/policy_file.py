@@ -63,6 +63,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         unsafe_accept_unverified_boot=trust.flag("unsafe_accept_unverified_boot"),
         max_statement_age_s=times.seconds("max_statement_age_s", 3600),
         max_evidence_age_s=times.seconds("max_evidence_age_s", 3600),
+        max_revocation_age_s=times.seconds("max_revocation_age_s", 7 * 86400),
         max_session_age_s=times.seconds("max_session_age_s", 86400),
         max_key_age_s=times.seconds("max_key_age_s", 100 * 86400),
         clock_skew_s=times.seconds("clock_skew_s", 60),

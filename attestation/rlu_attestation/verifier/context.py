@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.cose import InclusionReceipt
+from rlu_attestation.errors import Malformed
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.policy import Policy
 from rlu_attestation.statements import SessionStatement
@@ -87,15 +88,23 @@ class Subject:
     signed: SignedStatement | Failed | None
     expected: bytes | None = None
 
-    def bound(self, step: str, statement: Callable[[bytes], None], alone: Callable[[bytes], None]) -> str:
+    def bound(
+        self,
+        step: str,
+        statement: Callable[[bytes], None],
+        alone: Callable[[bytes], None],
+        size: int | None = None,
+    ) -> str:
         """Run the check that fits.
 
         Args:
             step: prefix of the code.
             statement: holds the evidence against a statement's binding, 32 bytes.
             alone: holds it against the data that the caller expects.
+            size: what such data has, in bytes; None: any. Nothing is padded.
 
         Raises:
+            Malformed: `<step>.size`.
             NotMade: `<step>.unknown`: nobody says what the evidence should be about.
             RluError: what the checks raise.
         """
@@ -107,6 +116,8 @@ class Subject:
                 f"{step}.unknown",
                 "nobody says what this evidence should be about, so it may be anybody's: pass --report-data",
             )
+        if size not in (None, len(self.expected)):
+            raise Malformed(f"{step}.size", f"such evidence is about {size} bytes, not {len(self.expected)}")
         alone(self.expected)
         return "the data you expect"
 

@@ -37,6 +37,7 @@ from rlu_attestation.evidence.nvidia.item import (
     parse,
 )
 from rlu_attestation.evidence.nvidia.ocsp import Response, SingleResponse, Status
+from rlu_attestation.evidence.nvidia.ocsp import parse as parse_ocsp
 from rlu_attestation.evidence.nvidia.opaque import DeviceKind, Feature, OpaqueData
 from rlu_attestation.evidence.nvidia.report import Measurement, Report, parse_report
 from rlu_attestation.evidence.nvidia.rim import ReferenceValue, Rim, parse_rim
@@ -89,6 +90,7 @@ __all__ = [
     "encode",
     "from_parts",
     "parse",
+    "parse_ocsp",
     "parse_report",
     "parse_rim",
     "verify",

@@ -2,18 +2,119 @@
 
 from __future__ import annotations
 
-from rlu_attestation.errors import Unsupported
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+from rlu_attestation.evidence import nvidia
+from rlu_attestation.evidence.nvidia import PINNED, NvidiaEvidence, Root, Roots
 from rlu_attestation.verifier.context import Subject
-from rlu_attestation.verifier.proof import Conditions, GpuProof
-from rlu_attestation.verifier.trail import Failed, Trail
+from rlu_attestation.verifier.proof import Conditions, Gpu, GpuProof
+from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, absent_is_not_made, blocking, need
 
-KIND = "nvidia"
+T = TypeVar("T")
+KIND = nvidia.KIND
+
+parse = nvidia.parse
 
 
-def parse(data: bytes) -> bytes:
-    raise Unsupported("nvidia.item.kind", "evidence of GPUs is not verified by this version")
+def check(
+    trail: Trail, conditions: Conditions, subject: Subject, given: NvidiaEvidence | Failed
+) -> GpuProof | Failed:
+    """Run the steps; gives a `Failed` unless every one passed or was waived."""
+    at, roots = conditions.moment, _roots(conditions)
+    age = timedelta(seconds=conditions.policy.max_revocation_age_s)
+
+    def run(
+        step: str, verify: Callable[[NvidiaEvidence], T], detail: Callable[[T], str] | None = None
+    ) -> T | Failed:
+        return trail.check(f"nvidia.{step}", lambda: absent_is_not_made(lambda: verify(need(held))), detail)
+
+    held = given
+    if not isinstance(given, Failed):
+        held = trail.check("nvidia.collateral", lambda: with_collateral(given, conditions))
+    devices = run("devices", nvidia.verify_devices)
+    root = run("root", lambda found: nvidia.verify_root(found, roots))
+    chain = run("chain", lambda found: nvidia.verify_chain(found, at))
+    identities = run(
+        "identity", nvidia.verify_identity, lambda found: ", ".join(sorted({i.model for i in found}))
+    )
+    fwids = run("fwid", _fwids)
+    signature = run("signature", nvidia.verify_signature)
+    drivers = run("rim_driver", lambda found: nvidia.verify_rim_driver(found, need(identities), at, roots))
+    firmware = run("rim_vbios", lambda found: nvidia.verify_rim_vbios(found, need(identities), at, roots))
+    compared = run(
+        "measurements",
+        lambda found: nvidia.verify_measurements(found, need(drivers), need(firmware)),
+        lambda counts: f"{sum(counts)} reference values",
+    )
+    topology = run("topology", nvidia.verify_topology)
+    revoked = run(
+        "revocation", lambda found: nvidia.verify_revocation(found, at, age), lambda n: f"{n} certificates"
+    )
+    bound = run("binding", lambda found: _bind(found, subject), str)
+    failed = blocking(
+        (
+            held,
+            devices,
+            root,
+            chain,
+            identities,
+            fwids,
+            signature,
+            drivers,
+            firmware,
+            compared,
+            topology,
+            revoked,
+            bound,
+        )
+    )
+    if failed is not None:
+        return failed
+    evidence = need(held)
+    models = need(identities)[: len(evidence.gpus)]
+    gpus = tuple(
+        Gpu(
+            model=identity.model,
+            driver=device.report.opaque.driver or "",
+            vbios=device.report.opaque.vbios,
+            measured=not isinstance(compared, Failed),
+        )
+        for device, identity in zip(evidence.gpus, models, strict=True)
+    )
+    return GpuProof(gpus, len(evidence.switches))
 
 
-def check(trail: Trail, conditions: Conditions, subject: Subject, held: bytes | Failed) -> GpuProof | Failed:
-    assert isinstance(held, Failed)
-    return held
+def with_collateral(evidence: NvidiaEvidence, conditions: Conditions) -> NvidiaEvidence:
+    """The evidence with the reference values and OCSP answers beside it.
+
+    Raises:
+        RluError: what their parsers raise.
+    """
+    rims = tuple(nvidia.parse_rim(data) for data in conditions.of("nvidia-rim"))
+    answers = tuple(nvidia.parse_ocsp(data) for data in conditions.of("ocsp-response"))
+    return replace(evidence, rims=evidence.rims + rims, ocsp=evidence.ocsp + answers)
+
+
+def _roots(conditions: Conditions) -> Roots:
+    """NVIDIA's, and those of the policy, each for all purposes that a root can have here."""
+    added = tuple(Root.of(found, "of the policy") for found in conditions.roots(KIND))
+    return Roots(gpu=PINNED.gpu + added, switch=PINNED.switch + added, rim=PINNED.rim + added)
+
+
+def _fwids(held: NvidiaEvidence) -> tuple[bytes | None, ...]:
+    found = nvidia.verify_fwid(held)
+    if not any(found):
+        raise NotApplicable("the firmware of these devices names none")
+    return found
+
+
+def _bind(held: NvidiaEvidence, subject: Subject) -> str:
+    return subject.bound(
+        "nvidia.binding",
+        lambda binding: nvidia.verify_binding(held, binding),
+        lambda expected: nvidia.verify_nonce(held, expected),
+        size=32,
+    )

@@ -111,6 +111,7 @@ def _bind(held: SevSnpEvidence, subject: Subject) -> str:
         "sev-snp.binding",
         lambda binding: sev_snp.verify_binding(held, binding),
         lambda expected: sev_snp.verify_report_data(held, expected),
+        size=64,
     )
 
 
