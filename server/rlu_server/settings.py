@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,9 +38,28 @@ class Deployment(Section):
     hardware_profile: Annotated[str, Field(min_length=1, max_length=128)] = "unspecified"
 
 
+class Gpu(Section):
+    """The GPUs that the instance states."""
+
+    vendor: Literal["none", "nvidia", "amd"] = "none"
+    evidence: Literal["none", "nvidia"] = "none"
+    """`nvidia`: reports of every GPU beside the statement; needs confidential computing to be on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gpu:
+        if self.evidence == "nvidia" and self.vendor != "nvidia":
+            raise ValueError('evidence = "nvidia" needs vendor = "nvidia"')
+        return self
+
+
 class Attestation(Section):
     """The hardware that holds the key."""
 
+    key: Literal["tpm2", "sev-snp", "tdx", "nitro", "gcp-vtpm", "azure-vtpm", "none"] = "tpm2"
+    """What holds the key, and the kind of evidence that speaks for it. `none` needs `insecure_software_key`."""
+    collateral_dir: Path | None = None
+    """Certificates, revocation lists and reference values, a directory for each kind. None: below the state directory."""
+    gpu: Gpu = Gpu()
     tcti: str = "device:/dev/tpmrm0"
     """TPM interface in tpm2-tss's TCTI syntax, such as `device:/dev/tpmrm0` or `swtpm:host=127.0.0.1,port=2321`."""
     key_path: str = ""
@@ -52,6 +71,19 @@ class Attestation(Section):
     statement_ttl_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 7200
     insecure_software_key: bool = False
     """Laptops only: a key in memory; every statement then says `"hardware": "none"`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Attestation:
+        if self.key == "none" and not self.insecure_software_key:
+            raise ValueError('key = "none" needs insecure_software_key = true')
+        if self.insecure_software_key and self.key not in ("none", "tpm2"):
+            raise ValueError(f'insecure_software_key = true contradicts key = "{self.key}"')
+        return self
+
+    @property
+    def holder(self) -> str:
+        """The kind of evidence that speaks for the key; `none` for a software key."""
+        return "none" if self.insecure_software_key else self.key
 
 
 class Gateway(Section):
@@ -154,6 +186,11 @@ class Settings(Section):
     def key_path(self) -> str:
         """The attestation key's file or handle, with the default filled in."""
         return self.attestation.key_path or str(self.state_dir / "attestation" / "instance-key.tss2.pem")
+
+    @property
+    def collateral_dir(self) -> Path:
+        """The collateral directory, with the default filled in."""
+        return self.attestation.collateral_dir or self.state_dir / "collateral"
 
     @property
     def api_keys_file(self) -> Path:

@@ -17,7 +17,9 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.instance import issuer, ueid
 from rlu_server.attestor import age, enrolment, facts, secret
 from rlu_server.attestor.attesting import Attesting
+from rlu_server.attestor.collect import collector_for
 from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.enclave import EnclavePlatform
 from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.events import Event, EventLog
@@ -80,12 +82,15 @@ def tpm_configuration(settings: Settings) -> TpmConfiguration:
 
 
 def open_platform(settings: Settings) -> Platform:
-    """The key's holder: a TPM, or with `insecure_software_key` this process."""
+    """The key's holder: a TPM, a TEE's memory, or with `insecure_software_key` this process."""
     files = StateFiles(settings.state_dir)
     files.secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.attestation.insecure_software_key:
         given = Path(settings.attestation.key_path) if settings.attestation.key_path else None
         return SoftwarePlatform(given, files.software_counter)
+    collector = collector_for(settings)
+    if collector is not None:
+        return EnclavePlatform(collector, files.software_counter)
     configuration = tpm_configuration(settings)
     enrolled = enrolment.load(files.enrolment)
     platform = TpmPlatform(configuration, secret.load_or_create(files.secret), enrolled)

@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation import canonical
+from rlu_server.attestor import memory_key
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.platform import BindingProof, Evidence
-from rlu_server.attestor.secret import write_private
 
 
 class SoftwarePlatform:
@@ -30,9 +29,7 @@ class SoftwarePlatform:
         return self._key.public_key()
 
     def sign(self, digest: bytes) -> bytes:
-        der = self._key.sign(digest, ec.ECDSA(utils.Prehashed(SHA256())))
-        r, s = utils.decode_dss_signature(der)
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        return memory_key.sign(self._key, digest)
 
     def collect(self, root: bytes) -> Evidence:
         def for_statement(proof: BindingProof) -> bytes:
@@ -41,15 +38,8 @@ class SoftwarePlatform:
         return for_statement
 
     def raise_start_counter(self) -> int:
-        """A number in a file: it shows restarts and, unlike a TPM's, proves nothing."""
-        try:
-            value = int(self._counter_file.read_text("ascii"))
-        except FileNotFoundError:
-            value = 0
-        except (OSError, ValueError) as error:
-            raise NotReady("counter.file", f"{self._counter_file} does not hold a number") from error
-        write_private(self._counter_file, str(value + 1).encode("ascii"))
-        return value + 1
+        """Raises NotReady when the file is damaged."""
+        return memory_key.count_start(self._counter_file)
 
     def close(self) -> None:
         pass

@@ -1,1 +1,62 @@
-"""Collectors of evidence, one for each device interface (DESIGN, "Collecting evidence")."""
+"""Collectors of evidence, one for each device interface, and which of them the settings ask for.
+
+| kind | from | collector |
+|---|---|---|
+| `sev-snp` | configfs-tsm, provider `sev_guest` | `sev_snp.SevSnpCollector` |
+| `tdx` | configfs-tsm, provider `tdx_guest` | `tdx.TdxCollector` |
+| `nitro` | `/dev/nsm` | `nitro.NitroCollector` |
+| `nvidia` | NVML | `nvidia.NvidiaCollector` |
+
+Evidence of a TPM is collected where its keys are (`attestor.tpm`).
+"""
+
+from __future__ import annotations
+
+from rlu_attestation.evidence.nvidia import KIND as NVIDIA
+from rlu_attestation.gpus import Gpus
+from rlu_server.attestor.collect import inventory, nvml
+from rlu_server.attestor.collect.collector import Collector
+from rlu_server.attestor.collect.nitro import NitroCollector
+from rlu_server.attestor.collect.nsm import Nsm
+from rlu_server.attestor.collect.nvidia import NvidiaCollector
+from rlu_server.attestor.collect.sev_snp import SevSnpCollector
+from rlu_server.attestor.collect.tdx import TdxCollector
+from rlu_server.attestor.collect.tsm import TsmReports
+from rlu_server.settings import Settings
+
+__all__ = ["Collector", "collector_for", "collectors_for", "gpus_of"]
+
+
+def collector_for(settings: Settings) -> Collector | None:
+    """Who collects the evidence for the instance key; None where a TPM holds it, or nothing does."""
+    kind = settings.attestation.holder
+    directory = settings.collateral_dir / kind
+    if kind == "sev-snp":
+        return SevSnpCollector(TsmReports(), directory)
+    if kind == "tdx":
+        return TdxCollector(TsmReports(), directory)
+    if kind == "nitro":
+        return NitroCollector(Nsm(), directory)
+    return None
+
+
+def collectors_for(settings: Settings) -> tuple[Collector, ...]:
+    """Who collects evidence beside the key's: of the GPUs."""
+    if settings.attestation.gpu.evidence == NVIDIA:
+        return (NvidiaCollector(settings.collateral_dir / NVIDIA),)
+    return ()
+
+
+def gpus_of(settings: Settings) -> Gpus | None:
+    """The GPUs that the instance states; None without any.
+
+    Raises:
+        AttestorError: `nvml.…`, `gpu.…`.
+    """
+    wanted = settings.attestation.gpu
+    if wanted.vendor == "none":
+        return None
+    if wanted.vendor == "amd":
+        return inventory.amd().claim("none")
+    with nvml.opened() as opened:
+        return inventory.nvidia(opened).claim(wanted.evidence)
