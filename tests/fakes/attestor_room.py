@@ -8,16 +8,18 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fakes.attestor_process import Deployment, GatewaySide
 from rlu_attestation import jose
+from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import issuer
 from rlu_server.attestor import facts
 from rlu_server.attestor.attesting import Attesting
+from rlu_server.attestor.collect import Collector
 from rlu_server.attestor.committer import SEGMENT_LEAVES, Committer
 from rlu_server.attestor.errors import HardwareUnavailable
 from rlu_server.attestor.events import EventLog
@@ -25,7 +27,7 @@ from rlu_server.attestor.exporting import Exporting, WhenBehind
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
 from rlu_server.attestor.past import Past
-from rlu_server.attestor.platform import Evidence
+from rlu_server.attestor.platform import Evidence, Platform
 from rlu_server.attestor.server import Server
 from rlu_server.attestor.service import Attestor
 from rlu_server.attestor.software import SoftwarePlatform
@@ -69,10 +71,14 @@ class Room:
         segment_leaves: int = SEGMENT_LEAVES,
         export_limit: int = 0,
         when_behind: WhenBehind = "refuse",
+        platform: Platform | None = None,
+        gpus: Gpus | None = None,
+        collectors: Sequence[Collector] = (),
     ) -> None:
         self.now = 1_000_000
         self.deployment = Deployment(directory, None)
-        self.platform = ScriptedPlatform(directory)
+        self.scripted = ScriptedPlatform(directory)
+        self.platform = self.scripted if platform is None else platform
         self.stream = io.StringIO()
         self.events = EventLog(self.stream)
         jwk = jose.public_jwk(self.platform.public_key)
@@ -92,7 +98,14 @@ class Room:
         self.exporting = Exporting(log, self.issuer, export_limit, when_behind)
         key = facts.Key(jwk, self.platform.kind, 0, 1, None)
         self.attesting = Attesting(
-            self.committer, self.platform, key, self.deployment.runtime / "facts", 7200, lambda: self.now
+            self.committer,
+            self.platform,
+            key,
+            self.deployment.runtime / "facts",
+            7200,
+            lambda: self.now,
+            gpus,
+            collectors,
         )
         attestor = Attestor(
             self.committer, self.attesting, lambda: self.now, self.events, 3600, self.exporting, Past(log)
@@ -132,7 +145,7 @@ async def running_room(
     try:
         yield room
     finally:
-        room.platform.gate.set()
+        room.scripted.gate.set()
         room.server.stop_listening()
         await room.server.close_connections()
         for task in tasks:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlu_attestation import jose
 from rlu_attestation.errors import RluError
+from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_server.attestor import facts
+from rlu_server.attestor.collect.collector import Collector
 from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.messages import Hello
@@ -29,11 +31,10 @@ MAX_WAITING = 256
 
 @dataclass(frozen=True, slots=True)
 class SignedStatement:
-    """An instance statement with its evidence."""
+    """An instance statement with its evidence: kind to item."""
 
     jws: str
-    kind: str
-    evidence: bytes
+    evidence: dict[str, bytes]
     profile: bytes
     issued_at: int
 
@@ -50,6 +51,9 @@ class Attesting:
     Args:
         directory: `<runtime>/facts`.
         ttl_s: how long a statement is valid.
+        gpus: what is stated of them.
+        collectors: of evidence beside the platform's. They block for seconds and have nothing to do with the key, so they run on a thread
+            of their own.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class Attesting:
         directory: Path,
         ttl_s: int,
         clock: Callable[[], int],
+        gpus: Gpus | None = None,
+        collectors: Sequence[Collector] = (),
     ) -> None:
         self._committer = committer
         self._platform = platform
@@ -68,6 +74,8 @@ class Attesting:
         self._directory = directory
         self._ttl_s = ttl_s
         self._clock = clock
+        self._gpus = gpus
+        self._collectors = collectors
         self._oemboot = platform.verified_boot
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
@@ -116,23 +124,30 @@ class Attesting:
         tree = Tree()
         for waiting in batch:
             tree.append(leaf_hash(binding(claims_bytes(waiting.claims.to_json()))))
-        evidence = await self._committer.on_signer(lambda: self._platform.collect(tree.root()))
+        root = tree.root()
+        made = {c.kind: await asyncio.to_thread(c.collect, root) for c in self._collectors}
+        made[self._platform.kind] = await self._committer.on_signer(lambda: self._platform.collect(root))
         for index, waiting in enumerate(batch):
             if not waiting.done.cancelled():
-                signed = await self._sign(waiting.claims, evidence, BindingProof.of(tree, index))
+                signed = await self._sign(waiting.claims, made, BindingProof.of(tree, index))
                 if not waiting.done.done():
                     waiting.done.set_result(signed)
 
-    async def _sign(self, claims: InstanceClaims, evidence: Evidence, proof: BindingProof) -> SignedStatement:
-        item = evidence(proof)
-        payload = replace(claims, evidence={self._platform.kind: hashlib.sha256(item).digest()})
+    async def _sign(
+        self, claims: InstanceClaims, made: Mapping[str, Evidence], proof: BindingProof
+    ) -> SignedStatement:
+        items = {kind: evidence(proof) for kind, evidence in made.items()}
+        digests = {kind: hashlib.sha256(item).digest() for kind, item in items.items()}
+        payload = replace(claims, evidence=digests)
         signing_input = jose.jws_signing_input(self._kid, payload.encode())
         digest = hashlib.sha256(signing_input).digest()
         signature = await self._committer.on_signer(lambda: self._platform.sign(digest))
         jws = jose.jws_assemble(signing_input, signature)
         profile = profile_digest(payload.to_json())
-        return SignedStatement(jws, self._platform.kind, item, profile, claims.issued_at)
+        return SignedStatement(jws, items, profile, claims.issued_at)
 
     def _claims(self, hello: Hello, nonce: bytes | None) -> InstanceClaims:
         known = facts.read(self._directory)
-        return facts.claims(self._key, known, hello, nonce, self._clock(), self._ttl_s, self._oemboot)
+        return facts.claims(
+            self._key, known, hello, nonce, self._clock(), self._ttl_s, self._oemboot, self._gpus
+        )

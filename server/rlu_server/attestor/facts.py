@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
+from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims, PostureValue, Predecessor, Software
 from rlu_attestation.statements import Channel
 from rlu_server.attestor.errors import NotReady
@@ -122,7 +123,14 @@ def channel(hello: Hello) -> Channel:
 
 
 def claims(
-    key: Key, facts: Facts, hello: Hello, nonce: bytes | None, now: int, ttl_s: int, oemboot: bool
+    key: Key,
+    facts: Facts,
+    hello: Hello,
+    nonce: bytes | None,
+    now: int,
+    ttl_s: int,
+    oemboot: bool,
+    gpus: Gpus | None = None,
 ) -> InstanceClaims:
     """The instance statement's claims, `submods` still empty."""
     instance = facts.instance
@@ -153,6 +161,7 @@ def claims(
         boundary=instance.boundary,
         site=instance.site,
         start_count=key.start_count,
+        gpus=gpus,
         predecessor=key.predecessor,
     )
 

@@ -17,7 +17,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.instance import issuer, ueid
 from rlu_server.attestor import age, enrolment, facts, secret
 from rlu_server.attestor.attesting import Attesting
-from rlu_server.attestor.collect import collector_for
+from rlu_server.attestor.collect import collector_for, collectors_for, gpus_of
 from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.enclave import EnclavePlatform
 from rlu_server.attestor.enrolment import StateFiles
@@ -176,6 +176,7 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     directory = runtime_dir(settings)
+    gpus, collectors = gpus_of(settings), collectors_for(settings)
     platform = open_platform(settings)
     with contextlib.closing(platform):
         jwk = jose.public_jwk(platform.public_key)
@@ -212,6 +213,8 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
                     directory / "facts",
                     settings.attestation.statement_ttl_s,
                     now,
+                    gpus,
+                    collectors,
                 )
                 attestor = Attestor(
                     committer,

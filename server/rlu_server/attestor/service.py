@@ -155,7 +155,9 @@ class Gateway:
         statement = await self._attestor.attesting.statement(hello, request.nonce) if fresh else standing
         if request.nonce is None:
             self._stand(statement)
-        evidence = [messages.EvidenceItem(kind=statement.kind, data=statement.evidence)]
+        evidence = [
+            messages.EvidenceItem(kind=k, data=item) for k, item in sorted(statement.evidence.items())
+        ]
         self.answer(messages.Attestation(id=request.id, statement=statement.jws, evidence=evidence))
         if statement.profile != standing.profile:
             self.tend()
