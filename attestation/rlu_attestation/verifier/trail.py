@@ -123,7 +123,12 @@ class Trail:
             return cast(T, waiver.value)
         except NotMade as error:
             return self._not_made(
-                step, subject, error.code, error.message, self._waivers.get(step), Blame.REFUSED
+                step,
+                subject,
+                _code(step, error.code),
+                error.message,
+                self._waivers.get(step),
+                Blame.REFUSED,
             )
         except RluError as error:
             self._record(step, subject, Outcome.FAILED, _code(step, error.code), error.message, _blame(error))
