@@ -100,6 +100,10 @@ class AttestorClient:
         request = messages.ProveConsistency(id=self.next_id(), old_size=old_size, issuer=issuer)
         return (await self.call(request, messages.Proof)).receipt
 
+    async def prove_path(self, old_size: int, new_size: int) -> list[bytes]:
+        request = messages.ProvePath(id=self.next_id(), old_size=old_size, new_size=new_size)
+        return (await self.call(request, messages.Path)).path
+
     async def leaves(self, start: int, count: int) -> bytes:
         request = messages.ReadLeaves(id=self.next_id(), start=start, count=count)
         return (await self.call(request, messages.Leaves)).leaves

@@ -32,6 +32,7 @@ PostureValue = bool | int | Annotated[str, Meta(max_length=128, pattern="^[A-Za-
 Posture = Annotated[dict[PostureKey, PostureValue], Meta(max_length=64)]
 TlsOrigin = Literal["gateway-memory", "provisioned", "plaintext"]
 Issuer = Annotated[str, Meta(min_length=61, max_length=61, pattern="^urn:rlu:instance:[A-Za-z0-9_-]{44}$")]
+Kind = Literal["session", "receipt", "close", "gap"]
 Status = Literal["complete", "partial", "aborted", "failed"]
 
 
@@ -121,6 +122,13 @@ class ProveConsistency(Message, frozen=True, tag="prove_consistency"):
     issuer: Issuer | None = None
 
 
+class ProvePath(Message, frozen=True, tag="prove_path"):
+    """The hashes that prove that the tree of one size extends that of another; nothing signed."""
+
+    old_size: Size
+    new_size: Size
+
+
 class LatestHead(Message, frozen=True, tag="latest_head"):
     pass
 
@@ -158,6 +166,7 @@ Request = (
     | CloseSession
     | Prove
     | ProveConsistency
+    | ProvePath
     | LatestHead
     | ReadLeaves
     | ReadEntries
@@ -222,6 +231,10 @@ class Head(Message, frozen=True, tag="head"):
     tree_size: Size
 
 
+class Path(Message, frozen=True, tag="path"):
+    path: list[Digest]
+
+
 class Leaves(Message, frozen=True, tag="leaves"):
     start: Size
     leaves: bytes
@@ -232,7 +245,7 @@ class LogEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One leaf as it is exported (FORMATS section 11.4)."""
 
     leaf: Digest
-    kind: Literal["session", "receipt", "close", "gap"]
+    kind: Kind
     iat: Size
     status: str
     usage: tuple[int, int, int]
@@ -267,10 +280,9 @@ class Instances(Message, frozen=True, tag="instances"):
 
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
-    `export_behind`,
-    `malformed`, `hello_required`, `overloaded`, `hello.tls`, and `facts.missing`, `facts.unreadable`, `facts.malformed` while the
-    launcher has not yet written what is to be stated. A garbled frame is answered with `malformed` and `id` 0, and ends the
-    connection."""
+    `export_behind`, `malformed`, `hello_required`, `overloaded`, `hello.tls`, `log.damaged`, and `facts.missing`, `facts.unreadable`,
+    `facts.malformed` while the launcher has not yet written what is to be stated. A garbled frame is answered with `malformed` and `id` 0,
+    and ends the connection."""
 
     code: Code
     message: Annotated[str, Meta(max_length=256)]
@@ -285,6 +297,7 @@ Answer = (
     | SessionClosed
     | Proof
     | Head
+    | Path
     | Leaves
     | Entries
     | Exported

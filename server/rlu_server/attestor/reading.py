@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from rlu_attestation import cose
 from rlu_server.attestor import messages
 from rlu_server.attestor.committer import SignedTree
@@ -11,6 +13,7 @@ from rlu_server.attestor.tiles import Meta, TiledTree
 LogRequest = (
     messages.Prove
     | messages.ProveConsistency
+    | messages.ProvePath
     | messages.LatestHead
     | messages.ReadLeaves
     | messages.ReadEntries
@@ -42,6 +45,11 @@ def show(request: LogRequest, signed: SignedTree, tree: TiledTree, floor: int) -
             signed.protected, signed.signature, request.old_size, signed.size, path
         )
         return messages.Proof(id=request.id, receipt=proof)
+    if isinstance(request, messages.ProvePath):
+        if not 0 < request.old_size <= request.new_size <= signed.size:
+            raise AttestorError("not_in_log", "the log has no head of that size")
+        path = tree.consistency_path(request.old_size, request.new_size)
+        return messages.Path(id=request.id, path=path)
     if request.start > signed.size:
         raise AttestorError("not_in_log", "the log has no such leaf under a signed head")
     if isinstance(request, messages.ReadLeaves):
@@ -61,5 +69,10 @@ def inclusion(signed: SignedTree, index: int, path: list[bytes]) -> bytes:
 
 def _entry(leaf: bytes, meta: Meta) -> messages.LogEntry:
     return messages.LogEntry(
-        leaf=leaf, kind=meta.kind, iat=meta.iat, status=meta.status, usage=meta.usage, first=meta.first
+        leaf=leaf,
+        kind=cast(messages.Kind, meta.kind),
+        iat=meta.iat,
+        status=meta.status,
+        usage=meta.usage,
+        first=meta.first,
     )

@@ -125,6 +125,9 @@ class Context(Protocol):
     async def consistency(self, old_size: int, issuer: str | None) -> bytes:
         """COSE Receipt of consistency between `old_size` and the latest head, or an earlier instance's final one; or `not_in_log`."""
 
+    async def path(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        """The hashes that prove that one tree extends another; `not_in_log` beyond the latest head."""
+
     async def leaves(self, start: int, count: int) -> bytes:
         """Leaf hashes, 32 bytes each, as far as the latest head reaches; `not_in_log` beyond it."""
 

@@ -26,6 +26,7 @@ from rlu_server.endpoints.models import (
     LogHistory,
     LogInstance,
     LogLeaves,
+    LogPath,
     LogProof,
 )
 
@@ -62,6 +63,12 @@ async def log_consistency(
 ) -> LogProof:
     """COSE Receipt of consistency between an earlier size and the latest head, or the final head of an earlier instance."""
     return LogProof(receipt=b64u(await gateway.consistency(old_size, issuer)))
+
+
+@router.get("/path")
+async def log_path(_caller: Caller, gateway: Gateway, old_size: Index, new_size: Index) -> LogPath:
+    """Proof that the tree of one size extends that of another; the roots are for the caller to know from signed heads."""
+    return LogPath(path=[b64u(node) for node in await gateway.path(old_size, new_size)])
 
 
 @router.get("/leaves")

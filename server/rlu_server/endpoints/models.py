@@ -88,6 +88,10 @@ class LogProof(BaseModel):
     receipt: B64u
 
 
+class LogPath(BaseModel):
+    path: Annotated[list[B64u], Field(description="RFC 9162 section 2.1.4.1")]
+
+
 class LogLeaves(BaseModel):
     start: int
     leaves: Annotated[B64u, Field(description="leaf hashes, 32 bytes each")]

@@ -20,7 +20,7 @@ from rlu_server.core.errors import Dialect, GatewayError, body, content_type
 
 EVENTS = logging.getLogger("rlu.endpoints")
 BODY_FIELDS = frozenset({"nonce", "cnf_jkt", "ttl_s", "size", "head", "cosignature"})
-OUR_FIELDS = BODY_FIELDS | {"leaf_index", "old_size", "issuer", "start", "count"}
+OUR_FIELDS = BODY_FIELDS | {"leaf_index", "old_size", "new_size", "issuer", "start", "count"}
 _NOT_AN_OBJECT = frozenset({"model_attributes_type", "dict_type", "model_type"})
 
 

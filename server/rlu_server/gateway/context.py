@@ -96,6 +96,9 @@ class GatewayContext:
     async def consistency(self, old_size: int, issuer: str | None) -> bytes:
         return await self._attestor.prove_consistency(old_size, issuer)
 
+    async def path(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        return await self._attestor.prove_path(old_size, new_size)
+
     async def leaves(self, start: int, count: int) -> bytes:
         return await self._attestor.leaves(start, count)
 

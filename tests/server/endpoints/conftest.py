@@ -114,6 +114,11 @@ class MemoryGateway:
             raise GatewayError("not_in_log")
         return b"consistency"
 
+    async def path(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        if not old_size <= new_size <= 7:
+            raise GatewayError("not_in_log")
+        return [bytes(32)]
+
     async def leaves(self, start: int, count: int) -> bytes:
         if start > 7:
             raise GatewayError("not_in_log")

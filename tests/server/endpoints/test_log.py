@@ -36,6 +36,9 @@ async def test_leaves_and_history(client: httpx.AsyncClient, gateway: Any) -> No
     answer = (await client.get("/v1/rlu/log/leaves?start=5&count=9")).json()
     assert answer == {"start": 5, "leaves": b64u(bytes(64))}
     assert (await client.get("/v1/rlu/log/leaves?start=8")).status_code == 404
+    path = await client.get("/v1/rlu/log/path?old_size=3&new_size=7")
+    assert path.json() == {"path": [b64u(bytes(32))]}
+    assert (await client.get("/v1/rlu/log/path?old_size=3&new_size=8")).json()["code"] == "not_in_log"
     assert (await client.get("/v1/rlu/log/leaves?start=0&count=4097")).json()["param"] == "count"
     (old,) = (await client.get("/v1/rlu/log/history")).json()["instances"]
     assert old == {

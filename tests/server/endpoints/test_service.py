@@ -83,6 +83,7 @@ async def test_openapi_describes_our_routes_and_their_errors(client: httpx.Async
         "/v1/rlu/log/head",
         "/v1/rlu/log/history",
         "/v1/rlu/log/leaves",
+        "/v1/rlu/log/path",
         "/v1/rlu/log/proof",
         "/v1/rlu/receipts/{session}/{seq}",
         "/v1/rlu/sessions",
