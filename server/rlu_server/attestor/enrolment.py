@@ -15,6 +15,7 @@ from rlu_attestation.tpm.public import parse_public
 from rlu_server.attestor import secret
 from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.tpm import documents, endorsement, keys
+from rlu_server.attestor.tpm.attestation_key import Endorsement
 from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.attestor.tpm.documents import (
     Enrolment,
@@ -22,7 +23,6 @@ from rlu_server.attestor.tpm.documents import (
     EnrolmentRequest,
     EnrolmentResponse,
 )
-from rlu_server.attestor.tpm.platform import Endorsement
 
 
 @dataclass(frozen=True, slots=True)

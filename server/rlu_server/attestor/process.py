@@ -33,6 +33,7 @@ from rlu_server.attestor.server import Server
 from rlu_server.attestor.service import Attestor
 from rlu_server.attestor.software import SoftwarePlatform
 from rlu_server.attestor.tiles import TiledTree
+from rlu_server.attestor.tpm.attestation_key import EnrolledKey
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
 from rlu_server.settings import Settings
 
@@ -75,7 +76,6 @@ def tpm_configuration(settings: Settings) -> TpmConfiguration:
     return TpmConfiguration(
         tcti=settings.attestation.tcti,
         key=key,
-        ak=StateFiles(settings.state_dir).ak,
         pcrs=tuple(sorted(set(settings.attestation.pcrs))),
         event_log=EVENT_LOG if device else None,
     )
@@ -93,7 +93,8 @@ def open_platform(settings: Settings) -> Platform:
         return EnclavePlatform(collector, files.software_counter)
     configuration = tpm_configuration(settings)
     enrolled = enrolment.load(files.enrolment)
-    platform = TpmPlatform(configuration, secret.load_or_create(files.secret), enrolled)
+    ours = secret.load_or_create(files.secret)
+    platform = TpmPlatform(configuration, ours, EnrolledKey(files.ak, ours, enrolled))
     if endorsement.of_certificate(x509.parse(enrolled.ak_certificate)).ak_name != platform.ak_name:
         platform.close()
         raise NotReady("enrolment.other_ak", f"{files.enrolment} is for another AK: enrol this TPM again")

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import TPM2_ALG, TPMT_PUBLIC, TPMT_SIG_SCHEME
 
 from rlu_attestation.evidence.binding import BindingPath
-from rlu_attestation.evidence.tpm2 import item
 from rlu_server.attestor.errors import AttestorError, HardwareUnavailable, NotReady
 from rlu_server.attestor.platform import BindingProof, Evidence
 from rlu_server.attestor.secret import authorisation
 from rlu_server.attestor.tpm import counter, keys, wire
+from rlu_server.attestor.tpm.attestation_key import AttestationKey, TpmParts
 from rlu_server.attestor.tpm.connection import ATTEMPTS, Tpm, guard
 
 T = TypeVar("T")
@@ -27,22 +27,11 @@ SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d
 
 
 @dataclass(frozen=True, slots=True)
-class Endorsement:
-    """What others say of the AK: the registrar's certificate, the EK certificate, and their intermediates (all DER)."""
-
-    ak_certificate: bytes
-    ak_chain: tuple[bytes, ...]
-    ek_certificate: bytes
-    ek_chain: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class TpmConfiguration:
     """Where the TPM and its keys are; `key` is a path or a persistent handle."""
 
     tcti: str
     key: Path | int
-    ak: Path
     pcrs: tuple[int, ...]
     event_log: Path | None = None
 
@@ -59,23 +48,28 @@ class _Loaded:
 class TpmPlatform:
     """The instance key in a TPM 2.0.
 
+    Args:
+        secret: the attestor's.
+        ak: which key attests, and whose word it has.
+
     Raises at construction:
         HardwareUnavailable: no TPM there.
         HardwareRefused: the key is of another form, another secret or another platform state.
         NotReady: key file or endorsement do not fit.
     """
 
-    kind = "tpm2"
-
-    def __init__(self, configuration: TpmConfiguration, secret: bytes, endorsement: Endorsement) -> None:
+    def __init__(self, configuration: TpmConfiguration, secret: bytes, ak: AttestationKey) -> None:
         self._configuration = configuration
         self._key_auth = authorisation(secret, "instance-key")
-        self._ak_auth = authorisation(secret, "ak")
-        self._endorsement = endorsement
+        self._ak = ak
         self._selection = wire.pcr_selection(configuration.pcrs)
         self._loaded: _Loaded | None = None
         self._public: bytes | None = None
         self._ready()
+
+    @property
+    def kind(self) -> str:
+        return self._ak.kind
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey:
@@ -146,8 +140,7 @@ class TpmPlatform:
         keys.check_public(key, keys.INSTANCE_ATTRIBUTES, policy)
         if self._public is not None and key.public != self._public:
             raise NotReady("key.changed", "the instance key was replaced while the attestor ran: restart it")
-        ak = keys.load_or_create_file(tpm, config.ak, keys.AK_ATTRIBUTES, b"", self._ak_auth)
-        keys.check_public(ak, keys.AK_ATTRIBUTES, b"")
+        ak = self._ak.load(tpm)
         self._public = key.public
         return _Loaded(tpm, key, ak, _certify(tpm, key, ak))
 
@@ -185,23 +178,17 @@ class TpmPlatform:
         raise HardwareUnavailable("tpm.pcr_changed", "PCRs were extended during every attempt to quote them")
 
     def _evidence(self, loaded: _Loaded, pcrs: dict[int, bytes], quote: tuple[bytes, bytes]) -> Evidence:
-        endorsement = self._endorsement
-        event_log = self._event_log()
+        parts = TpmParts(
+            ak_public=loaded.ak.public,
+            key_public=loaded.key.public,
+            certify=loaded.certify,
+            quote=quote,
+            pcrs={"sha256": pcrs},
+            event_log=self._event_log(),
+        )
 
         def for_statement(proof: BindingProof) -> bytes:
-            return item.encode(
-                ek_certificate=endorsement.ek_certificate,
-                ek_chain=endorsement.ek_chain,
-                ak_public=loaded.ak.public,
-                ak_certificate=endorsement.ak_certificate,
-                ak_chain=endorsement.ak_chain,
-                key_public=loaded.key.public,
-                certify=loaded.certify,
-                quote=quote,
-                pcrs={"sha256": pcrs},
-                binding=BindingPath(proof.leaf_index, proof.path, proof.tree_size),
-                event_log=event_log,
-            )
+            return self._ak.item(parts, BindingPath(proof.leaf_index, proof.path, proof.tree_size))
 
         return for_statement
 

@@ -33,8 +33,9 @@ from rlu_attestation.tpm.public import EccKey, parse_public
 from rlu_server.attestor import secret
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
 from rlu_server.attestor.tpm import keys, platform
+from rlu_server.attestor.tpm.attestation_key import Endorsement, EnrolledKey
 from rlu_server.attestor.tpm.connection import Tpm
-from rlu_server.attestor.tpm.platform import Endorsement, TpmConfiguration, TpmPlatform
+from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
 from rlu_server.swtpm import SoftwareTpm
 
 pytestmark = pytest.mark.tpm
@@ -43,14 +44,20 @@ SECRET = b"s" * 32
 NO_ENDORSEMENT = Endorsement(b"", (), b"", ())
 
 
+def unenrolled(configuration: TpmConfiguration, own: bytes = SECRET) -> TpmPlatform:
+    """A platform whose AK lies beside its TPM."""
+    ak = Path(configuration.tcti.partition("path=")[2]).with_name("ak.pem")
+    return TpmPlatform(configuration, own, EnrolledKey(ak, own, NO_ENDORSEMENT))
+
+
 @pytest.fixture
 def configuration(software_tpm: SoftwareTpm, tmp_path: Path) -> TpmConfiguration:
-    return TpmConfiguration(software_tpm.tcti, tmp_path / "key.pem", tmp_path / "ak.pem", PCRS)
+    return TpmConfiguration(software_tpm.tcti, tmp_path / "key.pem", PCRS)
 
 
 @pytest.fixture
 def opened(configuration: TpmConfiguration) -> Iterator[TpmPlatform]:
-    made = TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+    made = unenrolled(configuration)
     yield made
     made.close()
 
@@ -118,24 +125,24 @@ def test_a_pcr_outside_the_selection_does_not_matter(opened: TpmPlatform) -> Non
 def test_a_changed_platform_refuses_to_start_until_it_is_booted_as_before(
     configuration: TpmConfiguration, software_tpm: SoftwareTpm
 ) -> None:
-    first = TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+    first = unenrolled(configuration)
     public = first.public_key
     extend(loaded(first).tpm, 4)
     first.close()
     with pytest.raises(HardwareRefused, match=r"key\.platform_state"):
-        TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+        unenrolled(configuration)
     software_tpm.stop()
     software_tpm.start()
-    again = TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+    again = unenrolled(configuration)
     assert again.public_key == public
     again.sign(bytes(32))
     again.close()
 
 
 def test_another_secret_does_not_sign(configuration: TpmConfiguration) -> None:
-    TpmPlatform(configuration, SECRET, NO_ENDORSEMENT).close()
+    unenrolled(configuration).close()
     with pytest.raises(HardwareRefused, match=r"tpm\.secret"):
-        TpmPlatform(configuration, b"t" * 32, NO_ENDORSEMENT).sign(bytes(32))
+        unenrolled(configuration, b"t" * 32).sign(bytes(32))
 
 
 def test_the_key_cannot_be_exported(opened: TpmPlatform) -> None:
@@ -148,12 +155,12 @@ def test_the_key_cannot_be_exported(opened: TpmPlatform) -> None:
 def test_the_key_file_is_of_no_use_in_another_tpm(
     configuration: TpmConfiguration, manufactured_tpm: Path, tmp_path: Path
 ) -> None:
-    TpmPlatform(configuration, SECRET, NO_ENDORSEMENT).close()
+    unenrolled(configuration).close()
     assert configuration.key.stat().st_mode & 0o077 == 0  # type: ignore[union-attr]
     with SoftwareTpm(tmp_path / "tpm2") as other:  # manufactured anew: other seeds
-        moved = TpmConfiguration(other.tcti, configuration.key, configuration.ak, PCRS)
+        moved = TpmConfiguration(other.tcti, configuration.key, PCRS)
         with pytest.raises(HardwareUnavailable, match=r"tpm\.failed"):
-            TpmPlatform(moved, SECRET, NO_ENDORSEMENT)
+            unenrolled(moved)
 
 
 def test_a_key_with_weaker_attributes_is_refused(configuration: TpmConfiguration) -> None:
@@ -165,7 +172,7 @@ def test_a_key_with_weaker_attributes_is_refused(configuration: TpmConfiguration
     assert isinstance(configuration.key, Path)
     configuration.key.write_bytes(bytes(weaker.to_pem()))
     with pytest.raises(HardwareRefused, match=r"key\.attributes"):
-        TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+        unenrolled(configuration)
 
 
 def test_a_software_key_is_refused_with_a_way_out(configuration: TpmConfiguration) -> None:
@@ -175,35 +182,33 @@ def test_a_software_key_is_refused_with_a_way_out(configuration: TpmConfiguratio
     assert isinstance(configuration.key, Path)
     configuration.key.write_bytes(pem)
     with pytest.raises(NotReady, match="insecure_software_key") as caught:
-        TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+        unenrolled(configuration)
     assert caught.value.code == "key.software"
     assert configuration.key.read_bytes() == pem
 
 
 @pytest.mark.parametrize("damage", ["cut", "junk"])
 def test_a_damaged_key_file_is_refused(configuration: TpmConfiguration, damage: str) -> None:
-    TpmPlatform(configuration, SECRET, NO_ENDORSEMENT).close()
+    unenrolled(configuration).close()
     assert isinstance(configuration.key, Path)
     pem = configuration.key.read_bytes()
     configuration.key.write_bytes(pem[: len(pem) // 2] if damage == "cut" else keys.TSS2_HEADER + b"\nAAAA\n")
     with pytest.raises(NotReady, match=r"key\.file"):
-        TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+        unenrolled(configuration)
 
 
 def test_the_key_may_live_at_a_persistent_handle(configuration: TpmConfiguration) -> None:
-    at_handle = TpmConfiguration(configuration.tcti, 0x81000010, configuration.ak, PCRS)
-    first = TpmPlatform(at_handle, SECRET, NO_ENDORSEMENT)
+    at_handle = TpmConfiguration(configuration.tcti, 0x81000010, PCRS)
+    first = unenrolled(at_handle)
     first.sign(bytes(32))
     public = first.public_key
     first.close()
-    again = TpmPlatform(at_handle, SECRET, NO_ENDORSEMENT)
+    again = unenrolled(at_handle)
     assert again.public_key == public
     again.sign(bytes(32))
     again.close()
     with pytest.raises(NotReady, match=r"key\.handle"):
-        TpmPlatform(
-            TpmConfiguration(configuration.tcti, 0x81800010, configuration.ak, PCRS), SECRET, NO_ENDORSEMENT
-        )
+        unenrolled(TpmConfiguration(configuration.tcti, 0x81800010, PCRS))
 
 
 def test_a_foreign_key_at_the_handle_is_refused(configuration: TpmConfiguration) -> None:
@@ -211,17 +216,17 @@ def test_a_foreign_key_at_the_handle_is_refused(configuration: TpmConfiguration)
     with keys.storage_key(tpm) as storage:
         tpm.esapi.evict_control(ESYS_TR.RH_OWNER, storage, 0x81000011)
     tpm.close()
-    at_handle = TpmConfiguration(configuration.tcti, 0x81000011, configuration.ak, PCRS)
+    at_handle = TpmConfiguration(configuration.tcti, 0x81000011, PCRS)
     with pytest.raises(HardwareRefused, match=r"key\.attributes"):
-        TpmPlatform(at_handle, SECRET, NO_ENDORSEMENT)
+        unenrolled(at_handle)
 
 
 def test_what_a_killed_process_left_loaded_is_flushed(configuration: TpmConfiguration) -> None:
     for _ in range(3):
-        left = TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+        left = unenrolled(configuration)
         left.sign(bytes(32))
         loaded(left).tpm.close()  # as if killed: nothing is flushed
-    last = TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+    last = unenrolled(configuration)
     last.sign(bytes(32))
     last.close()
 
@@ -239,7 +244,7 @@ def test_a_session_that_was_lost_is_made_again(opened: TpmPlatform) -> None:
 def test_the_start_counter_only_rises_even_when_it_is_made_again(
     configuration: TpmConfiguration,
 ) -> None:
-    made = TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+    made = unenrolled(configuration)
     values = [made.raise_start_counter() for _ in range(3)]
     assert values == [values[0], values[0] + 1, values[0] + 2]
     tpm = loaded(made).tpm
@@ -282,7 +287,7 @@ def test_two_purposes_have_two_values_and_none_ends_in_zero() -> None:
 
 
 def test_pem_is_the_tss2_form_that_other_tools_read(configuration: TpmConfiguration) -> None:
-    TpmPlatform(configuration, SECRET, NO_ENDORSEMENT).close()
+    unenrolled(configuration).close()
     assert isinstance(configuration.key, Path)
     key = TSSPrivKey.from_pem(configuration.key.read_bytes())
     assert not key.empty_auth
@@ -295,4 +300,4 @@ def test_an_owner_password_is_named(configuration: TpmConfiguration) -> None:
     tpm.esapi.hierarchy_change_auth(ESYS_TR.RH_OWNER, b"password")
     tpm.close()
     with pytest.raises(HardwareRefused, match=r"tpm\.owner_password"):
-        TpmPlatform(configuration, SECRET, NO_ENDORSEMENT)
+        unenrolled(configuration)
