@@ -14,10 +14,13 @@ from rlu_attestation.policy import Policy
 from rlu_attestation.verdict import Claim, Source, Verdict
 from rlu_attestation.verifier.appraisal import appraise_values
 from rlu_attestation.verifier.context import Subject
-from rlu_attestation.verifier.hardware import appraise_hardware
-from rlu_attestation.verifier.kinds import ROOMS
-from rlu_attestation.verifier.proof import Conditions, HardwareProof
+from rlu_attestation.verifier.hardware import appraise_gpu_reports, appraise_hardware
+from rlu_attestation.verifier.kinds import ROOMS, nvidia
+from rlu_attestation.verifier.proof import Conditions, GpuProof, HardwareProof
 from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, need
+
+KINDS = (*ROOMS, nvidia.KIND)
+"""The kinds of evidence that can be verified alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class EvidenceContext:
     """The input of a verification of evidence alone.
 
     Attributes:
-        kind: one of `ROOMS`.
+        kind: one of `KINDS`.
         evidence: what the kind's `parse` or `from_parts` gave, nothing of it verified.
         at: the time of every check, in seconds since the epoch.
         expected: what the evidence must be about: report data, qualifying data or nonce, byte for byte; None: the caller cannot say.
@@ -43,9 +46,15 @@ def verify_evidence(context: EvidenceContext) -> Verdict:
     """Verify evidence against a policy; every finding is a step of the verdict."""
     trail = Trail(context.policy.waivers)
     conditions = Conditions(context.policy, context.at, context.collateral)
-    proof = ROOMS[context.kind].check(trail, conditions, Subject(None, context.expected), context.evidence)
-    appraise_hardware(trail, context.policy, lambda: need(proof))
-    trail.check("policy.debug", lambda: _appraise_debug(need(proof), context.policy), str)
+    subject = Subject(None, context.expected)
+    proof: HardwareProof | GpuProof | Failed
+    if context.kind == nvidia.KIND:
+        devices = proof = nvidia.check(trail, conditions, subject, context.evidence)
+        trail.check("policy.gpu", lambda: appraise_gpu_reports(need(devices), context.policy), str)
+    else:
+        hardware = proof = ROOMS[context.kind].check(trail, conditions, subject, context.evidence)
+        appraise_hardware(trail, context.policy, lambda: need(hardware))
+        trail.check("policy.debug", lambda: _appraise_debug(need(hardware), context.policy), str)
     return Verdict(
         steps=trail.steps,
         claims=() if isinstance(proof, Failed) else _claims(proof),
@@ -67,7 +76,9 @@ def _state(proof: HardwareProof) -> str:
     return "enabled" if proof.debug else "disabled"
 
 
-def _claims(proof: HardwareProof) -> tuple[Claim, ...]:
+def _claims(proof: HardwareProof | GpuProof) -> tuple[Claim, ...]:
+    if isinstance(proof, GpuProof):
+        return tuple(Claim("evidence", device, Source.HARDWARE) for device in proof.describe())
     source = Source.ASSERTED if proof.emulated else Source.HARDWARE
     tcb = () if proof.tcb is None else (Claim("tcb", str(proof.tcb), source),)
     debug = () if proof.debug is None else (Claim("debug", _state(proof), source),)

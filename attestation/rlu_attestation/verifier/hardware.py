@@ -222,5 +222,33 @@ def appraise_gpus(claims: InstanceClaims, proof: GpuProof | None, policy: Policy
     return f"{gpus.count} × {gpus.name}, driver {gpus.driver}, VBIOS {gpus.vbios}, {known}"
 
 
+def appraise_gpu_reports(proof: GpuProof, policy: Policy) -> str:
+    """Reports that stand alone: the policy accepts as many GPUs, and their versions. Names, memory and modes are the driver's to tell.
+
+    Raises:
+        Refused: `policy.gpu.unset`, `.mismatch`.
+    """
+    rule = policy.gpus
+    if not proof.gpus:
+        raise NotApplicable("these are reports of switches")
+    if rule is None:
+        raise Refused("policy.gpu.unset", f"the policy leaves out gpu; found {', '.join(proof.describe())}")
+    wrong = []
+    if rule.count is not None and len(proof.gpus) != rule.count:
+        wrong.append(f"count expected {rule.count}; found {len(proof.gpus)}")
+    for number, gpu in enumerate(proof.gpus):
+        wrong += [
+            f"gpu {number}: {name} expected {_either(accepted)}; found {found}"
+            for name, accepted, found in (
+                ("driver", rule.drivers, gpu.driver),
+                ("vbios", rule.vbios, gpu.vbios),
+            )
+            if accepted is not None and found not in accepted
+        ]
+    if wrong:
+        raise Refused("policy.gpu.mismatch", "; ".join(wrong))
+    return ", ".join(proof.describe())
+
+
 def _either(values: Iterable[str]) -> str:
     return " or ".join(sorted(values)) or "nothing"

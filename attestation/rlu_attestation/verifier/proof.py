@@ -101,6 +101,14 @@ class GpuProof:
     gpus: tuple[Gpu, ...]
     switches: int
 
+    def describe(self) -> tuple[str, ...]:
+        """Each device in words."""
+        gpus = (
+            f"NVIDIA {g.model}, driver {g.driver}, VBIOS {g.vbios}, {'measured' if g.measured else 'not measured'}"
+            for g in self.gpus
+        )
+        return (*gpus, *([f"{self.switches} NVSwitches"] if self.switches else []))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareProof:
