@@ -193,9 +193,14 @@ def signature_of_zero(scene: TpmScene) -> tuple[bytes, bytes]:
     return scene.parts.quote[0], zero
 
 
-def forged_scheme(scene: TpmScene, scheme: int, digest: str) -> tuple[bytes, bytes]:
+def exchange(scene: TpmScene) -> tuple[int, str]:
+    """A scheme that signs nothing: ECDH, or OAEP for RSA."""
+    return (0x0019 if scene.tpm.ak_kind.startswith("p") else 0x0017), "sha256"
+
+
+def forged_hash(scene: TpmScene, digest: str) -> tuple[bytes, bytes]:
     attest, signature = scene.parts.quote
-    return attest, marshal.u16(scheme) + marshal.u16(marshal.ALG[digest]) + signature[4:]
+    return attest, marshal.u16(scene.tpm.ak_scheme) + marshal.u16(marshal.ALG[digest]) + signature[4:]
 
 
 def key_without_policy(scene: TpmScene) -> TpmParts:
@@ -260,7 +265,7 @@ SHARED: dict[str, tuple[Callable[[Any], TpmParts], list[str]]] = {
         ["ak.attributes.scheme", "key.certify.signature", "quote.signature.invalid"],
     ),
     "ak-for-key-exchange": (
-        lambda s: s.with_ak(scheme=(0x0019, "sha256")),
+        lambda s: s.with_ak(scheme=exchange(s)),
         ["ak.attributes.scheme", "key.certify.signature", "quote.signature.invalid"],
     ),
     "ak-with-symmetric-cipher": (
@@ -341,11 +346,11 @@ SHARED: dict[str, tuple[Callable[[Any], TpmParts], list[str]]] = {
         QUOTE_SIGNATURE,
     ),
     "quote-hash-forged": (
-        lambda s: replace(s.parts, quote=forged_scheme(s, marshal.ECDSA, "sha384")),
+        lambda s: replace(s.parts, quote=forged_hash(s, "sha384")),
         ["quote.signature.invalid", "quote.pcrs.digest"],
     ),
     "quote-hash-sha1": (
-        lambda s: replace(s.parts, quote=forged_scheme(s, marshal.ECDSA, "sha1")),
+        lambda s: replace(s.parts, quote=forged_hash(s, "sha1")),
         ["quote.signature.invalid", "quote.pcrs.digest"],
     ),
     "quote-is-a-certification": (

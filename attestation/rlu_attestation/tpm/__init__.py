@@ -7,5 +7,6 @@ policy                digests over PCRs, and the policy of an instance key
 eventlog              the firmware's event log and its replay
 ima_log ima           the kernel's list of what it measured, and its replay into PCR 10
 members               what every evidence item with a TPM holds
+describe              all of it as rows for people
 checks                the verification steps that do not depend on who vouches for the attestation key
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rlu_attestation.cursor import Cursor
 from rlu_attestation.errors import Malformed, Unsupported
@@ -84,6 +85,10 @@ class Public:
             return ec.EllipticCurvePublicNumbers(x, y, _CURVES[self.key.curve]).public_key()
         except ValueError as error:
             raise Malformed("tpm2.public", "the numbers are not a public key") from error
+
+    def spki(self) -> bytes:
+        """The key as a DER SubjectPublicKeyInfo."""
+        return self.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def name_of(public: Public) -> bytes:

@@ -17,15 +17,13 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from rlu_attestation import endorsement, x509
 from rlu_attestation.chain import verify_chain
 from rlu_attestation.endorsement import AIK_PURPOSE, Endorsement
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence.tpm2.ek import EK_PURPOSE, TpmVendor, vendor_of
 from rlu_attestation.evidence.tpm2.item import Tpm2Evidence
-from rlu_attestation.tpm.public import Public, name_of
+from rlu_attestation.tpm.public import name_of
 from rlu_attestation.x509 import Certificate
 
 _EK_USAGES = frozenset({x509.KEY_ENCIPHERMENT, x509.KEY_AGREEMENT})
@@ -87,7 +85,7 @@ def verify_ak_certificate(
     if constraints is None or constraints[0] or (usage is not None and x509.DIGITAL_SIGNATURE not in usage):
         raise Untrusted(f"{step}.usage", "the certificate is an authority's, or not for signatures")
     endorsed = endorsement.of_certificate(leaf)
-    if _spki(evidence.ak_public) != leaf.spki:
+    if evidence.ak_public.spki() != leaf.spki:
         raise Untrusted(f"{step}.key", "the certificate is for another key than the AK")
     if not hmac.compare_digest(endorsed.ak_name, name_of(evidence.ak_public)):
         raise Untrusted(f"{step}.ak_name", "the registrar endorsed another AK")
@@ -96,8 +94,3 @@ def verify_ak_certificate(
             f"{step}.ek_spki", "the registrar saw the AK under another EK than that of the EK certificate"
         )
     return endorsed
-
-
-def _spki(public: Public) -> bytes:
-    """The public area's key as a DER SubjectPublicKeyInfo."""
-    return public.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
