@@ -16,11 +16,12 @@ For the verifier:
     11. tdx.verify_tcb(evidence, pck, info, module, qe)       # step tdx.tcb             -> TcbEvaluation
     12. tdx.verify_revocation(evidence, at)                   # step tdx.revocation      -> the two revocation lists
     13. tdx.verify_binding(evidence, binding)                 # step tdx.binding
+    14. tdx.verify_event_log(evidence)                        # step tdx.event_log       -> Replay; only where a log is stapled
 
-or `claims = tdx.verify(evidence, at, roots)`, which runs all but the last two; `claims_of` makes the claims of steps that were run singly.
+or `claims = tdx.verify(evidence, at, roots)`, which runs the first eleven; `claims_of` makes the claims of steps that were run singly.
 Without collateral, 7, 8 and 12 fail as `tdx.collateral.missing`. `from_parts` takes a bare quote, which `trim` cuts out of a platform's
-buffer; `collateral_from_json` reads what PCCS clients store, `split_signed` what Intel's service answers; `describe` gives rows for people;
-`encode` makes an item.
+buffer; `collateral_from_json` reads what PCCS clients store, `split_signed` what Intel's service answers; `describe` gives rows for
+people; `encode` makes an item.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rlu_attestation.evidence.tdx.collateral import Collateral, collateral_from_
 from rlu_attestation.evidence.tdx.describe import Row, describe, describe_quote
 from rlu_attestation.evidence.tdx.enclave import EnclaveReport
 from rlu_attestation.evidence.tdx.endorsements import verify_revocation
+from rlu_attestation.evidence.tdx.event_log import Replay, parse_event_log, verify_event_log
 from rlu_attestation.evidence.tdx.item import KIND, TdxEvidence, encode, from_parts, parse
 from rlu_attestation.evidence.tdx.pck import PckExtensions, PckTcb, SgxType, parse_extensions
 from rlu_attestation.evidence.tdx.qe_identity import QeIdentity, parse_qe_identity
@@ -67,6 +69,7 @@ __all__ = [
     "PckTcb",
     "QeIdentity",
     "Quote",
+    "Replay",
     "Root",
     "Row",
     "SgxType",
@@ -88,6 +91,7 @@ __all__ = [
     "from_parts",
     "is_quote",
     "parse",
+    "parse_event_log",
     "parse_extensions",
     "parse_qe_identity",
     "parse_quote",
@@ -99,6 +103,7 @@ __all__ = [
     "verify_attestation_key",
     "verify_binding",
     "verify_chain",
+    "verify_event_log",
     "verify_module",
     "verify_pck",
     "verify_qe",

@@ -18,7 +18,7 @@ from rlu_attestation.evidence.tdx.tcb_info import TcbInfo
 
 @dataclass(frozen=True, slots=True)
 class TdxClaims:
-    """Claims of a quote whose every step passed, except revocation and binding, which the caller checks.
+    """Claims of a quote whose every step passed, except revocation, binding and event log, which the caller checks.
 
     Attributes:
         quote: all fields, under the specification's names.

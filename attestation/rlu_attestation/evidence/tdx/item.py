@@ -16,7 +16,7 @@ from rlu_attestation.evidence.tdx.quote import Quote, parse_quote
 KIND = "tdx"
 _CODE = "tdx.item"
 _REQUIRED = frozenset({"kind", "quote", "binding"})
-_OPTIONAL = frozenset({"collateral"})
+_OPTIONAL = frozenset({"collateral", "event_log"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,13 @@ class TdxEvidence:
 
     Attributes:
         collateral: what Intel publishes about the platform; without it nothing can be said about its TCB.
+        event_log: the firmware's log (CCEL), not yet read.
         binding: where the statement's binding is in the tree that REPORTDATA holds the root of; None for a quote without an item.
     """
 
     quote: Quote
     collateral: Collateral | None
+    event_log: bytes | None
     binding: BindingPath | None
 
 
@@ -49,18 +51,25 @@ def parse(data: bytes) -> TdxEvidence:
     return from_parts(
         _bytes(item["quote"]),
         parse_collateral(item["collateral"]) if "collateral" in item else None,
+        event_log=_bytes(item["event_log"]) if "event_log" in item else None,
         binding=parse_binding(item["binding"], _CODE),
     )
 
 
 def from_parts(
-    quote: bytes, collateral: Collateral | None = None, *, binding: BindingPath | None = None
+    quote: bytes,
+    collateral: Collateral | None = None,
+    *,
+    event_log: bytes | None = None,
+    binding: BindingPath | None = None,
 ) -> TdxEvidence:
     """Evidence from a bare quote, exactly (see `trim`), and its collateral; raises what `parse` raises."""
-    return TdxEvidence(parse_quote(quote), collateral, binding)
+    return TdxEvidence(parse_quote(quote), collateral, event_log, binding)
 
 
-def encode(*, quote: bytes, collateral: Collateral | None, binding: BindingPath) -> bytes:
+def encode(
+    *, quote: bytes, collateral: Collateral | None, binding: BindingPath, event_log: bytes | None = None
+) -> bytes:
     """Put an item together.
 
     Raises:
@@ -69,6 +78,8 @@ def encode(*, quote: bytes, collateral: Collateral | None, binding: BindingPath)
     item: dict[str, Any] = {"kind": KIND, "quote": b64u(quote), "binding": binding.to_json()}
     if collateral is not None:
         item["collateral"] = collateral.to_json()
+    if event_log is not None:
+        item["event_log"] = b64u(event_log)
     data = canonical.encode(item)
     parse(data)
     return data

@@ -52,7 +52,7 @@ def parse_qe_identity(text: str) -> QeIdentity:
         attributes_mask=fields.hexadecimal("attributesMask", 16),
         mr_signer=fields.hexadecimal("mrsigner", 32),
         isv_prod_id=fields.number("isvprodid", 0xFFFF),
-        levels=svn_levels(fields, "tdx.qe_identity.status"),
+        levels=svn_levels(fields, "tdx.qe_identity.status", CODE),
     )
     fields.end()
     if not identity.levels:

@@ -16,6 +16,7 @@ step looks at one thing only: a verdict needs all of them.
     tdx.tcb              the TCB information is for this platform, which reaches one of its levels, and none that is revoked
     tdx.revocation       current lists of the PCK's authority and of the root name none of the certificates
     tdx.binding          REPORTDATA commits to this instance statement
+    tdx.event_log        the firmware's log, where one is stapled, leads to RTMR 0 to 2, and to RTMR 3 if it extends it
 
 A step that needs collateral fails with `tdx.collateral.missing` when the item has none. TCB statuses other than `Revoked`, and how the TD
 is configured (debug, for one), are claims for a policy to judge.

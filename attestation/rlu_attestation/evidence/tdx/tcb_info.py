@@ -1,10 +1,12 @@
 """TCB information for TDX, version 3: which security versions Intel vouches for (Intel PCS API version 4, "Get TDX TCB Info").
 
-Published for each FMSPC. Levels are listed from the newest down; a platform is at the first one it reaches. Nothing here is verified.
+Published for each FMSPC. Levels are listed from the newest down, and a platform is at the first one it reaches; a list in another order
+refuses, because verifiers that sort it would then find another level than those that do not. Nothing here is verified.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,12 +110,17 @@ def parse_tcb_info(text: str) -> TcbInfo:
     fields.end()
     if not levels:
         raise Malformed(CODE, "TCB information without levels")
+    if not _descending(levels):
+        raise Malformed(CODE, "the TCB levels are not listed from the newest down")
     return TcbInfo(issue_date, next_update, fmspc, pce_id, number, tdx_module, identities, levels)
 
 
-def svn_levels(fields: Fields, code: str) -> tuple[SvnLevel, ...]:
-    """The `tcbLevels` of a module or enclave identity; `code` is that of an unknown status."""
-    return tuple(_svn_level(item, code) for item in fields.objects("tcbLevels", _MAX_LEVELS))
+def svn_levels(fields: Fields, code: str, encoding: str) -> tuple[SvnLevel, ...]:
+    """The `tcbLevels` of a module or enclave identity; `code` is that of an unknown status, `encoding` of any other fault."""
+    found = tuple(_svn_level(item, code) for item in fields.objects("tcbLevels", _MAX_LEVELS))
+    if any(newer.isv_svn <= older.isv_svn for newer, older in itertools.pairwise(found)):
+        raise Malformed(encoding, "the levels of a module or enclave are not listed from the newest down")
+    return found
 
 
 def _svn_level(fields: Fields, code: str) -> SvnLevel:
@@ -135,7 +142,9 @@ def _module(fields: Fields) -> TdxModule:
 
 
 def _identity(fields: Fields) -> TdxModuleIdentity:
-    found = TdxModuleIdentity(fields.text("id"), _module(fields), svn_levels(fields, "tdx.tcb_info.status"))
+    found = TdxModuleIdentity(
+        fields.text("id"), _module(fields), svn_levels(fields, "tdx.tcb_info.status", CODE)
+    )
     fields.end()
     return found
 
@@ -160,3 +169,12 @@ def _components(tcb: Fields, name: str) -> tuple[int, ...]:
     if len(found) != _COMPONENTS:
         raise Malformed(CODE, f"{name} has {len(found)} components, not {_COMPONENTS}")
     return tuple(found)
+
+
+def _descending(levels: tuple[TcbLevel, ...]) -> bool:
+    """By SGX components, and among equals by PCESVN and TDX components, whichever of the two comes first."""
+    orders = (
+        [(level.sgx_components, level.pce_svn, level.tdx_components) for level in levels],
+        [(level.sgx_components, level.tdx_components, level.pce_svn) for level in levels],
+    )
+    return any(order == sorted(order, reverse=True) for order in orders)
