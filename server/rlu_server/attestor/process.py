@@ -17,7 +17,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.instance import issuer, ueid
 from rlu_server.attestor import age, enrolment, facts, secret
 from rlu_server.attestor.attesting import Attesting
-from rlu_server.attestor.collect import collector_for, collectors_for, gpus_of
+from rlu_server.attestor.collect import attestation_key_for, collector_for, collectors_for, gpus_of
 from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.enclave import EnclavePlatform
 from rlu_server.attestor.enrolment import StateFiles
@@ -92,6 +92,9 @@ def open_platform(settings: Settings) -> Platform:
     if collector is not None:
         return EnclavePlatform(collector, files.software_counter)
     configuration = tpm_configuration(settings)
+    certified = attestation_key_for(settings)
+    if certified is not None:
+        return TpmPlatform(configuration, secret.load_or_create(files.secret), certified)
     enrolled = enrolment.load(files.enrolment)
     ours = secret.load_or_create(files.secret)
     platform = TpmPlatform(configuration, ours, EnrolledKey(files.ak, ours, enrolled))

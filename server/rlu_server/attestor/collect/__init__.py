@@ -6,8 +6,9 @@
 | `tdx` | configfs-tsm, provider `tdx_guest` | `tdx.TdxCollector` |
 | `nitro` | `/dev/nsm` | `nitro.NitroCollector` |
 | `nvidia` | NVML | `nvidia.NvidiaCollector` |
+| `gcp-vtpm` | the TPM, with the AK that Google left in it | `gcp_vtpm.GcpKey` |
 
-Evidence of a TPM is collected where its keys are (`attestor.tpm`).
+TPMs sign and quote where their keys are (`attestor.tpm`); of clouds' TPMs only the attestation key is special.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from rlu_attestation.evidence.nvidia import KIND as NVIDIA
 from rlu_attestation.gpus import Gpus
 from rlu_server.attestor.collect import inventory, nvml
 from rlu_server.attestor.collect.collector import Collector
+from rlu_server.attestor.collect.gcp_vtpm import GcpKey
 from rlu_server.attestor.collect.nitro import NitroCollector
 from rlu_server.attestor.collect.nsm import Nsm
 from rlu_server.attestor.collect.nvidia import NvidiaCollector
 from rlu_server.attestor.collect.sev_snp import SevSnpCollector
 from rlu_server.attestor.collect.tdx import TdxCollector
 from rlu_server.attestor.collect.tsm import TsmReports
+from rlu_server.attestor.tpm.attestation_key import AttestationKey
 from rlu_server.settings import Settings
 
-__all__ = ["Collector", "collector_for", "collectors_for", "gpus_of"]
+__all__ = ["Collector", "attestation_key_for", "collector_for", "collectors_for", "gpus_of"]
 
 
 def collector_for(settings: Settings) -> Collector | None:
@@ -37,6 +40,14 @@ def collector_for(settings: Settings) -> Collector | None:
         return TdxCollector(TsmReports(), directory)
     if kind == "nitro":
         return NitroCollector(Nsm(), directory)
+    return None
+
+
+def attestation_key_for(settings: Settings) -> AttestationKey | None:
+    """The cloud's own attestation key in the TPM; None where a registrar certified ours."""
+    kind = settings.attestation.holder
+    if kind == "gcp-vtpm":
+        return GcpKey(settings.collateral_dir / kind)
     return None
 
 

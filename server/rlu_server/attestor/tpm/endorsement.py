@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from tpm2_pytss import (
     ESYS_TR,
     TPM2_ALG,
-    TPM2_RC,
     TPM2_SE,
     TPM2B_ENCRYPTED_SECRET,
     TPM2B_ID_OBJECT,
     TPM2B_PUBLIC,
     TPM2B_SENSITIVE_CREATE,
     TPMA_SESSION,
-    TSS2_Exception,
 )
 from tpm2_pytss.utils import NoSuchIndex, create_ek_template
 
@@ -25,6 +23,7 @@ from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.evidence.tpm2.ek import trim_nv
 from rlu_attestation.tpm.public import parse_public
 from rlu_server.attestor.errors import HardwareRefused
+from rlu_server.attestor.tpm import nv
 from rlu_server.attestor.tpm.connection import Tpm, guard
 from rlu_server.attestor.tpm.keys import LoadedKey
 
@@ -32,8 +31,6 @@ EK_KINDS = ("EK-RSA2048", "EK-ECC256")
 """Templates L-1 and L-2, in order of preference; certificates at 0x01c00002 and 0x01c0000a."""
 CHAIN_FIRST, CHAIN_LAST = 0x01C00100, 0x01C001FF
 """NV indices that hold the EK certificate's issuers, concatenated (section 2.2.1.5.2)."""
-NV_BLOCK = 512
-MAX_NV = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ def _ek_policy(tpm: Tpm) -> Iterator[ESYS_TR]:
 
 def _find(tpm: Tpm) -> tuple[str, bytes, TPM2B_PUBLIC]:
     for kind in EK_KINDS:
-        certificate, template = create_ek_template(kind, lambda index: _read_nv(tpm, int(index)))
+        certificate, template = create_ek_template(kind, lambda index: nv.read(tpm, int(index)))
         if certificate is not None:
             return kind, trim_nv(certificate), template
     raise HardwareRefused(
@@ -128,7 +125,7 @@ def _chain(tpm: Tpm) -> tuple[bytes, ...]:
         indices = sorted(i for i in tpm.handles(CHAIN_FIRST) if CHAIN_FIRST <= i <= CHAIN_LAST)
         for index in indices:
             with suppress(NoSuchIndex):
-                data += _read_nv(tpm, index)
+                data += nv.read(tpm, index)
     certificates: list[bytes] = []
     while data.strip(b"\xff\x00") and len(certificates) < 8:
         try:
@@ -150,23 +147,3 @@ def _first_der(data: bytes) -> bytes:
         octets = data[1] & 0x7F
         size = 2 + octets + int.from_bytes(data[2 : 2 + octets], "big")
     return trim_nv(data[:size])
-
-
-def _read_nv(tpm: Tpm, index: int) -> bytes:
-    """All of an NV index that its own (empty) authorisation may read."""
-    try:
-        handle = tpm.esapi.tr_from_tpmpublic(index)
-    except TSS2_Exception as error:
-        if int(error.error) == int(TPM2_RC.HANDLE):
-            raise NoSuchIndex(index) from error
-        raise
-    try:
-        public, _ = tpm.esapi.nv_read_public(handle)
-        size = min(int(public.nvPublic.dataSize), MAX_NV)
-        data = b""
-        while len(data) < size:
-            block = min(NV_BLOCK, size - len(data))
-            data += bytes(tpm.esapi.nv_read(handle, block, len(data), handle))
-        return data
-    finally:
-        tpm.esapi.tr_close(handle)
