@@ -92,7 +92,7 @@ def _identity(device: Device) -> list[Row]:
         return [("certificates", "not readable", error.message)]
     return [
         ("chip", found.chip, "products of one chip (H100 and H200) are not told apart"),
-        ("architecture", found.architecture, ""),
+        ("architecture", found.architecture, "family of the chip"),
         ("hwmodel", found.model, "name of the device key's certificate"),
         ("serial", found.serial, "of the chip"),
         ("ueid", found.ueid, "serial number of the leaf certificate"),
@@ -108,7 +108,7 @@ def _value(report: Report, field: int, data: bytes) -> str:
         opaque.PROJECT: report.opaque.project,
         opaque.PROJECT_SKU: report.opaque.project_sku,
     }
-    return known.get(field) or data.hex()
+    return known.get(field) or data.hex() or "empty"
 
 
 def _meaning(report: Report, field: int) -> str:
@@ -119,7 +119,7 @@ def _meaning(report: Report, field: int) -> str:
         return "the switch's own id" if report.opaque.pdi is not None else "the switch at each NVLink"
     if field == opaque.SWITCH_GPU_PDIS and report.opaque.gpus is not None:
         return f"ids of {len(report.opaque.gpus)} GPUs, and at which port each is"
-    return _MEANINGS.get(field, "")
+    return _MEANINGS.get(field, "a field of NVIDIA's that nothing here depends on")
 
 
 def _rim(number: int, rim: Rim) -> list[Row]:
