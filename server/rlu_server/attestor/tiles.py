@@ -16,7 +16,6 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from rlu_attestation.merkle import HASH_SIZE, Tree, node_hash
 from rlu_server.attestor.errors import LogCorrupt
@@ -114,7 +113,6 @@ class TiledTree(Tree):
     def __init__(self, directory: Path | None = None, size: int = 0) -> None:
         super().__init__()
         self._directory = directory
-        self._files: dict[str, BinaryIO] = {}
         self._metas = bytearray()
         self._tiles = 0
         """Tiles that are in the files only."""
@@ -161,17 +159,12 @@ class TiledTree(Tree):
 
     def seal(self, sealing: Sealing, directory: Path) -> None:
         """Let go of complete tiles that are now in the files."""
-        self._close()
         self._directory = directory
         whole = (sealing.size - sealing.start) >> TILE_LEVEL
         for level in range(min(TILE_LEVEL, len(self._levels))):
             del self._levels[level][: (whole << (TILE_LEVEL - level)) * HASH_SIZE]
         del self._metas[: whole * TILE * META_SIZE]
         self._tiles += whole
-
-    def close(self) -> None:
-        """Close the files."""
-        self._close()
 
     def _load(self, size: int) -> None:
         tiles, rest = size >> TILE_LEVEL, size & (TILE - 1)
@@ -247,9 +240,8 @@ class TiledTree(Tree):
             return b""
         assert self._directory is not None
         try:
-            if name not in self._files:
-                self._files[name] = (self._directory / name).open("rb")
-            data = os.pread(self._files[name].fileno(), size, offset)
+            with (self._directory / name).open("rb", buffering=0) as file:
+                data = os.pread(file.fileno(), size, offset)
         except OSError as error:
             raise LogCorrupt(
                 "log.damaged", f"cannot read {self._directory / name}: {error.strerror}"
@@ -257,8 +249,3 @@ class TiledTree(Tree):
         if len(data) != size:
             raise LogCorrupt("log.damaged", f"{self._directory / name} is shorter than the log says")
         return data
-
-    def _close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()

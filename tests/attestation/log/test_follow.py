@@ -1,0 +1,333 @@
+"""Following a log, against an operator who owns the signing key: every way to tell two stories has its own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes.log_operator import AT, Operator, statement
+from rlu_attestation import cose
+from rlu_attestation.log import state as states
+from rlu_attestation.log.finding import FINDINGS
+from rlu_attestation.log.follow import Report, Seen, View, compare, compared, follow
+from rlu_attestation.log.state import State
+
+HOUR = 3600
+
+
+def look(state: State | None, view: View, at: int = AT, max_age_s: int | None = None) -> Report:
+    return follow(state, view, at, max_age_s)
+
+
+def known(operator: Operator, *, entries: bool = False) -> State:
+    """The state of an observer who has seen this history so far."""
+    report = look(None, operator.view(entries=entries))
+    assert report.findings == ()
+    assert report.state is not None
+    return report.state
+
+
+def only(report: Report, code: str) -> None:
+    assert [finding.code for finding in report.findings] == [code], report.findings
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.booleans())
+def test_an_honest_log_is_followed(steps: list[int], entries: bool) -> None:
+    operator, state = Operator(), None
+    for step in steps:
+        operator.grow(step)
+        operator.now += 1
+        report = look(state, operator.view(state, entries=entries), operator.now)
+        assert report.findings == ()
+        state = report.state
+        assert state is not None
+        assert state.latest.tree_size == operator.tree.size
+        assert states.parse(state.encode()) == state
+
+
+def forked_at_the_same_size(o: Operator, s: State) -> View:
+    return replace(o.fork(5).grow(3, "other").view(s), proof=None, head=o.fork(5).grow(3, "other").head())
+
+
+def forked_and_grown(o: Operator, s: State) -> View:
+    return o.fork(5).grow(9, "other").view(s)
+
+
+def forked_under_an_empty_proof(o: Operator, s: State) -> View:
+    return o.fork(5).grow(3, "other").view(s)
+
+
+def shrunk(o: Operator, s: State) -> View:
+    return o.fork(4).view(s)
+
+
+def without_a_proof(o: Operator, s: State) -> View:
+    return o.grow(1).view(s, proof=None, head=o.head())
+
+
+def with_a_proof_of_another_size(o: Operator, s: State) -> View:
+    return o.grow(1).view(s, proof=o.proof(7))
+
+
+def with_garbage_for_a_proof(o: Operator, s: State) -> View:
+    return o.grow(1).view(s, proof=b"garbage")
+
+
+def with_nothing(o: Operator, s: State) -> View:
+    return o.view(s, proof=None, head=None)
+
+
+def with_another_signers_head(o: Operator, s: State) -> View:
+    return o.view(s, proof=None, head=Operator().grow(9).head())
+
+
+def with_a_garbage_signature(o: Operator, s: State) -> View:
+    head = cose.parse_head(o.grow(1).head())
+    return o.view(s, proof=None, head=cose.assemble_head(head.protected, head.root, bytes(63) + b"\x01"))
+
+
+def with_an_entry_missing(o: Operator, s: State) -> View:
+    return o.grow(4).view(s, leaves=o.leaves(8)[32:])
+
+
+def with_an_entry_rewritten(o: Operator, s: State) -> View:
+    return o.grow(4).view(s, leaves=statement("rewritten") + o.leaves(9))
+
+
+def with_entries_reordered(o: Operator, s: State) -> View:
+    leaves = o.grow(4).leaves(8)
+    return o.view(s, leaves=leaves[32:64] + leaves[:32] + leaves[64:])
+
+
+def with_half_an_entry(o: Operator, s: State) -> View:
+    return o.grow(1).view(s, leaves=o.leaves(8)[:31])
+
+
+def with_the_clock_set_back(o: Operator, s: State) -> View:
+    o.now -= 1
+    return o.grow(1).view(s)
+
+
+def from_the_future(o: Operator, s: State) -> View:
+    o.now += 121
+    return o.grow(1).view(s)
+
+
+def with_the_starts_set_back(o: Operator, s: State) -> View:
+    return o.view(s, claims=o.claims(start_count=0))
+
+
+def of_another_instance(o: Operator, s: State) -> View:
+    return Operator().view(None)
+
+
+def of_another_instance_with_another_past(o: Operator, s: State) -> View:
+    new = Operator()
+    return new.view(claims=new.claims(predecessor=Operator().grow(9).final()))
+
+
+def of_a_new_instance_with_a_shorter_past(o: Operator, s: State) -> View:
+    new = Operator()
+    return new.view(claims=new.claims(predecessor=o.fork(4).final()))
+
+
+def of_a_new_instance_with_a_rewritten_past(o: Operator, s: State) -> View:
+    new, other = Operator(), o.fork(5).grow(3, "other")
+    return new.view(claims=new.claims(predecessor=other.final()))
+
+
+def of_a_new_instance_without_a_proof(o: Operator, s: State) -> View:
+    new = Operator()
+    return new.view(claims=new.claims(predecessor=o.grow(1).final()))
+
+
+def of_a_new_instance_with_a_proof_of_another_end(o: Operator, s: State) -> View:
+    new, other = Operator(), o.fork(5).grow(9, "other")
+    return new.view(claims=new.claims(predecessor=other.final()), handover=o.grow(6).proof(8))
+
+
+def of_a_new_instance_with_a_forged_past(o: Operator, s: State) -> View:
+    new, forger = Operator(), Operator().grow(9)
+    named = replace(o.final(), head=forger.head(issuer=o.issuer))
+    return new.view(claims=new.claims(predecessor=named))
+
+
+def with_a_receipt_from_another_tree(o: Operator, s: State) -> View:
+    return o.view(s, seen=(o.fork(5).grow(3, "other").seen(6),))
+
+
+def with_a_receipt_whose_entry_is_gone(o: Operator, s: State) -> View:
+    other = o.fork(5).grow(2, "other")
+    return o.view(s, seen=(other.seen(6, o),))
+
+
+def with_a_receipt_that_is_not_shown(o: Operator, s: State) -> View:
+    seen = o.seen(3)
+    return o.grow(1).view(s, seen=(Seen(seen.statement, seen.receipt, None),))
+
+
+@pytest.mark.parametrize(
+    ("code", "show"),
+    [
+        ("log.fork", forked_at_the_same_size),
+        ("log.fork", forked_and_grown),
+        ("log.fork", forked_under_an_empty_proof),
+        ("log.shrunk", shrunk),
+        ("log.unproven", without_a_proof),
+        ("log.unproven", with_a_proof_of_another_size),
+        ("log.unproven", with_garbage_for_a_proof),
+        ("log.unproven", with_nothing),
+        ("log.head", with_another_signers_head),
+        ("log.head", with_a_garbage_signature),
+        ("log.gap", with_an_entry_missing),
+        ("log.gap", with_half_an_entry),
+        ("log.rewritten", with_an_entry_rewritten),
+        ("log.rewritten", with_entries_reordered),
+        ("log.clock", with_the_clock_set_back),
+        ("log.clock", from_the_future),
+        ("log.start_counter", with_the_starts_set_back),
+        ("log.predecessor", of_another_instance),
+        ("log.predecessor", of_another_instance_with_another_past),
+        ("log.predecessor", of_a_new_instance_with_a_forged_past),
+        ("log.shrunk", of_a_new_instance_with_a_shorter_past),
+        ("log.fork", of_a_new_instance_with_a_rewritten_past),
+        ("log.fork", of_a_new_instance_with_a_proof_of_another_end),
+        ("log.unproven", of_a_new_instance_without_a_proof),
+        ("log.fork", with_a_receipt_from_another_tree),
+        ("log.rewritten", with_a_receipt_whose_entry_is_gone),
+        ("log.rewritten", with_a_receipt_that_is_not_shown),
+    ],
+)
+def test_every_other_story_is_found_and_not_followed(
+    code: str, show: Callable[[Operator, State], View]
+) -> None:
+    operator = Operator().grow(8)
+    state = known(operator, entries=True)
+    report = look(state, show(operator, state))
+    only(report, code)
+    assert report.state is state, "the next look must find it again"
+    assert set(FINDINGS) >= {code}
+
+
+def test_a_first_look_takes_the_head_but_not_any_head() -> None:
+    operator = Operator().grow(3)
+    assert known(operator).latest.tree_size == 3
+    only(look(None, operator.view(head=Operator().grow(3).head())), "log.head")
+    only(look(None, operator.view(head=None)), "log.unproven")
+    only(look(None, operator.view(head=operator.head(iat=AT + HOUR))), "log.clock")
+
+
+def test_a_log_that_stands_still() -> None:
+    operator = Operator().grow(8)
+    state = known(operator)
+    assert look(state, operator.view(state), AT + HOUR, HOUR).findings == ()
+    report = look(state, operator.view(state), AT + HOUR + 1, HOUR)
+    only(report, "log.stalled")
+    assert look(state, operator.view(state), AT + 9 * HOUR).findings == ()
+
+
+def test_a_log_that_hides_what_was_signed_is_stalled() -> None:
+    operator = Operator().grow(8)
+    state = known(operator)
+    ahead = operator.fork(8).grow(1)
+    report = look(state, operator.view(state, seen=(ahead.seen(8, operator),)))
+    only(report, "log.stalled")
+    assert report.state is not None, "a log that is late may go on"
+
+
+def test_receipts_of_others_say_nothing_about_this_log() -> None:
+    operator = Operator().grow(8)
+    state, stranger = known(operator), Operator().grow(9)
+    forged = Seen(statement("forged"), operator.receipt(3), None)
+    assert look(state, operator.view(state, seen=(stranger.seen(8), forged))).findings == ()
+
+
+def test_a_rotation_that_was_proved_is_followed() -> None:
+    old = Operator().grow(8)
+    state = known(old)
+    old.grow(5)
+    new = Operator().grow(2)
+    view = new.view(claims=new.claims(predecessor=old.final()), handover=old.proof(8))
+    report = look(state, view)
+    assert report.findings == ()
+    assert report.state is not None
+    assert report.state.issuer == new.issuer
+    assert [past.issuer for past in report.state.past] == [old.issuer]
+    assert look(report.state, new.grow(1).view(report.state)).findings == ()
+
+
+def observers(fork_at: int, first: int, second: int) -> tuple[Operator, State, Operator, State]:
+    """Two observers with separate states; from `fork_at` on, each is shown a history of its own."""
+    honest = Operator().grow(fork_at)
+    one = honest.fork(fork_at).grow(first, "for one")
+    two = honest.fork(fork_at).grow(second, "for the other")
+    return one, known(one), two, known(two)
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 3), (3, 6), (6, 3), (1, 8)])
+def test_two_observers_find_a_split_view_whatever_the_operator_answers(first: int, second: int) -> None:
+    one, mine, two, other = observers(8, first, second)
+    # Each follows a log without a flaw.
+    assert look(mine, one.grow(1).view(mine)).findings == ()
+    pair = compared(mine, other)
+    assert pair is not None
+    small, large = sorted((mine.latest.tree_size, other.latest.tree_size))
+    assert (pair[0].tree_size, pair[1].tree_size) == (small, large)
+    answers = [None]
+    answers += [o.tree.consistency_path(small, large) for o in (one, two) if o.tree.size >= large]
+    for path in answers:
+        found = compare(mine, other, path)
+        assert found is not None
+        assert found.code == ("log.unproven" if path is None and small != large else "log.split_view")
+        assert other.head in found.evidence
+
+
+def test_two_observers_of_one_log_agree() -> None:
+    operator = Operator().grow(8)
+    early = known(operator)
+    later = known(operator.grow(5))
+    path = operator.tree.consistency_path(8, 13)
+    assert compare(later, early, path) is None
+    assert compare(early, later, path) is None
+    assert compare(early, early, None) is None
+    assert compare(later, known(Operator(operator.key)), None) is None  # nothing was in the log yet
+    for bad in (path[:-1], [*path, bytes(32)], [bytes(31)]):
+        found = compare(later, early, bad)
+        assert found is not None
+        assert found.code in ("log.unproven", "log.split_view")
+
+
+def test_observers_of_other_instances() -> None:
+    old = Operator().grow(8)
+    early = known(old)
+    old.grow(5)
+    final = known(old)
+    new = Operator().grow(2)
+    state = look(early, new.view(claims=new.claims(predecessor=old.final()), handover=old.proof(8))).state
+    assert state is not None
+    assert compare(state, final, None) is None
+    assert compare(state, early, old.tree.consistency_path(8, 13)) is None
+    fork = known(old.fork(5).grow(8, "other"))
+    found = compare(state, fork, None)
+    assert found is not None
+    assert found.code == "log.split_view"
+    stranger = compare(state, known(Operator().grow(3)), None)
+    assert stranger is not None
+    assert stranger.code == "log.split_view"
+
+
+def test_evidence_convinces_a_third_party() -> None:
+    operator = Operator().grow(8)
+    state = known(operator)
+    other = operator.fork(5).grow(3, "other")
+    (finding,) = look(state, other.view(state, proof=None, head=other.head())).findings
+    first, second = map(cose.parse_head, finding.evidence)
+    for head in (first, second):
+        head.verify(operator.key.public_key())
+    assert first.tree_size == second.tree_size
+    assert first.root != second.root
