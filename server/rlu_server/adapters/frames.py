@@ -1,10 +1,10 @@
-"""The attestor protocol's frames (server/DESIGN.md): `u32` big-endian length, then one MessagePack map of at most 256 KiB."""
+"""The attestor protocol's frames (server/DESIGN.md): `u32` big-endian length, then one MessagePack map."""
 
 from __future__ import annotations
 
 import msgspec
 
-from rlu_server.attestor.messages import MAX_FRAME, Answer, Message
+from rlu_server.attestor.messages import MAX_ANSWER, MAX_FRAME, Answer, Message
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Answer).decode
@@ -40,7 +40,7 @@ class FrameReader:
         start = 0
         while len(buffer) - start >= 4:
             size = int.from_bytes(buffer[start : start + 4], "big")
-            if size > MAX_FRAME:
+            if size > MAX_ANSWER:
                 raise FrameError("the frame is too long")
             end = start + 4 + size
             if len(buffer) < end:

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Meta
 
 MAX_FRAME = 256 * 1024
-"""Largest frame in bytes, length prefix excluded."""
+"""Largest frame of a request in bytes, length prefix excluded."""
+MAX_ANSWER = 16 * 1024 * 1024
+"""The same of an answer: evidence of eight GPUs with their reference values takes megabytes."""
 
 MAX_LEAVES = 4096
 MAX_ENTRIES = 1024
