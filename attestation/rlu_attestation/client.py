@@ -20,20 +20,17 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from rlu_attestation import bundle as bundles
-from rlu_attestation import jose, x509
+from rlu_attestation import answers, jose, x509
 from rlu_attestation.bundle import Bundle, Exchange, Logged
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError, Unreachable, Untrusted
 from rlu_attestation.instance import InstanceClaims
-from rlu_attestation.statements import session_id
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 120.0
 MAX_ANSWER = 4 * 1024 * 1024
 PROBE_TOKENS = 32
-_CODE = "server.answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +87,7 @@ class Client:
     def attestation(self, nonce: bytes) -> Bundle:
         """A bundle with the instance statement for this nonce, its evidence, and the channel as seen."""
         answer = self._expect(200, self._request("GET", f"/v1/rlu/attestation?nonce={b64u(nonce)}"))
-        given = bundles.parse(answer.content)
-        return Bundle(
-            statement=given.statement, evidence=given.evidence, channel=self.spki_sha256, nonce=nonce
-        )
+        return answers.attested(answer.content, nonce, self.spki_sha256)
 
     def session(self, bundle: Bundle, nonce: bytes, api_key: str, probe: str | None) -> Bundle:
         """The bundle with a session opened for the nonce, the probe's exchange, the close and the latest head."""
@@ -103,19 +97,15 @@ class Client:
             claims = InstanceClaims.parse(jose.jws_parse(bundle.statement).payload)
             exchange = self._probe(api_key, name, claims.model_name, probe)
             bundle = replace(bundle, exchanges=(exchange,))
-        close = _logged(self._json("DELETE", f"/v1/rlu/sessions/{name}", api_key, 200))
+        close = answers.logged(self._json("DELETE", f"/v1/rlu/sessions/{name}", api_key, 200))
         with Members(self._json("GET", "/v1/rlu/log/head", api_key, 200), "head") as members:
             head = members.binary("head")
             members.optional(members.count, "tree_size")
         return replace(bundle, close=close, head=head)
 
     def _open(self, nonce: bytes, api_key: str) -> tuple[Logged, bytes, str]:
-        value = self._json("POST", "/v1/rlu/sessions", api_key, 201, {"nonce": b64u(nonce)})
-        with Members(value, "opened session") as members:
-            logged = Logged(members.binary("statement"), members.binary("receipt"))
-            key, name = members.binary("commitment_key", 32), session_id(members.text("session"))
-            members.optional(members.count, "expires")
-        return logged, key, name
+        made = answers.opened(self._json("POST", "/v1/rlu/sessions", api_key, 201, {"nonce": b64u(nonce)}))
+        return made.logged, made.commitment_key, made.session
 
     def _probe(self, api_key: str, session: str, model: str, prompt: str) -> Exchange:
         request = json.dumps(
@@ -126,7 +116,7 @@ class Client:
         if not re.fullmatch(rf"/v1/rlu/receipts/{re.escape(session)}/[1-9][0-9]{{0,14}}", where, re.ASCII):
             self._expect(200, answer)
             raise Untrusted("receipt.absent", "the answer names no receipt of this session")
-        logged = _logged(self._json("GET", where, api_key, 200))
+        logged = answers.logged(self._json("GET", where, api_key, 200))
         return Exchange(logged, request, answer.content)
 
     # --- HTTP -----------------------------------------------------------------------------------------------------
@@ -136,16 +126,14 @@ class Client:
     ) -> object:
         content = None if body is None else json.dumps(body).encode()
         answer = self._expect(status, self._request(method, path, api_key, content))
-        try:
-            return json.loads(answer.content)
-        except (ValueError, RecursionError) as error:
-            raise Malformed(_CODE, f"the answer to {path} is not JSON") from error
+        return answers.parse_json(answer.content, path)
 
     def _expect(self, status: int, answer: Answer) -> Answer:
         if answer.status == status:
             return answer
-        code, detail = _problem(answer.content)
-        raise Unreachable("server.refused", f"the server answered {answer.status}{code}{detail}")
+        raise Unreachable(
+            "server.refused", f"the server answered {answer.status}{answers.problem(answer.content)}"
+        )
 
     def _request(
         self,
@@ -233,33 +221,11 @@ def _read(connection: http.client.HTTPConnection, deadline: float) -> Answer:
             break
         content += chunk
         if len(content) > MAX_ANSWER:
-            raise Malformed(_CODE, f"the answer is longer than {MAX_ANSWER} bytes")
+            raise Malformed(answers.CODE, f"the answer is longer than {MAX_ANSWER} bytes")
     if response.length:
         raise http.client.IncompleteRead(bytes(content), response.length)
     response.close()
     return Answer(response.status, response.headers, bytes(content))
-
-
-def _logged(value: object) -> Logged:
-    with Members(value, "logged statement") as members:
-        return Logged(members.binary("statement"), members.binary("receipt"))
-
-
-def _problem(content: bytes) -> tuple[str, str]:
-    """Code and detail of a problem document, as far as there is one; shown, never acted upon."""
-    try:
-        value = json.loads(content[:65536])
-    except (ValueError, RecursionError):
-        return "", ""
-    if not isinstance(value, dict):
-        return "", ""
-    error = value.get("error")
-    found = error if isinstance(error, dict) else value
-    code, detail = found.get("code"), found.get("detail") or found.get("message")
-    return (
-        f" ({code[:64]})" if isinstance(code, str) else "",
-        f": {detail[:500]}" if isinstance(detail, str) else "",
-    )
 
 
 def _reason(error: Exception) -> str:

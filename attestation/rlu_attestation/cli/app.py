@@ -37,9 +37,16 @@ COMMANDS = {
     "serve": Place("rlu_server.cli.serve", "Serve a model: attestor, engine and gateway, locked.", "server"),
     "demo": Place("rlu_server.cli.demo", "Serve a demo model and prove it, start to end.", "server"),
     "verify": Place("rlu_attestation.cli.verify", "Verify a running server or a bundle."),
+    "connect": Place(
+        "rlu_attestation.cli.connect",
+        "Connect clients through a proxy that verifies every answer.",
+        "connect",
+    ),
     "inspect": Place(
         "rlu_attestation.cli.inspect", "Explain any file of RLU's, field by field. Trusts nothing."
     ),
+    "log": Place("rlu_attestation.cli.log", "Follow, check, export, back up and restore a log."),
+    "witness": Place("rlu_attestation.cli.witness", "Follow a log and cosign its heads."),
     "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "version": Place("rlu_attestation.cli.version", "Show the version."),
@@ -104,10 +111,11 @@ def _root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with one of the exit codes of `verdict`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    own = given[: given.index("--")] if "--" in given else given  # what follows is another program's
     try:
         app(given, prog_name="rlu")
     except RluError as error:
-        fail(error, as_json="--json" in given)
+        fail(error, as_json="--json" in own)
         sys.exit(error.exit_code)
     except Exception:
         traceback.print_exc()

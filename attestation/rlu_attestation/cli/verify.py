@@ -1,32 +1,28 @@
-"""`rlu verify`: a verdict on a running server or on a file.
+"""`rlu verify`: a verdict on a running server, on a bundle, or on bare evidence as the hardware gave it.
 
-The file is verified offline. A server is asked for a fresh attestation first; only when that is accepted is the API key, if there is one,
+Files are verified offline. A server is asked for a fresh attestation first; only when that is accepted is the API key, if there is one,
 used to open a session, send the probe, and verify what comes back.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rlu_attestation.bundle import Bundle
-from rlu_attestation.cli.output import console, print_json
+from rlu_attestation.cli.asked import Asked
+from rlu_attestation.cli.policies import Choice
+from rlu_attestation.cli.report import Format, report
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.files import load_bundle, load_policy, read, write_private
-from rlu_attestation.policy import Policy
+from rlu_attestation.files import read, write_private
 from rlu_attestation.statements import NONCE_SIZES
-from rlu_attestation.verdict import Result, Verdict
-from rlu_attestation.verifier import Context, verify
 
-NONCE_SIZE = 32
 MAX_KEY_FILE = 4096
+MAX_REPORT_DATA = 64
 
 app = typer.Typer(add_completion=False)
 
@@ -34,12 +30,74 @@ app = typer.Typer(add_completion=False)
 @app.command("verify")
 def command(
     target: Annotated[
-        str, typer.Argument(metavar="URL|FILE", help="A server, or a bundle file.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="URL|FILE", help="A server, a bundle, or evidence as the hardware gave it.", show_default=False
+        ),
     ],
     policy: Annotated[
         Path | None,
         typer.Option(
             "--policy", help="What is accepted (TOML). Without a policy nothing is.", show_default=False
+        ),
+    ] = None,
+    policy_sha256: Annotated[
+        str | None,
+        typer.Option(
+            "--policy-sha256",
+            metavar="HEX",
+            help="Refuse another policy than the one with this digest.",
+            show_default=False,
+        ),
+    ] = None,
+    policy_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy-key", help="Refuse a policy that this key (PEM) did not sign (POLICY.sig).", show_default=False
+        ),
+    ] = None,
+    bundled_policy: Annotated[
+        str | None,
+        typer.Option(
+            "--bundled-policy",
+            metavar="HEX",
+            help="Use the policy inside the bundle, if this is its SHA-256 digest.",
+            show_default=False,
+        ),
+    ] = None,
+    roots: Annotated[
+        Path | None,
+        typer.Option(
+            "--roots",
+            help="Directory of further roots: KIND.pem, or KIND/*.pem; kinds as in the policy, and tpm, registrar.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="FILE is bare evidence: sev-snp, tdx, nitro, nitrotpm, nvidia, tpm2, gcp-vtpm or azure-vtpm.",
+            show_default=False,
+        ),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="FILE",
+            help="Certificates, revocation lists, collateral, reference values, event log; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    report_data: Annotated[
+        str | None,
+        typer.Option(
+            "--report-data",
+            metavar="HEX",
+            help="What bare evidence must be about: report data, qualifying data or nonce.",
+            show_default=False,
         ),
     ] = None,
     as_of: Annotated[
@@ -83,7 +141,14 @@ def command(
             "--save", help="Write everything that was verified to a bundle file.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON value.")] = False,
+    form: Annotated[
+        Format, typer.Option("--format", help="Text, JSON, or an attestation result (EAR, draft-04).")
+    ] = Format.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    ear_key: Annotated[
+        Path | None,
+        typer.Option("--ear-key", help="Sign the EAR with this P-256 key (PEM), as a JWS.", show_default=False),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")
     ] = False,
@@ -94,82 +159,39 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Verify a running server or a bundle.
+    """Verify a running server, a bundle, or bare evidence.
 
     Exit codes: 0 verified, 10 rejected, 11 verified except for waivers, 20 unsupported, 30 malformed, 3 unreachable, 2 usage, 1 internal.
+    `rlu explain CODE` says what a finding means and what to do.
     """
-    accepted = Policy() if policy is None else load_policy(policy)
-    at = None if as_of is None else _time(as_of)
-    known = None if nonce is None else _nonce(nonce)
+    if as_json:
+        form = Format.JSON
+    if ear_key is not None and form is not Format.EAR:
+        raise typer.BadParameter("--ear-key signs an EAR: add --format ear")
+    choice = Choice(file=policy, digest=policy_sha256, key=policy_key, bundled=bundled_policy, roots=roots)
+    choice.check()
+    asked = Asked(
+        target=target,
+        choice=choice,
+        at=None if as_of is None else _time(as_of),
+        nonce=None if nonce is None else _nonce(nonce),
+        insecure=insecure_accept_software_key,
+        kind=kind,
+        beside=tuple(beside or ()),
+        expected=None if report_data is None else _report_data(report_data),
+    )
     if _is_url(target):
-        key = _api_key(api_key_file)
-        if probe is not None and key is None:
-            raise typer.BadParameter("--probe needs an API key: --api-key-file or RLU_API_KEY")
-        online = _Online(target, accepted, at, known, insecure_accept_software_key)
-        bundle, verdict = online.run(key, probe)
+        found = asked.server(read_api_key(api_key_file), probe)
     else:
         if probe is not None or api_key_file is not None:
             raise typer.BadParameter("--probe and --api-key-file are for a server, not for a file")
-        bundle = load_bundle(Path(target))
-        verdict = verify(
-            Context(
-                bundle=bundle,
-                policy=accepted,
-                at=int(time.time()) if at is None else at,
-                nonce=known,
-                insecure_accept_software_key=insecure_accept_software_key,
-            )
-        )
-    _report(verdict, target, as_json=as_json, quiet=quiet)
-    if save is not None:
-        write_private(save, bundle.encode())
-    raise typer.Exit(verdict.exit_code)
-
-
-class _Online:
-    """Verification of a running server."""
-
-    def __init__(self, url: str, policy: Policy, at: int | None, nonce: bytes | None, insecure: bool) -> None:
-        # Imported here: a file is verified without any of the network's modules.
-        from rlu_attestation.client import Client
-
-        self._client = Client(url)
-        self._policy = policy
-        self._at = at
-        self._nonce = secrets.token_bytes(NONCE_SIZE) if nonce is None else nonce
-        self._insecure = insecure
-
-    def run(self, api_key: str | None, probe: str | None) -> tuple[Bundle, Verdict]:
-        with self._client as client:
-            bundle = client.attestation(self._nonce)
-            verdict = self._verify(bundle)
-            # Nothing secret, not even the key, is sent to a server that was not accepted.
-            if api_key is None or verdict.result not in (Result.VERIFIED, Result.WAIVED):
-                return bundle, verdict
-            bundle = client.session(bundle, self._nonce, api_key, probe)
-            return bundle, self._verify(bundle)
-
-    def _verify(self, bundle: Bundle) -> Verdict:
-        return verify(
-            Context(
-                bundle=bundle,
-                policy=self._policy,
-                at=int(time.time()) if self._at is None else self._at,
-                nonce=self._nonce,
-                channel=self._client.spki_sha256,
-                plaintext=self._client.plaintext,
-                insecure_accept_software_key=self._insecure,
-            )
-        )
-
-
-def _report(verdict: Verdict, subject: str, *, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        print_json(verdict.to_json())
-    elif not quiet:
-        from rlu_attestation.render import show
-
-        show(verdict, console(), subject)
+        found = asked.file()
+    if save is not None and found.bundle is None:
+        raise typer.BadParameter("--save writes a bundle, and bare evidence is none")
+    report(found, form, quiet=quiet, ear_key=ear_key)
+    if save is not None and found.bundle is not None:
+        write_private(save, found.bundle.encode())
+    raise typer.Exit(found.verdict.exit_code)
 
 
 def _is_url(target: str) -> bool:
@@ -200,7 +222,18 @@ def _nonce(text: str) -> bytes:
     return nonce
 
 
-def _api_key(file: Path | None) -> str | None:
+def _report_data(text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    if not 0 < len(data) <= MAX_REPORT_DATA or data.hex() != text.lower():
+        raise typer.BadParameter(f"--report-data must be 1 to {MAX_REPORT_DATA} bytes in hexadecimal")
+    return data
+
+
+def read_api_key(file: Path | None) -> str | None:
+    """The server's API key, from a file or from RLU_API_KEY; `None` if there is none."""
     if file is None:
         return os.environ.get("RLU_API_KEY") or None
     key = read(file, MAX_KEY_FILE).decode("ascii", "replace").strip()
