@@ -233,7 +233,10 @@ def level(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {
         "tcb": {
-            "sgxtcbcomponents": [{"svn": svn} for svn in [*sgx, *[0] * (16 - len(sgx))]],
+            "sgxtcbcomponents": [
+                {"svn": svn} | ({} if number else {"category": "BIOS", "type": "Early Microcode Update"})
+                for number, svn in enumerate([*sgx, *[0] * (16 - len(sgx))])
+            ],
             "pcesvn": pcesvn,
             "tdxtcbcomponents": [{"svn": svn} for svn in [*tdx, *[0] * (16 - len(tdx))]],
         },

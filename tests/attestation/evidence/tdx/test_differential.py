@@ -44,6 +44,7 @@ STRICTER = {
         "certification-data-7",
         "tcb-info-type-1",
         "tcb-info-date-with-offset",
+        "tcb-info-category-not-text",
         "pck-sgx-type-unknown",
         "pck-sgx-type-not-an-enumeration",
         "pck-configuration-unknown",
