@@ -1,6 +1,7 @@
 """Verification of NVIDIA evidence, one function a step; codes are `nvidia.<step>.<cause>`.
 
-A step looks at every device of the item. When it fails for several, the refusal has the code of the first and names them all.
+A step looks at every device of the item. When it fails for several, the refusal names them all and has the code of the first, of what is
+false before what is only missing.
 
 Not done here: whether the platform that collected the reports is the one that runs (a GPU's report proves that a genuine GPU answered; it
 is bound to a host only when a measured TEE collected it), and what a policy thinks of versions, counts and modes.
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from rlu_attestation import chain
-from rlu_attestation.errors import RluError, Untrusted
+from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence.nvidia import identity, references, revocation, topology
 from rlu_attestation.evidence.nvidia.claims import DeviceClaims, NvidiaClaims
 from rlu_attestation.evidence.nvidia.identity import CHAIN_LENGTH, LEAF, Identity, identity_of
@@ -22,6 +23,7 @@ from rlu_attestation.evidence.nvidia.opaque import DeviceKind, OpaqueData
 from rlu_attestation.evidence.nvidia.report import NONCE_SIZE
 from rlu_attestation.evidence.nvidia.rim import Rim
 from rlu_attestation.evidence.nvidia.roots import PINNED, Root, Roots
+from rlu_attestation.evidence.nvidia.together import each
 from rlu_attestation.evidence.nvidia.topology import Topology
 from rlu_attestation.x509 import DIGITAL_SIGNATURE, Certificate
 
@@ -282,8 +284,8 @@ def verify_revocation(evidence: NvidiaEvidence, at: datetime, max_age: timedelta
     ):
         for position in range(first, len(certificates) - 1):
             paths.setdefault(certificates[position].raw, certificates[position:])
-    for path in paths.values():
-        revocation.verify_good(path, evidence.ocsp, at, max_age, step)
+    named = ((f"certificate {path[0].serial:#x}", path) for path in paths.values())
+    each(named, lambda path: revocation.verify_good(path, evidence.ocsp, at, max_age, step))
     return len(paths)
 
 
@@ -324,21 +326,4 @@ def _expect_nonce(evidence: NvidiaEvidence, nonce: bytes, code: str) -> None:
 
 
 def _each(devices: Sequence[Device], check: Callable[[Device], T]) -> tuple[T, ...]:
-    """The results of a check for every device; when it fails, one refusal that names all the devices it failed for."""
-    results: list[T] = []
-    failures: list[tuple[Device, RluError]] = []
-    for device in devices:
-        try:
-            results.append(check(device))
-        except RluError as error:
-            failures.append((device, error))
-    if failures:
-        first = failures[0][1]
-        text = "; ".join(
-            f"{device.name}: {error.message}"
-            if error.code == first.code
-            else f"{device.name}: {error.message} ({error.code})"
-            for device, error in failures
-        )
-        raise type(first)(first.code, text) from first
-    return tuple(results)
+    return each(((device.name, device) for device in devices), check)

@@ -205,3 +205,15 @@ def test_reference_values_that_nobody_needs_are_not_looked_at_but_for_revocation
     parts = genuine()
     parts.rims.append(fake.rim(GPU, False, version="550.54.14", hash=fake.hashes.SHA256()).xml())
     assert failures(parts.item(), BINDING, roots()) == []
+
+
+def test_what_is_missing_hides_nothing_that_is_false() -> None:
+    """A policy may waive a code that ends in `missing`: another device's failure must not go with it."""
+    parts = genuine()
+    parts.ocsp.pop(0)
+    parts.ocsp.append(fake.ocsp(NODES["hgx-h100"].gpus[1].brom, status="revoked"))
+    assert failures(parts.item(), BINDING, roots()) == ["nvidia.revocation.revoked"]
+    parts = genuine()
+    parts.gpus[0].report = GPU.report(NONCE, opaque={fake.DRIVER: b"550.90.07\0"})
+    parts.rims[0] = parts.rims[0].replace(b'active="True"', b'active="False"', 1)
+    assert failures(parts.item(), BINDING, roots()) == ["nvidia.rim_driver.digest"]
