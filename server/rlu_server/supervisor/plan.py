@@ -40,6 +40,8 @@ class Host:
     """Our own environment, of which little is passed on."""
     tpm_group: int | None = None
     """Group of the TPM's device node."""
+    nvidia_devices: tuple[Path, ...] = ()
+    """Device nodes of NVIDIA's GPUs."""
 
 
 def users(settings: Settings, host: Host) -> dict[str, User | None]:
@@ -77,17 +79,45 @@ def tpm_sockets(tcti: str) -> list[Path]:
     return [Path(found[1]).resolve().parent] if found else []
 
 
+def uses_tpm(settings: Settings) -> bool:
+    """Whether the instance key is a TPM's."""
+    return settings.attestation.holder in ("tpm2", "gcp-vtpm", "azure-vtpm")
+
+
+def evidence_places(settings: Settings, host: Host) -> dict[str, list[Path]]:
+    """What collecting evidence takes beside a TPM: `devices` that take ioctls, and directories that are `read` and `written`."""
+    kind, vendor = settings.attestation.holder, settings.attestation.gpu.vendor
+    places: dict[str, list[Path]] = {"devices": [], "read": [settings.collateral_dir], "written": []}
+    if kind in ("sev-snp", "tdx"):
+        places["written"].append(Path("/sys/kernel/config/tsm/report"))
+    if kind == "nitro":
+        places["devices"].append(Path("/dev/nsm"))
+    if vendor != "none":
+        places["read"] += [
+            Path("/sys/class/drm"),
+            Path("/sys/bus/pci"),
+            Path("/sys/devices"),
+            Path("/sys/module"),
+        ]
+    if vendor == "nvidia":
+        places["devices"] += [Path("/dev/nvidiactl"), *host.nvidia_devices]
+        places["read"].append(Path("/proc/driver/nvidia"))
+    return places
+
+
 def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
     """The attestor: the TPM, its state directory, and its socket; no network unless the TPM is a simulator on a port."""
     who = users(settings, host)
-    device = tpm_device(settings.attestation.tcti)
+    device = tpm_device(settings.attestation.tcti) if uses_tpm(settings) else None
+    evidence = evidence_places(settings, host)
     gateway = who["gateway"]
     places = {
         "scratch": [runtime.path / "attestor"],
-        "state": _state(settings),
+        "state": [*_state(settings), *evidence["written"]],
         "config": [runtime.facts],
-        "readable": [],
+        "readable": evidence["read"],
         "tpm": [] if device is None else [device],
+        "evidence_devices": evidence["devices"],
         "tpm_sockets": tpm_sockets(settings.attestation.tcti),
     }
     return Program(

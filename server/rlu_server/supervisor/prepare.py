@@ -54,7 +54,12 @@ def deployment(
     directory = models.directory(settings.model.path, state)
     name = model_name(settings, settings.model.path)
     python = _python(settings.engine.python)
-    host = Host(Path(sys.executable), variables, _group(plan.tpm_device(settings.attestation.tcti)))
+    host = Host(
+        Path(sys.executable),
+        variables,
+        _group(plan.tpm_device(settings.attestation.tcti)),
+        tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
+    )
     _check_tpm(settings)
     in_force = _in_force(settings, runtime, state, directory, name)
     version = engine.engine_version(python, Path(sys.executable))
@@ -138,7 +143,7 @@ def _python(configured: str) -> Path:
 
 def _check_tpm(settings: Settings) -> None:
     device = plan.tpm_device(settings.attestation.tcti)
-    if settings.attestation.insecure_software_key or device is None:
+    if device is None or not plan.uses_tpm(settings):
         return
     if not device.exists():
         raise Unavailable(

@@ -76,6 +76,7 @@ class Room:
             "readable": self.snippets,
             "model": self.model,
             "tpm": "",
+            "evidence_devices": "",
             "tpm_sockets": "",
             "peers": "",
         }

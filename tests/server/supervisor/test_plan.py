@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,29 @@ def test_model_names(tmp_path: Path) -> None:
     assert prepare.model_name(Settings(), str(tmp_path / "qwen3-8b")) == "qwen3-8b"
     named = configuration.load(None, {}, {"model": {"name": "given"}})
     assert prepare.model_name(named, "/x") == "given"
+
+
+@pytest.mark.parametrize(
+    ("attestation", "tpm", "devices", "written"),
+    [
+        ({}, ["/dev/tpmrm0"], [], []),
+        ({"key": "gcp-vtpm"}, ["/dev/tpmrm0"], [], []),
+        ({"key": "sev-snp"}, [], [], ["/sys/kernel/config/tsm/report"]),
+        ({"key": "tdx"}, [], [], ["/sys/kernel/config/tsm/report"]),
+        ({"key": "nitro"}, [], ["/dev/nsm"], []),
+        ({"gpu": {"vendor": "nvidia"}}, ["/dev/tpmrm0"], ["/dev/nvidiactl", "/dev/nvidia0"], []),
+        ({"gpu": {"vendor": "amd"}}, ["/dev/tpmrm0"], [], []),
+    ],
+    ids=lambda value: str(value)[:32],
+)
+def test_the_attestor_reaches_what_its_evidence_takes(
+    tmp_path: Path, attestation: dict[str, Any], tpm: list[str], devices: list[str], written: list[str]
+) -> None:
+    settings = Settings.model_validate({"state_dir": tmp_path, "attestation": attestation})
+    host = replace(HOST, nvidia_devices=(Path("/dev/nvidia0"),))
+    places = plan.attestor(settings, RUNTIME, host, 0).additions.places
+    assert [str(path) for path in places["tpm"]] == tpm
+    assert [str(path) for path in places["evidence_devices"]] == devices
+    assert [str(path) for path in places["state"]] == [str(tmp_path), *written]
+    assert tmp_path / "collateral" in places["readable"]
+    assert (Path("/sys/devices") in places["readable"]) == ("gpu" in attestation)
