@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rlu_attestation import bundle, policy_file
-from rlu_attestation.bundle import Bundle
+from rlu_attestation.bundle import Bundle, BundledPolicy
 from rlu_attestation.errors import RluError
 from rlu_attestation.policy import Policy, PolicyError
 from rlu_attestation.x509 import MAX_PEM
@@ -29,20 +29,34 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def load_policy(path: Path) -> Policy:
-    """Read a policy; certificate files that it names are looked up beside it.
+    """Read a policy; files that it names are looked up beside it.
 
     Raises:
         Unreadable: `file.unreadable`.
         PolicyError: `policy.…`.
     """
+    return load_policy_parts(path)[0]
+
+
+def load_policy_parts(path: Path) -> tuple[Policy, BundledPolicy]:
+    """A policy, and the bytes it was read from, its own and those of every file that it names.
+
+    Raises:
+        Unreadable: `file.unreadable`.
+        PolicyError: `policy.…`.
+    """
+    files: dict[str, bytes] = {}
 
     def read_file(name: str) -> bytes:
         try:
-            return read(path.parent / name, MAX_PEM)
+            files[name] = read(path.parent / name, MAX_PEM)
         except Unreadable as error:
             raise PolicyError("policy.certificate", error.message) from error
+        return files[name]
 
-    return policy_file.parse(read(path, policy_file.MAX_POLICY), read_file)
+    data = read(path, policy_file.MAX_POLICY)
+    policy = policy_file.parse(data, read_file)
+    return policy, BundledPolicy(data, tuple(sorted(files.items())))
 
 
 def read(path: Path, most: int) -> bytes:
@@ -57,6 +71,23 @@ def read(path: Path, most: int) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise Unreadable("file.unreadable", f"cannot read {path}: {reason}") from error
+
+
+def write_new(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file that is not there yet; with `private`, for its owner only.
+
+    Raises:
+        Unreadable: `file.exists`, `file.unwritable`.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+    except FileExistsError as error:
+        raise Unreadable("file.exists", f"{path} is there already: name another, or remove it") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise Unreadable("file.unwritable", f"cannot write {path}: {reason}") from error
 
 
 def write_private(path: Path, data: bytes) -> None:

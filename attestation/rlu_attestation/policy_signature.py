@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
@@ -88,6 +90,17 @@ def verify_signature(digest: bytes, signature: bytes, public_key: PublicKey) -> 
             "policy.signature.digest", "the signature is on another policy, or on other files that it names"
         )
     _verify(public_key, _message(members), raw)
+
+
+def generate(alg: str) -> tuple[bytes, bytes]:
+    """A new key: private (PKCS #8) and public (SubjectPublicKeyInfo), in PEM. `alg` is ES256 or Ed25519."""
+    key: PrivateKey = (
+        Ed25519PrivateKey.generate() if alg == ED25519 else ec.generate_private_key(ec.SECP256R1())
+    )
+    return (
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    )
 
 
 def algorithm(key: PublicKey) -> str:

@@ -45,6 +45,7 @@ COMMANDS = {
     "inspect": Place(
         "rlu_attestation.cli.inspect", "Explain any file of RLU's, field by field. Trusts nothing."
     ),
+    "policy": Place("rlu_attestation.cli.policy", "Draft, check and sign appraisal policies."),
     "log": Place("rlu_attestation.cli.log", "Follow, check, export, back up and restore a log."),
     "witness": Place("rlu_attestation.cli.witness", "Follow a log and cosign its heads."),
     "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),

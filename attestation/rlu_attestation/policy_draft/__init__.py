@@ -12,13 +12,14 @@ from datetime import datetime, timezone
 
 from rlu_attestation import policy_file
 from rlu_attestation.errors import Untrusted
+from rlu_attestation.policy import Policy
 from rlu_attestation.policy_draft import references, rules
 from rlu_attestation.policy_draft.observation import Observation, observe, observe_evidence
 from rlu_attestation.policy_draft.toml import Writer, array
 from rlu_attestation.policy_table import ReadFile
 from rlu_attestation.verdict import Claim, Step
 
-__all__ = ["Draft", "Observation", "draft", "observe", "observe_evidence", "require_sound"]
+__all__ = ["Draft", "Observation", "draft", "observe", "observe_evidence", "require_sound", "trusting"]
 
 _REVIEW = (
     "REVIEW: this is a draft, taken from evidence that may itself be bad. Nothing in it was judged yet: compare every value with what you "
@@ -32,6 +33,18 @@ class Draft:
 
     policy: str
     references: str
+
+
+def trusting(files: Mapping[str, tuple[str, ...]], read_file: ReadFile) -> Policy:
+    """A policy of nothing but trust anchors, to look at evidence with; `files` as in `draft`.
+
+    Raises:
+        PolicyError: `policy.certificate`.
+    """
+    out = Writer()
+    out.rule("version", "1")
+    rules.trust(out, None, files)
+    return policy_file.parse(str(out).encode(), read_file)
 
 
 def require_sound(observation: Observation) -> None:

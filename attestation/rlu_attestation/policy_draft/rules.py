@@ -24,27 +24,33 @@ _LEAST = frozenset({"landlock_abi"})
 """Posture keys of which more is better."""
 
 
-def trust(out: Writer, observation: Observation, files: Mapping[str, tuple[str, ...]]) -> None:
+def trust(out: Writer, observation: Observation | None, files: Mapping[str, tuple[str, ...]]) -> None:
     """`files`: rule of `[trust]`, or `roots.<kind>`, to names of certificate files."""
     out.table("trust")
     for rule, names in files.items():
         if not rule.startswith("roots."):
             out.rule(rule, array(names), "Named by who wrote this draft.")
-    if observation.hardware is not None and observation.hardware.kind == "tpm2" and "ek_roots" not in files:
-        out.suggested(
-            ['ek_roots = ["tpm-vendor.pem"]', 'registrars = ["registrar.pem"]'],
-            "REVIEW: name the CA of the TPM's vendor, and your registrar.",
-        )
     roots = {rule.partition(".")[2]: names for rule, names in files.items() if rule.startswith("roots.")}
     if roots:
         inner = ", ".join(f"{key(kind)} = {array(names)}" for kind, names in sorted(roots.items()))
         out.rule("roots", f"{{ {inner} }}", "Further roots, named by who wrote this draft.")
-    if observation.hardware is not None and observation.hardware.emulated:
+    if observation is not None:
+        _weaknesses(out, observation, named="ek_roots" in files)
+
+
+def _weaknesses(out: Writer, observation: Observation, *, named: bool) -> None:
+    hardware, statement = observation.hardware, observation.statement
+    if hardware is not None and hardware.kind == "tpm2" and not named:
+        out.suggested(
+            ['ek_roots = ["tpm-vendor.pem"]', 'registrars = ["registrar.pem"]'],
+            "REVIEW: name the CA of the TPM's vendor, and your registrar.",
+        )
+    if hardware is not None and hardware.emulated:
         out.suggested(
             ["unsafe_accept_emulated_tpm = true"],
             "REVIEW: this TPM is an emulator, which this policy refuses. Accepted, the verdict says waived and never verified.",
         )
-    if observation.statement is not None and not observation.statement.oemboot:
+    if statement is not None and not statement.oemboot:
         out.suggested(
             ["unsafe_accept_unverified_boot = true"],
             "REVIEW: the attestor could not tell that verified boot is on, which this policy refuses.",

@@ -1,0 +1,333 @@
+"""`rlu policy`: draft a policy from evidence, check it, and sign it.
+
+rlu policy init --from https://host -o policy.toml     a draft to review, with its reference values beside it
+rlu policy check policy.toml                           what each rule accepts, in words
+rlu policy keygen -o policy-key.pem                    once, where policies are signed
+rlu policy sign policy.toml --key policy-key.pem
+rlu policy verify-signature policy.toml --key policy-key.pub.pem
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from rlu_attestation import policy_draft, policy_signature, policy_words
+from rlu_attestation.cli.arguments import is_url, moment
+from rlu_attestation.cli.arguments import nonce as read_nonce
+from rlu_attestation.cli.looking import look
+from rlu_attestation.cli.output import console, print_json
+from rlu_attestation.encoding import b64u
+from rlu_attestation.files import load_policy, read, write_new
+from rlu_attestation.policy import Policy
+from rlu_attestation.policy_draft import Observation
+from rlu_attestation.policy_hardware import ROOTS
+from rlu_attestation.printing import printable
+from rlu_attestation.verdict import Verdict
+from rlu_attestation.x509 import MAX_PEM
+
+app = typer.Typer(
+    name="policy",
+    help="Draft, check and sign appraisal policies.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+PolicyArgument = Annotated[
+    Path, typer.Argument(metavar="POLICY", help="The policy (TOML).", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+SignatureOption = Annotated[
+    Path | None,
+    typer.Option("--signature", help="The signature file; default: POLICY.sig.", show_default=False),
+]
+
+
+class Algorithm(str, Enum):
+    """Of keys that sign policies."""
+
+    ED25519 = policy_signature.ED25519
+    ES256 = policy_signature.ES256
+
+
+@app.command("init")
+def init(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="URL|FILE", help="A server, a bundle, or an evidence item.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The policy to write.", show_default=False)],
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "--references",
+            help="The file of reference values; default: beside the policy.",
+            show_default=False,
+        ),
+    ] = None,
+    ek_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--ek-root",
+            help="Certificates of a TPM vendor's CA (PEM or DER); repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    registrar: Annotated[
+        list[Path] | None,
+        typer.Option("--registrar", help="Certificate of a registrar; repeatable.", show_default=False),
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root",
+            metavar="KIND=FILE",
+            help="A further root for a kind of evidence; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="TIME", help="Time of every check; default: now.", show_default=False
+        ),
+    ] = None,
+    nonce: Annotated[
+        str | None,
+        typer.Option(
+            "--nonce",
+            metavar="BASE64URL",
+            help="The nonce you sent; for a server, the one to send.",
+            show_default=False,
+        ),
+    ] = None,
+    unverified: Annotated[
+        bool,
+        typer.Option(
+            "--unverified",
+            help="Write a draft even from evidence that does not hold. It proves nothing then.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draft a policy from evidence, for a person to review.
+
+    Signatures and chains are verified first; evidence that does not hold gives no draft. Nothing in a draft was judged: every value comes
+    from the evidence, which may itself be bad. Settings that weaken a policy are only ever written as comments.
+    """
+    names = references or out.with_name(f"{out.stem}.references.toml")
+    files = _anchors(out, ek_root or [], registrar or [], root or [])
+    at = int(time.time()) if as_of is None else moment(as_of)
+    known = None if nonce is None else read_nonce(nonce)
+    if known is None and is_url(source):
+        known = secrets.token_bytes(32)
+    observation = look(source, _trusting(files, out), at, known)
+    if not unverified:
+        policy_draft.require_sound(observation)
+    made = policy_draft.draft(
+        observation,
+        references_name=_beside(names, out),
+        files=files,
+        read_file=lambda name: read(out.parent / name, MAX_PEM),
+    )
+    write_new(out, made.policy.encode())
+    written = [out]
+    if made.references:
+        write_new(names, made.references.encode())
+        written.append(names)
+    _report_draft(observation, observation.judge(load_policy(out)), written, as_json=as_json)
+
+
+@app.command("check")
+def check(policy: PolicyArgument, as_json: JsonOption = False) -> None:
+    """Say in words what each rule accepts, warn of what is accepted unseen, and print the digest.
+
+    Exit codes: 0 it can be used, 2 it cannot; the message names the key.
+    """
+    read_policy = load_policy(policy)
+    rules = policy_words.describe(read_policy)
+    if as_json:
+        print_json({"policy_sha256": read_policy.digest.hex(), "rules": [rule.to_json() for rule in rules]})
+        return
+    out = console()
+    width = max(len(rule.name) for rule in rules)
+    for rule in rules:
+        line = Text.assemble((f"{printable(rule.name):<{width}}  ", "cyan"), printable(rule.accepts))
+        if rule.warning:
+            line.append(f"  ! {printable(rule.warning)}", "yellow")
+        out.print(line)
+    warned = sum(1 for rule in rules if rule.warning)
+    out.print(
+        Text(f"{warned} of {len(rules)} rules deserve a second look. What is left out accepts nothing.")
+    )
+    out.print(Text(f"sha256 {read_policy.digest.hex()}"))
+
+
+@app.command("digest")
+def digest(policy: PolicyArgument, as_json: JsonOption = False) -> None:
+    """Print the SHA-256 that pins a policy: of the file, and of every file that it names."""
+    found = load_policy(policy).digest.hex()
+    if as_json:
+        print_json({"policy_sha256": found})
+    else:
+        print(found)
+
+
+@app.command("sign")
+def sign(
+    policy: PolicyArgument,
+    key: Annotated[
+        Path, typer.Option("--key", help="Private key in PEM, P-256 or Ed25519.", show_default=False)
+    ],
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a policy: its digest, which covers the files that it names. Takes the place of an older signature."""
+    private = policy_signature.load_private_key(read(key, policy_signature.MAX_KEY))
+    found = load_policy(policy)
+    place = signature or _signature_of(policy)
+    place.unlink(missing_ok=True)
+    write_new(place, policy_signature.sign(found.digest, private) + b"\n")
+    _tell(
+        as_json,
+        {"signature": str(place), "policy_sha256": found.digest.hex(), **_key_json(private.public_key())},
+        f"Signed {policy} in {place}. sha256 {found.digest.hex()}",
+    )
+
+
+@app.command("verify-signature")
+def verify_signature(
+    policy: PolicyArgument,
+    key: Annotated[
+        Path, typer.Option("--key", help="The public key in PEM that you trust.", show_default=False)
+    ],
+    signature: SignatureOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check who signed a policy.
+
+    Exit codes: 0 that key signed it, 10 it did not, 30 not a signature, 2 usage.
+    """
+    public = policy_signature.load_public_key(read(key, policy_signature.MAX_KEY))
+    found = load_policy(policy)
+    data = read(signature or _signature_of(policy), policy_signature.MAX_SIGNATURE)
+    policy_signature.verify_signature(found.digest, data, public)
+    _tell(
+        as_json,
+        {"result": "verified", "exit_code": 0, "policy_sha256": found.digest.hex(), **_key_json(public)},
+        f"{policy} is signed by {key}. sha256 {found.digest.hex()}",
+    )
+
+
+@app.command("keygen")
+def keygen(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The private key to write; the public one is NAME.pub.pem.",
+            show_default=False,
+        ),
+    ],
+    alg: Annotated[Algorithm, typer.Option("--alg", help="Algorithm.")] = Algorithm.ED25519,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key for policies. Any P-256 or Ed25519 key in PEM will do as well, such as one that openssl made."""
+    private, public = policy_signature.generate(alg.value)
+    beside = out.with_name(f"{out.stem}.pub.pem")
+    write_new(out, private, private=True)
+    write_new(beside, public)
+    _tell(
+        as_json,
+        {
+            "private_key": str(out),
+            "public_key": str(beside),
+            **_key_json(policy_signature.load_public_key(public)),
+        },
+        f"Private key in {out}: keep it to yourself. Give {beside} to those who verify.",
+    )
+
+
+def _anchors(
+    out: Path, ek_roots: list[Path], registrars: list[Path], roots: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Rule of `[trust]` to names of files, as the policy will call them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for rule, paths in (("ek_roots", ek_roots), ("registrars", registrars)):
+        if paths:
+            found[rule] = tuple(_beside(path, out) for path in paths)
+    for text in roots:
+        kind, _, path = text.partition("=")
+        if kind not in ROOTS or not path:
+            raise typer.BadParameter(f"--root is KIND=FILE, KIND one of {', '.join(ROOTS)}")
+        found[f"roots.{kind}"] = (*found.get(f"roots.{kind}", ()), _beside(Path(path), out))
+    return found
+
+
+def _trusting(files: Mapping[str, tuple[str, ...]], out: Path) -> Policy:
+    return policy_draft.trusting(files, lambda name: read(out.parent / name, MAX_PEM))
+
+
+def _beside(path: Path, out: Path) -> str:
+    """A file's name as a policy calls it: from the policy's directory."""
+    return Path(os.path.relpath(path, out.parent)).as_posix()
+
+
+def _signature_of(policy: Path) -> Path:
+    return policy.with_name(f"{policy.name}.sig")
+
+
+def _report_draft(observation: Observation, verdict: Verdict, written: list[Path], *, as_json: bool) -> None:
+    codes = [step.code for step in verdict.failures]
+    if as_json:
+        print_json(
+            {
+                "written": [str(path) for path in written],
+                "passed": [step.id for step in observation.passed],
+                "unchecked": [step.code for step in observation.unchecked],
+                "false": [step.code for step in observation.false],
+                "accepts": not codes,
+                "refused_for": codes,
+            }
+        )
+        return
+    lines = [f"Written for your review: {', '.join(map(str, written))}. Nothing in it was judged."]
+    lines.append(f"{len(observation.passed)} checks that need no policy hold.")
+    if observation.unchecked:
+        lines.append(
+            f"Not checked, for lack of what to check it by: {', '.join(step.code for step in observation.unchecked)}."
+        )
+    if observation.false:
+        lines.append(
+            f"FALSE: {', '.join(step.code for step in observation.false)}. The values prove nothing."
+        )
+    if codes:
+        lines.append(
+            f"As it stands the draft refuses this evidence: {', '.join(codes)}. Lines marked REVIEW say why."
+        )
+    else:
+        lines.append("As it stands the draft accepts this evidence.")
+    for line in lines:
+        console().print(Text(printable(line)))
+
+
+def _key_json(key: policy_signature.PublicKey) -> dict[str, str]:
+    return {"alg": policy_signature.algorithm(key), "kid": b64u(policy_signature.key_id(key))}
+
+
+def _tell(as_json: bool, value: Mapping[str, Any], text: str) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        console().print(Text(printable(text)))
