@@ -1,0 +1,157 @@
+"""Backup and restore: what comes back is what was there, and nothing is believed that is not."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fakes.log_room import LogRoom
+from rlu_attestation.errors import Malformed, RluError
+from rlu_server.export.backup import BackupError, create, restore
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> LogRoom:
+    made = LogRoom(tmp_path / "state" / "log", segment_leaves=600)
+    for count in (700, 30):
+        made.batch(count)
+    revocations = tmp_path / "state" / "revocations"
+    revocations.mkdir()
+    (revocations / "list.json").write_bytes(b"{}")
+    attestation = tmp_path / "state" / "attestation"
+    attestation.mkdir()
+    (attestation / "secret").write_bytes(b"the attestor's secret")
+    return made
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for part in ("log", "revocations")
+        for path in (directory / part).rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_what_was_backed_up_comes_back(room: LogRoom, tmp_path: Path) -> None:
+    room.close()
+    manifest = create(tmp_path / "state", tmp_path / "backup")
+    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
+    assert restore(tmp_path / "backup", tmp_path / "new") == manifest
+    assert contents(tmp_path / "new") == contents(tmp_path / "state")
+    assert not (tmp_path / "new" / "attestation").exists()
+    assert b"the attestor's secret" not in (tmp_path / "backup").read_bytes()
+    again = LogRoom(tmp_path / "new" / "log", room)
+    again.close()
+    assert again.tree.root() == room.tree.root()
+    assert list((tmp_path / "new").glob(".restoring*")) == []
+
+
+def test_a_backup_is_made_while_the_log_is_written_to(room: LogRoom, tmp_path: Path) -> None:
+    with (room.directory / "log.jsonl").open("ab") as file:
+        file.write(b'{"iat":9,"index":730,"kind":"close","leaf":"half a batch')
+    create(tmp_path / "state", tmp_path / "backup")
+    room.close()
+    restore(tmp_path / "backup", tmp_path / "new")
+    assert (tmp_path / "new" / "log" / "log.jsonl").read_bytes().endswith(b'"size":730}\n')
+
+
+def test_nothing_is_overwritten(room: LogRoom, tmp_path: Path) -> None:
+    room.close()
+    create(tmp_path / "state", tmp_path / "backup")
+    with pytest.raises(BackupError, match=r"backup\.exists"):
+        create(tmp_path / "state", tmp_path / "backup")
+    with pytest.raises(BackupError, match=r"restore\.not_empty"):
+        restore(tmp_path / "backup", tmp_path / "state")
+    with pytest.raises(BackupError, match=r"backup\.absent"):
+        create(tmp_path / "nowhere", tmp_path / "other")
+    with pytest.raises(BackupError, match=r"backup\.unreadable"):
+        restore(tmp_path / "none", tmp_path / "new")
+
+
+def repacked(
+    backup: Path,
+    change: Callable[[str, bytes], tuple[str, bytes] | None],
+    extra: tarfile.TarInfo | None = None,
+) -> None:
+    with tarfile.open(backup) as old:
+        members = [(m.name, old.extractfile(m).read()) for m in old]  # type: ignore[union-attr]
+    with tarfile.open(backup, "w") as new:
+        if extra is not None:
+            new.addfile(extra, io.BytesIO(bytes(extra.size)))
+        for name, data in members:
+            changed = change(name, data)
+            if changed is not None:
+                info = tarfile.TarInfo(changed[0])
+                info.size = len(changed[1])
+                new.addfile(info, io.BytesIO(changed[1]))
+
+
+def link() -> tarfile.TarInfo:
+    info = tarfile.TarInfo("log/link")
+    info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return info
+
+
+def named(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size = 3
+    return info
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "extra"),
+    [
+        (
+            "backup.digest",
+            lambda n, d: (n, d.replace(b"1", b"2", 1)) if n == "log/log.jsonl" else (n, d),
+            None,
+        ),
+        ("backup.digest", lambda n, d: None if n.endswith("leaves.bin") else (n, d), None),
+        ("backup.digest", lambda n, d: (n, d), named("log/more")),
+        ("backup.encoding", lambda n, d: None if n == "manifest.json" else (n, d), None),
+        ("backup.encoding", lambda n, d: (n, b"[]") if n == "manifest.json" else (n, d), None),
+        ("backup.encoding", lambda n, d: (n, b"\xff") if n == "manifest.json" else (n, d), None),
+        ("backup.encoding", lambda n, d: (n, d), link()),
+        ("backup.encoding", lambda n, d: (n, d), named("../outside")),
+        ("backup.encoding", lambda n, d: (n, d), named("log/../../outside")),
+        ("backup.encoding", lambda n, d: (n, d), named("/etc/outside")),
+        ("backup.encoding", lambda n, d: (n, d), named("attestation/secret")),
+    ],
+)
+def test_a_backup_that_was_changed_puts_nothing_in_place(
+    room: LogRoom,
+    tmp_path: Path,
+    code: str,
+    change: Callable[[str, bytes], tuple[str, bytes] | None],
+    extra: tarfile.TarInfo | None,
+) -> None:
+    room.close()
+    create(tmp_path / "state", tmp_path / "backup")
+    repacked(tmp_path / "backup", change, extra)
+    with pytest.raises(RluError, match=code.replace(".", r"\.")):
+        restore(tmp_path / "backup", tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 20_000, 60_000])
+def test_a_backup_that_was_cut_off_refuses(room: LogRoom, tmp_path: Path, cut: int) -> None:
+    room.close()
+    create(tmp_path / "state", tmp_path / "backup")
+    data = (tmp_path / "backup").read_bytes()
+    at = data.index(b"manifest.json") - cut
+    (tmp_path / "backup").write_bytes(data[:at])
+    with pytest.raises(Malformed, match=r"backup\.encoding"):
+        restore(tmp_path / "backup", tmp_path / "new")
+
+
+def test_the_manifest_names_every_file(room: LogRoom, tmp_path: Path) -> None:
+    room.close()
+    manifest = create(tmp_path / "state", tmp_path / "backup")
+    assert set(json.loads(json.dumps(manifest))["files"]) == set(contents(tmp_path / "state"))
