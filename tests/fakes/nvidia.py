@@ -480,6 +480,7 @@ STATUSES = {
     "revoked": tlv(0xA1, generalized(AT - YEAR)),
     "hold": tlv(0xA1, generalized(AT - YEAR), tlv(0xA0, tlv(0x0A, b"\6"))),
     "unknown": tlv(0x82),
+    "other": tlv(0x83),
 }
 HASHES = {"sha1": "1.3.14.3.2.26", "sha256": "2.16.840.1.101.3.4.2.1", "sha384": SHA384_OID}
 
@@ -509,7 +510,7 @@ def ocsp(certificate: Authority, **changes: Any) -> bytes:
     tbs = sequence(
         changes.pop("responder_id", key_hash),
         generalized(AT),
-        changes.pop("singles", sequence(single)),
+        changes.pop("singles", sequence(*[single] * changes.pop("times", 1))),
         tlv(0xA1, asn1.extensions(items)) if items else b"",
     )
     algorithm = asn1.algorithm(by.key, "ecdsa", "sha384")
@@ -517,7 +518,12 @@ def ocsp(certificate: Authority, **changes: Any) -> bytes:
     basic = sequence(
         tbs,
         algorithm,
-        asn1.bits(asn1.sign(by.key, changes.pop("signed", tbs), "ecdsa", "sha384")),
+        asn1.bits(
+            asn1.sign(by.key, changes.pop("signed", tbs), "ecdsa", "sha384")[:-1] + b"\0",
+            changes.pop("unused"),
+        )
+        if "unused" in changes
+        else asn1.bits(asn1.sign(by.key, changes.pop("signed", tbs), "ecdsa", "sha384")),
         tlv(0xA0, sequence(*certificates)) if certificates else b"",
     )
     kind = changes.pop("kind", "1.3.6.1.5.5.7.48.1.1")

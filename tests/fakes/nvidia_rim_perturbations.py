@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import timedelta
 
 from cryptography.hazmat.primitives import hashes
@@ -96,6 +97,7 @@ def redigest(parts: Parts) -> None:
     parts.rims[0] = document.encode()
 
 
+TOP_DER = rim_chain()[-1].der
 DOCTYPE = '<!DOCTYPE SoftwareIdentity [<!ENTITY a "b">]>'
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 SIGNATURES = [
@@ -153,6 +155,9 @@ SIGNATURES = [
     ("method-with-parameters", text("/xml-c14n11\"></ds:Can", "/xml-c14n11\"><a></a></ds:Can"), ALGORITHM),
     ("key-value-instead-of-certificates", text("<ds:X509Data>", "<ds:KeyValue></ds:KeyValue><ds:X509Data>"), XMLDSIG),
     ("key-name", text("<ds:X509Data>", "<ds:X509Data><ds:X509SKI>AA==</ds:X509SKI>"), XMLDSIG),
+    ("certificates-none", lambda p: emptied(p), XMLDSIG),
+    ("certificates-nine", rims(0, chain=(TOP_DER,) * 9), XMLDSIG),
+    ("certificate-with-an-attribute", text("<ds:X509Certificate>", '<ds:X509Certificate Id="a">'), XMLDSIG),
     ("certificate-not-base64", text("<ds:X509Certificate>", "<ds:X509Certificate>!"), XMLDSIG),
     ("certificate-not-der", text("<ds:X509Certificate>", "<ds:X509Certificate>AAAA"), "parse: x509.encoding"),
     ("tag-of-another-kind", rims(0, root="Software"), CONTENT),
@@ -175,6 +180,10 @@ SIGNATURES = [
     ("hash-not-hexadecimal", rims(0, payload=fake.resource(0, [ZERO], True, **{"ns2:Hash0": "g" * 96})), CONTENT),
     ("size-32", rims(0, payload=fake.resource(0, [ZERO], True, size="32")), CONTENT),
 ]  # fmt: skip
+
+
+def emptied(parts: Parts) -> None:
+    parts.rims[0] = re.sub(rb"<ds:X509Certificate>[^<]*</ds:X509Certificate>", b"", parts.rims[0])
 
 
 def doubled(parts: Parts) -> None:
@@ -242,6 +251,13 @@ OCSPS = [
     ("ocsp-of-another-type", answers(this_brom, kind="1.2.3"), "parse: nvidia.ocsp.unsupported"),
     ("ocsp-critical-extension", answers(this_brom, extensions=[("1.2.3", True, asn1.NULL)]), "parse: nvidia.ocsp.unsupported"),
     ("ocsp-sha1", answers(this_brom, hash="sha1"), "parse: nvidia.ocsp.unsupported"),
+    ("ocsp-status-of-another-kind", answers(this_brom, status="other"), OCSP),
+    ("ocsp-single-critical-extension", answers(
+        this_brom, single_extensions=fake.tlv(0xA1, asn1.extensions([("1.2.3", True, asn1.NULL)]))), "parse: nvidia.ocsp.unsupported"),
+    ("ocsp-single-extension", answers(
+        this_brom, single_extensions=fake.tlv(0xA1, asn1.extensions([("1.2.3", False, asn1.NULL)]))), None),
+    ("ocsp-signature-of-odd-bits", answers(this_brom, unused=1), OCSP),
+    ("ocsp-too-many-answers", answers(this_brom, times=65), OCSP),
     ("ocsp-without-answers", answers(this_brom, singles=fake.sequence()), OCSP),
     ("ocsp-version-2", answers(this_brom, responder_id=fake.tlv(0xA0, asn1.integer(1))), OCSP),
     ("ocsp-too-many-certificates", answers(this_brom, certificates=[GPU.brom.der] * 5), OCSP),

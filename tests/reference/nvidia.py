@@ -290,7 +290,11 @@ def load_rim(data: bytes) -> dict[str, Any]:
     data_elements = elements(key_info)
     need([e.localName for e in data_elements] == ["X509Data"] and not key_info.attributes.length, "key info")
     holders = elements(data_elements[0])
-    need(1 <= len(holders) <= 8 and all(e.localName == "X509Certificate" for e in holders), "certificates")
+    need(
+        1 <= len(holders) <= 8
+        and all(e.localName == "X509Certificate" and not e.attributes.length for e in holders),
+        "certificates",
+    )
     decode64 = lambda text: attempt(lambda: base64.b64decode("".join(text.split()), validate=True), "base64")  # noqa: E731
     chain = [
         attempt(lambda e=e: x509.load_der_x509_certificate(decode64(text_of(e))), "certificate")
@@ -442,6 +446,8 @@ def _verify(
         )
         extensions = attempt(lambda a=answer: a.extensions, "ocsp")  # type: ignore[misc]
         need(all(isinstance(e.value, x509.OCSPNonce) or not e.critical for e in extensions), "ocsp")
+        singles = attempt(lambda a=answer: a.single_extensions, "ocsp")  # type: ignore[misc]
+        need(not any(e.critical for e in singles), "ocsp")
         need(attempt(lambda a=answer: a.hash_algorithm.name, "ocsp") != "sha1", "ocsp")  # type: ignore[misc]
     found, marks = [], set()
     for switch, parts in [(False, part) for part in gpus] + [(True, part) for part in switches]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -80,11 +79,6 @@ class Rim:
     @property
     def active(self) -> tuple[ReferenceValue, ...]:
         return tuple(value for value in self.values if value.active)
-
-    @property
-    def sha256(self) -> bytes:
-        """Of the document, 32 bytes."""
-        return hashlib.sha256(self.raw).digest()
 
 
 def parse_rim(data: bytes) -> Rim:

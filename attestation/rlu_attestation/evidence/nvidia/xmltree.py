@@ -128,10 +128,10 @@ def _check_door(data: bytes) -> None:
 
 
 def _convert(element: Any, depth: int) -> Element:
-    if depth == 0:
-        raise Malformed(CODE, f"nested deeper than {MAX_DEPTH}")
-    if not isinstance(element.tag, str):
-        raise Malformed(CODE, "something that is neither an element nor text")
+    if depth == 0 or not isinstance(element.tag, str):
+        raise Malformed(
+            CODE, f"nested deeper than {MAX_DEPTH}, or something that is neither element nor text"
+        )
     attributes = dict(element.attrib)
     if any(name.startswith(_XML_NAMESPACE) for name in attributes):
         raise Malformed(CODE, "attributes of the xml: namespace are not accepted")

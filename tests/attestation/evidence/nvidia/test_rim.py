@@ -16,7 +16,7 @@ from fakes.nvidia_changes import GPU, SWITCH, rim
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.evidence import nvidia
 from rlu_attestation.evidence.nvidia import DeviceKind
-from rlu_attestation.evidence.nvidia.xmltree import MAX_XML, read
+from rlu_attestation.evidence.nvidia.xmltree import MAX_DEPTH, MAX_XML, read, read_enveloped
 
 ENTITIES = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 HOSTILE = {
@@ -116,3 +116,17 @@ def test_a_damaged_rim_refuses_or_is_the_same(data: st.DataObject) -> None:
     genuine = nvidia.parse_rim(sample())
     changed = (found.signed, found.signed_info) != (genuine.signed, genuine.signed_info)
     assert changed or (found.values, found.version) == (genuine.values, genuine.version)
+
+
+def test_what_stands_around_the_signature_stays() -> None:
+    assert read_enveloped(b"<r>a<s><i/></s>b</r>", "s", "i").without == b"<r>ab</r>"
+    assert read_enveloped(b"<r><x/>a<s><i/></s>b</r>", "s", "i").without == b"<r><x></x>ab</r>"
+    assert read_enveloped(b'<r xmlns:q="urn:q"><s><i  b="2" a="1" /></s></r>', "s", "i").part == (
+        b'<i xmlns:q="urn:q" a="1" b="2"></i>'
+    )
+
+
+def test_the_depth_is_bounded() -> None:
+    read(b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH)
+    with pytest.raises(Malformed):
+        read(b"<a>" * (MAX_DEPTH + 1) + b"</a>" * (MAX_DEPTH + 1))

@@ -217,3 +217,9 @@ def test_what_is_missing_hides_nothing_that_is_false() -> None:
     parts.gpus[0].report = GPU.report(NONCE, opaque={fake.DRIVER: b"550.90.07\0"})
     parts.rims[0] = parts.rims[0].replace(b'active="True"', b'active="False"', 1)
     assert failures(parts.item(), BINDING, roots()) == ["nvidia.rim_driver.digest"]
+
+
+@pytest.mark.parametrize("chip", ["GX100", "GA100", "GH1000", "LS_20"])
+def test_chips_that_are_not_known_are_not_supported(chip: str) -> None:
+    parts = Node((Device(chip, driver="550.54.15"),)).parts(NONCE)
+    assert failures(parts.item(), BINDING, roots()) == ["nvidia.identity.unknown"]
