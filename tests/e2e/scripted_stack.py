@@ -17,7 +17,7 @@ import msgspec
 
 from e2e.caller import Caller
 from e2e.processes import Process, until
-from fakes.attestor_process import Deployment
+from fakes.attestor_process import INSTANCE_FACTS, Deployment
 from rlu_attestation.encoding import b64u
 from rlu_server import swtpm
 from rlu_server.core.apikeys import KeyFile, KeyRecord, mint
@@ -61,7 +61,10 @@ class Scripted:
             f'[gateway]\nport = {port}\napi_keys_file = "{keys}"\nmax_body_bytes = {MAX_BODY}\n'
             f'drain_timeout_s = 2\n[model]\nname = "{MODEL}"\n'
         )
+        self.tpm = tpm
         self.deployment = Deployment(home, tpm, settings)
+        model = {**INSTANCE_FACTS["model"], "name": MODEL}
+        self.deployment.write_facts({**INSTANCE_FACTS, "model": model, "hardware": {"profile": "cpu-demo"}})
         self.deployment.enrol()
         runtime = self.deployment.runtime
         for part in ("engine", "gateway", "attestor"):
@@ -92,6 +95,10 @@ class Scripted:
 
     def logs(self) -> str:
         return "\n".join(process.output() for process in self.processes.values())
+
+    def authorities(self) -> tuple[Path, Path]:
+        """Certificates of the TPM's vendor and of the registrar, for a policy to name."""
+        return swtpm.root_certificate(self.tpm.directory), self.deployment.registrar / "registrar.crt.pem"
 
     def state_files(self) -> list[Path]:
         """Everything that these processes keep."""

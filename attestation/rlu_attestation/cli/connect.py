@@ -13,11 +13,13 @@ from typing import Annotated
 import typer
 
 from rlu_attestation.cli.verify import read_api_key
+from rlu_attestation.connect.errors import Misuse
 from rlu_attestation.connect.guard import Guard
 from rlu_attestation.connect.launch import Local
 from rlu_attestation.connect.run import Place, Run, run_command, wait_for_signal
 from rlu_attestation.connect.status import Status
 from rlu_attestation.connect.target import Target
+from rlu_attestation.errors import RluError
 from rlu_attestation.files import load_policy
 from rlu_attestation.policy import Policy
 
@@ -98,13 +100,18 @@ def command(
         accept_instance_change=accept_instance_change,
     )
     status = 0
-    with Run(target, guard, Place(port=port, unix=unix), tell.status) as local:
-        if words:
-            environment = local.environment(os.environ, real_key, pass_key=pass_key)
-            status = run_command(local.command(words), environment)
-        else:
-            tell.listening(local, unix)
-            wait_for_signal()
+    try:
+        with Run(target, guard, Place(port=port, unix=unix), tell.status) as local:
+            if words:
+                environment = local.environment(os.environ, real_key, pass_key=pass_key)
+                status = run_command(local.command(words), environment)
+            else:
+                tell.listening(local, unix)
+                wait_for_signal()
+    except Misuse:
+        raise
+    except RluError as error:  # what is wrong with the server was told already
+        raise typer.Exit(error.exit_code) from error
     raise typer.Exit(UNPROVEN if guard.failures else status)
 
 

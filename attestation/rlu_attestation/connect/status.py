@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from rlu_attestation.connect.apis import advise
 from rlu_attestation.printing import printable
 from rlu_attestation.verdict import Verdict
 
@@ -39,7 +40,7 @@ class Status:
         word = self.event.upper() if self.event in _LOUD else self.event
         parts = [word + (f" ({', '.join(self.waivers)})" if self.waivers else "")]
         if self.code:
-            parts.append(f"{self.message} [{self.code}]")
+            parts.append(f"{self.message} [{self.code}]. {advise(self.code)}")
         named = (("instance", self.instance), ("model", self.model), ("region", self.region))
         parts += [f"{name} {value}" for name, value in (*named, ("session", self.session)) if value]
         if self.receipts is not None:
@@ -55,6 +56,7 @@ class Status:
             "event": self.event,
             "code": self.code,
             "message": self.message,
+            "advice": advise(self.code) if self.code else "",
             "instance": self.instance,
             "model": self.model,
             "region": self.region,
