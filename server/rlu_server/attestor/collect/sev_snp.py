@@ -6,6 +6,7 @@ the chip signs with another key, so several VCEK certificates may lie side by si
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlu_attestation import crl, x509
@@ -24,6 +25,16 @@ PROVIDER = "sev_guest"
 PADDING = bytes(32)
 """REPORT_DATA has 64 bytes: the root, then these."""
 KDS = "https://kdsintf.amd.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsements:
+    """What AMD says of a report's key (DER): certificate, its issuers, and the root's revocation list."""
+
+    vek: bytes
+    ask: bytes
+    ark: bytes
+    crl: bytes | None
 
 
 class SevSnpCollector:
@@ -53,26 +64,16 @@ class SevSnpCollector:
             raise HardwareRefused("sev-snp.report", f"the report cannot be used: {error}") from error
         if report.report_data != root + PADDING:
             raise HardwareUnavailable("sev-snp.raced", "the report is over other data than was asked for")
-        pool = self._pool(answer.auxblob)
-        vek = _signer(report, pool, self._directory)
-        ask = pool.issuer_of(vek)
-        ark = None if ask is None else pool.issuer_of(ask)
-        if ask is None or ark is None:
-            raise NotReady(
-                "sev-snp.endorsement",
-                f"neither the host nor {self._directory} has AMD's ASK and ARK for this chip; "
-                f"put there what {KDS}/{_key_name(report)}/v1/<product>/cert_chain gives",
-            )
-        crl_ = pool.crl_of(ark)
+        found = endorse(report, self._pool(answer.auxblob), self._directory)
 
         def for_statement(proof: BindingProof) -> bytes:
             return sev_snp.encode(
                 report=answer.outblob,
-                vek=vek.raw,
-                ask=ask.raw,
-                ark=ark.raw,
+                vek=found.vek,
+                ask=found.ask,
+                ark=found.ark,
                 binding=binding_of(proof),
-                crl_der=None if crl_ is None else crl_.raw,
+                crl_der=found.crl,
             )
 
         return for_statement
@@ -91,6 +92,25 @@ class SevSnpCollector:
         if table.crl is not None:
             crls += _readable_list(table.crl)
         return Collateral((*certificates, *ours.certificates), tuple(crls))
+
+
+def endorse(report: AttestationReport, pool: Collateral, directory: Path) -> Endorsements:
+    """Choose from a pool what belongs to a report.
+
+    Raises:
+        NotReady: something is missing (`sev-snp.endorsement`); the message says where AMD has it.
+    """
+    vek = _signer(report, pool, directory)
+    ask = pool.issuer_of(vek)
+    ark = None if ask is None else pool.issuer_of(ask)
+    if ask is None or ark is None:
+        raise NotReady(
+            "sev-snp.endorsement",
+            f"neither the host nor {directory} has AMD's ASK and ARK for this chip; "
+            f"put there what {KDS}/{_key_name(report)}/v1/<product>/cert_chain gives",
+        )
+    found = pool.crl_of(ark)
+    return Endorsements(vek.raw, ask.raw, ark.raw, None if found is None else found.raw)
 
 
 def _readable(der: bytes) -> tuple[Certificate, ...]:

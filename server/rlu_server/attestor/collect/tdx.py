@@ -51,20 +51,26 @@ class TdxCollector:
             raise HardwareRefused("tdx.quote", f"the quote cannot be used: {error}") from error
         if parsed.report.report_data != root + PADDING:
             raise HardwareUnavailable("tdx.raced", "the quote is over other data than was asked for")
-        stapled = self._collateral()
+        stapled = read_collateral(self._directory)
 
         def for_statement(proof: BindingProof) -> bytes:
             return tdx.encode(quote=quote, collateral=stapled, binding=binding_of(proof))
 
         return for_statement
 
-    def _collateral(self) -> tdx.Collateral | None:
-        path = self._directory / COLLATERAL
-        if not path.exists():
-            return None
-        try:
-            return tdx.collateral_from_json(collateral.read(path))
-        except NotReady:
-            raise
-        except RluError as error:
-            raise NotReady("collateral.file", f"{path}: {error.message}; fetch it anew") from error
+
+def read_collateral(directory: Path) -> tdx.Collateral | None:
+    """Intel's collateral in a directory; None if it is not there.
+
+    Raises:
+        NotReady: it cannot be used (`collateral.file`).
+    """
+    path = directory / COLLATERAL
+    if not path.exists():
+        return None
+    try:
+        return tdx.collateral_from_json(collateral.read(path))
+    except NotReady:
+        raise
+    except RluError as error:
+        raise NotReady("collateral.file", f"{path}: {error.message}; fetch it anew") from error
