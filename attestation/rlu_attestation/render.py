@@ -48,8 +48,8 @@ _SOURCES = {
 }
 
 
-def show(verdict: Verdict, console: Console, subject: str) -> None:
-    """Print a verdict."""
+def show(verdict: Verdict, console: Console, subject: str, further: Iterable[str] = ()) -> None:
+    """Print a verdict; `further` are notes of the caller's."""
     headline, style = _HEADLINES[verdict.result]
     title = Text.assemble((headline, style), "  ", printable(subject), (f"  exit {verdict.exit_code}", "dim"))
     tree = Tree(title, guide_style="dim")
@@ -65,8 +65,8 @@ def show(verdict: Verdict, console: Console, subject: str) -> None:
     else:  # in a file or a pipe a table would pad every row to its longest value
         for claim in verdict.claims:
             console.print(Text(f"{claim.name:<17} {claim.source.value:<9} {printable(claim.value)}"))
-    for note in notes(verdict):
-        console.print(Text(f"• {note}"))
+    for note in (*further, *notes(verdict)):
+        console.print(Text(f"• {printable(note)}"))
 
 
 def notes(verdict: Verdict) -> Iterator[str]:
@@ -75,7 +75,9 @@ def notes(verdict: Verdict) -> Iterator[str]:
     yield f"Covers: {', '.join(verdict.covers)}. Checked as of {when}; time: {verdict.time} (no witness or time stamp proves it)."
     if verdict.freshness == "asserted":
         yield "Freshness: the nonce came with the bundle, so it proves freshness only to whoever made the bundle."
-    if verdict.freshness == "none":
+    if verdict.freshness == "none" and verdict.covers == ("evidence",):
+        yield "Freshness: nobody said what this evidence should be about, so it may be old, or another machine's: pass --report-data."
+    elif verdict.freshness == "none":
         yield "Freshness: no nonce, so this could be replayed within the statement's time."
     if not verdict.policy:
         yield "No policy was given, and without one nothing is accepted: pass --policy."
@@ -89,7 +91,7 @@ def notes(verdict: Verdict) -> Iterator[str]:
     for step in verdict.failures:
         if step.code.endswith(".not_checked"):
             continue
-        yield f"{step.code}: {printable(step.detail)}"
+        yield f"{step.code}: {step.detail} (rlu explain {step.code})"
 
 
 def _grouped(steps: Iterable[Step]) -> Iterator[tuple[str, list[Step]]]:

@@ -32,7 +32,9 @@ def command(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="URL|FILE", help="A server, a bundle, or evidence as the hardware gave it.", show_default=False
+            metavar="URL|FILE",
+            help="A server, a bundle, or evidence as the hardware gave it.",
+            show_default=False,
         ),
     ],
     policy: Annotated[
@@ -53,7 +55,9 @@ def command(
     policy_key: Annotated[
         Path | None,
         typer.Option(
-            "--policy-key", help="Refuse a policy that this key (PEM) did not sign (POLICY.sig).", show_default=False
+            "--policy-key",
+            help="Refuse a policy that this key (PEM) did not sign (POLICY.sig).",
+            show_default=False,
         ),
     ] = None,
     bundled_policy: Annotated[
@@ -147,7 +151,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     ear_key: Annotated[
         Path | None,
-        typer.Option("--ear-key", help="Sign the EAR with this P-256 key (PEM), as a JWS.", show_default=False),
+        typer.Option(
+            "--ear-key", help="Sign the EAR with this P-256 key (PEM), as a JWS.", show_default=False
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")

@@ -134,8 +134,8 @@ def test_a_software_key(capsys: Capture, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "code", "shown"),
     [
-        ("not-a-bundle", b"hello", 30, "bundle.encoding"),
-        ("empty", b"", 30, "bundle.encoding"),
+        ("not-a-bundle", b"hello", 20, "verify.unknown"),
+        ("empty", b"", 20, "verify.unknown"),
         ("truncated", None, 30, "bundle.encoding"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_broken_file(
     assert (ran.code, ran.out) == (code, ""), name
     assert shown in ran.err
     as_json = rlu(capsys, "verify", file, "--json")
-    assert as_json.json["result"] == "malformed"
+    assert as_json.json["result"] == {20: "unsupported", 30: "malformed"}[code]
     assert as_json.json["code"] == shown
     assert as_json.json["exit_code"] == as_json.code == code
 
