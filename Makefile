@@ -6,7 +6,7 @@ SHELL := bash
 BIN := .venv/bin
 CODE := attestation server benchmarks tests scripts
 
-.PHONY: help run test check bench mutation fmt clean setup setup-test
+.PHONY: help run test check bench fuzz mutation fmt clean setup setup-test
 
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,9 @@ check: setup-test ## The gate: format, lint, types, import contracts, pins, help
 
 bench: setup-test ## Run the benchmarks; ARGS are those of benchmarks/run.py
 	@exec $(BIN)/python benchmarks/run.py $(ARGS)
+
+fuzz: setup-test ## Fuzz everything that takes bytes from others; ARGS=--seconds=600 for each target
+	@exec $(BIN)/python tests/fuzz/run.py $(ARGS)
 
 mutation: setup-test ## Remove every check of the verifier in turn; a test must notice each
 	@exec $(BIN)/python tests/mutation/run.py $(ARGS)
