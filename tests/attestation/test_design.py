@@ -19,6 +19,8 @@ BLAMES = {
     "Waived",
     "Unreachable",
     "PolicyError",
+    "Unproven",
+    "Misuse",
 }
 SOURCES = (
     "verifier/*.py",
@@ -29,6 +31,7 @@ SOURCES = (
     "client.py",
     "bundle.py",
     "cli/*.py",
+    "connect/*.py",
     "explain/*.py",
 )
 
