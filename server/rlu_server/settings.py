@@ -55,7 +55,7 @@ class Gpu(Section):
 class Attestation(Section):
     """The hardware that holds the key."""
 
-    key: Literal["tpm2", "sev-snp", "tdx", "nitro", "gcp-vtpm", "azure-vtpm", "none"] = "tpm2"
+    key: Literal["tpm2", "sev-snp", "tdx", "nitro", "nitrotpm", "gcp-vtpm", "azure-vtpm", "none"] = "tpm2"
     """What holds the key, and the kind of evidence that speaks for it. `none` needs `insecure_software_key`."""
     collateral_dir: Path | None = None
     """Certificates, revocation lists and reference values, a directory for each kind. None: below the state directory."""

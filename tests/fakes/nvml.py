@@ -25,6 +25,8 @@ REPORTER = ctypes.CFUNCTYPE(
     ctypes.POINTER(ctypes.c_uint),
 )
 REPORT_ROOM = 0x2000
+_held: list[object] = []
+"""The callback of the present driver: the library keeps only its address."""
 
 
 @functools.cache
@@ -75,9 +77,9 @@ class FakeDriver:
                 self._put(f"{number}/{name}", None if value is None else str(value))
             if gpu.chain is not None:
                 (directory / str(number) / "chain").write_bytes(gpu.chain)
-        self._callback = REPORTER(self._report)  # held: the library keeps only its address
         self._loaded = ctypes.CDLL(self.library)
-        self._loaded.fake_nvml_configure(str(directory).encode(), self._callback)
+        _held[:] = [REPORTER(self._report)]
+        self._loaded.fake_nvml_configure(str(directory).encode(), _held[0])
 
     @property
     def initialised(self) -> int:

@@ -80,8 +80,8 @@ def tpm_sockets(tcti: str) -> list[Path]:
 
 
 def uses_tpm(settings: Settings) -> bool:
-    """Whether the instance key is a TPM's."""
-    return settings.attestation.holder in ("tpm2", "gcp-vtpm", "azure-vtpm")
+    """Whether the attestor talks to a TPM."""
+    return settings.attestation.holder in ("tpm2", "gcp-vtpm", "azure-vtpm", "nitrotpm")
 
 
 def evidence_places(settings: Settings, host: Host) -> dict[str, list[Path]]:

@@ -5,20 +5,25 @@
 | `sev-snp` | configfs-tsm, provider `sev_guest` | `sev_snp.SevSnpCollector` |
 | `tdx` | configfs-tsm, provider `tdx_guest` | `tdx.TdxCollector` |
 | `nitro` | `/dev/nsm` | `nitro.NitroCollector` |
+| `nitrotpm` | a vendor command of the TPM | `nitro.NitroCollector` |
 | `nvidia` | NVML | `nvidia.NvidiaCollector` |
 | `gcp-vtpm` | the TPM, with the AK that Google left in it | `gcp_vtpm.GcpKey` |
+| `azure-vtpm` | the TPM, with the AK and the report that Azure's paravisor left in it | `azure_vtpm.AzureKey` |
 
 TPMs sign and quote where their keys are (`attestor.tpm`); of clouds' TPMs only the attestation key is special.
 """
 
 from __future__ import annotations
 
+from rlu_attestation.evidence.nitro import Kind
 from rlu_attestation.evidence.nvidia import KIND as NVIDIA
 from rlu_attestation.gpus import Gpus
 from rlu_server.attestor.collect import inventory, nvml
+from rlu_server.attestor.collect.azure_vtpm import AzureKey
 from rlu_server.attestor.collect.collector import Collector
 from rlu_server.attestor.collect.gcp_vtpm import GcpKey
 from rlu_server.attestor.collect.nitro import NitroCollector
+from rlu_server.attestor.collect.nitrotpm import NitroTpm
 from rlu_server.attestor.collect.nsm import Nsm
 from rlu_server.attestor.collect.nvidia import NvidiaCollector
 from rlu_server.attestor.collect.sev_snp import SevSnpCollector
@@ -40,6 +45,8 @@ def collector_for(settings: Settings) -> Collector | None:
         return TdxCollector(TsmReports(), directory)
     if kind == "nitro":
         return NitroCollector(Nsm(), directory)
+    if kind == "nitrotpm":
+        return NitroCollector(NitroTpm(settings.attestation.tcti), directory, Kind.NITROTPM)
     return None
 
 
@@ -48,6 +55,8 @@ def attestation_key_for(settings: Settings) -> AttestationKey | None:
     kind = settings.attestation.holder
     if kind == "gcp-vtpm":
         return GcpKey(settings.collateral_dir / kind)
+    if kind == "azure-vtpm":
+        return AzureKey(settings.collateral_dir / kind)
     return None
 
 

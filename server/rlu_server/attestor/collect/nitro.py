@@ -1,4 +1,4 @@
-"""Nitro Enclaves evidence: the attestation document that the enclave's NSM signs, with the binding root in `user_data`.
+"""Nitro evidence: the attestation document that an enclave's NSM or an instance's NitroTPM signs, with the binding root in `user_data`.
 
 `nonce` and `public_key` stay empty: the statement that the root binds has both (FORMATS section 4.3). Revocation lists of AWS's authorities
 come from the collateral directory; an enclave has no network to fetch them.
@@ -6,6 +6,7 @@ come from the collateral directory; an enclave has no network to fetch them.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ class Module(Protocol):
 
 
 class NitroCollector:
-    """Collector of `nitro` items.
+    """Collector of `nitro` and `nitrotpm` items.
 
     Args:
         module: the device.
@@ -87,7 +88,8 @@ def parse_attestation(answer: bytes) -> bytes:
         HardwareRefused: the module answered with an error (`nsm.refused`), or something else (`nsm.answer`).
     """
     try:
-        decoded: Any = cbor2.loads(answer)
+        # A NitroTPM fills its answers up, so that what follows the first item means nothing.
+        decoded: Any = cbor2.CBORDecoder(io.BytesIO(answer)).decode()
     except Exception as error:  # the library raises many kinds
         raise HardwareRefused("nsm.answer", "the module's answer is no CBOR") from error
     match decoded:

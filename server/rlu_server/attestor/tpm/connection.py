@@ -33,6 +33,7 @@ RESOURCE_MANAGERS = ("device:/dev/tpmrm", "tabrmd")
 LAYER_MASK, TPM_LAYERS = 0xFFFF0000, (0x00000000, 0x000B0000, 0x000C0000)
 RC_FMT1, RC_AUTH_FAIL, RC_POLICY_FAIL, RC_BAD_AUTH = 0x080, 0x08E, 0x09D, 0x0A2
 RC_INTEGRITY, RC_PCR_CHANGED, RC_LOCKOUT = 0x09F, 0x128, 0x921
+RC_COMMAND_CODE = 0x143
 RC_AGAIN = (0x908, 0x90A, 0x922)
 """TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY: the same command is to be sent again."""
 OWNER_COMMANDS = frozenset({"create_primary", "evict_control", "nv_counter"})
@@ -147,6 +148,11 @@ def blame(code: int, what: str) -> AttestorError:
     if base == RC_INTEGRITY:
         return HardwareRefused(
             "tpm.cleared", f"{shown}; the key was wrapped by another TPM, or this one was cleared since"
+        )
+    if base == RC_COMMAND_CODE:
+        return HardwareRefused(
+            "tpm.unsupported",
+            f"{shown}; the TPM, or the kernel's resource manager, does not know this command",
         )
     if base == RC_PCR_CHANGED:
         return HardwareUnavailable("tpm.pcr_changed", f"{shown}; a PCR was extended meanwhile")

@@ -28,11 +28,19 @@ def read(tpm: Tpm, index: int) -> bytes:
         public, _ = tpm.esapi.nv_read_public(handle)
         by_itself = int(public.nvPublic.attributes) & int(TPMA_NV.AUTHREAD)
         reader = handle if by_itself else ESYS_TR.RH_OWNER
-        size = min(int(public.nvPublic.dataSize), MAX_SIZE)
-        data = b""
-        while len(data) < size:
-            block = min(BLOCK, size - len(data))
-            data += bytes(tpm.esapi.nv_read(handle, block, len(data), reader))
-        return data
+        return read_all(tpm, handle, reader, min(int(public.nvPublic.dataSize), MAX_SIZE))
     finally:
         tpm.esapi.tr_close(handle)
+
+
+def read_all(tpm: Tpm, handle: ESYS_TR, reader: ESYS_TR, size: int) -> bytes:
+    """The first `size` bytes of an index, in blocks that every TPM allows.
+
+    Args:
+        reader: whose authorisation it takes: the owner's, or the index's own.
+    """
+    data = b""
+    while len(data) < size:
+        block = min(BLOCK, size - len(data))
+        data += bytes(tpm.esapi.nv_read(handle, block, len(data), reader))
+    return data

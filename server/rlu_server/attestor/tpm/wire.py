@@ -64,24 +64,24 @@ class Answer:
 def start_policy_session(nonce_caller: bytes) -> bytes:
     """TPM2_StartAuthSession: unbound, unsalted, policy, SHA-256."""
     body = struct.pack(">II", RH_NULL, RH_NULL) + sized(nonce_caller) + sized(b"")
-    return _command(
+    return command(
         ST_NO_SESSIONS, CC_START_AUTH_SESSION, body + struct.pack(">BHH", SE_POLICY, ALG_NULL, ALG_SHA256)
     )
 
 
 def policy_pcr(session: int, selection: bytes) -> bytes:
     """TPM2_PolicyPCR with the PCRs as they are now."""
-    return _command(ST_NO_SESSIONS, CC_POLICY_PCR, struct.pack(">I", session) + sized(b"") + selection)
+    return command(ST_NO_SESSIONS, CC_POLICY_PCR, struct.pack(">I", session) + sized(b"") + selection)
 
 
 def policy_auth_value(session: int) -> bytes:
     """TPM2_PolicyAuthValue."""
-    return _command(ST_NO_SESSIONS, CC_POLICY_AUTH_VALUE, struct.pack(">I", session))
+    return command(ST_NO_SESSIONS, CC_POLICY_AUTH_VALUE, struct.pack(">I", session))
 
 
 def flush_context(handle: int) -> bytes:
     """TPM2_FlushContext."""
-    return _command(ST_NO_SESSIONS, CC_FLUSH_CONTEXT, struct.pack(">I", handle))
+    return command(ST_NO_SESSIONS, CC_FLUSH_CONTEXT, struct.pack(">I", handle))
 
 
 def sign(
@@ -94,7 +94,7 @@ def sign(
     proof = hmac.digest(auth, cp_hash + nonce_caller + session.nonce_tpm + attributes, "sha256")
     area = struct.pack(">I", session.handle) + sized(nonce_caller) + attributes + sized(proof)
     body = struct.pack(">II", key, len(area)) + area + parameters
-    return _command(ST_SESSIONS, CC_SIGN, body)
+    return command(ST_SESSIONS, CC_SIGN, body)
 
 
 def parse_answer(data: bytes) -> Answer:
@@ -161,7 +161,8 @@ class _Reader:
             raise _broken()
 
 
-def _command(tag: int, code: int, body: bytes) -> bytes:
+def command(tag: int, code: int, body: bytes) -> bytes:
+    """A command: header and body."""
     return struct.pack(">HII", tag, 10 + len(body), code) + body
 
 

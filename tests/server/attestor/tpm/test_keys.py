@@ -159,7 +159,7 @@ def test_the_key_file_is_of_no_use_in_another_tpm(
     assert configuration.key.stat().st_mode & 0o077 == 0  # type: ignore[union-attr]
     with SoftwareTpm(tmp_path / "tpm2") as other:  # manufactured anew: other seeds
         moved = TpmConfiguration(other.tcti, configuration.key, PCRS)
-        with pytest.raises(HardwareUnavailable, match=r"tpm\.failed"):
+        with pytest.raises(HardwareRefused, match=r"tpm\.cleared"):
             unenrolled(moved)
 
 
