@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from fakes import amd, azure, intel
@@ -25,27 +25,33 @@ QUOTE_BODY = 48
 Proved = tuple[bytes, int | None, bytes, bytes]
 
 
-def hardware_steps(evidence: AzureVtpmEvidence, at: datetime = AT) -> Proved:
+def anchors() -> dict[str, bytes]:
+    """The fake vendors' roots by kind, DER."""
+    return {"sev-snp": amd.ark("Milan").der, "tdx": intel.root().der}
+
+
+def hardware_steps(
+    evidence: AzureVtpmEvidence, at: datetime = AT, trusted: Mapping[str, bytes] | None = None
+) -> Proved:
     """REPORT_DATA, VMPL, body of the quote, and launch measurement, from hardware evidence that verified."""
-    held = evidence.hardware
+    held, root = evidence.hardware, x509.parse((trusted or anchors())[evidence.hardware_kind])
     if isinstance(held, SevSnpHardware):
-        found = sev_snp.from_parts(
-            evidence.hcl.hardware_report,
-            held.vek_certificate,
-            held.ask_certificate,
-            held.ark_certificate,
-            crl_der=held.crl,
-        )
-        roots = [sev_snp.Root.of(x509.parse(amd.ark(line.value).der), line) for line in sev_snp.ProductLine]
-        claims = sev_snp.verify(found, at, roots)
+        certificates = (held.vek_certificate, held.ask_certificate, held.ark_certificate)
+        found = sev_snp.from_parts(evidence.hcl.hardware_report, *certificates, crl_der=held.crl)
+        claims = sev_snp.verify(found, at, [sev_snp.Root.of(root, sev_snp.ProductLine.MILAN)])
         return claims.report_data, claims.vmpl, b"", claims.measurement
-    quote = tdx.from_parts(held.quote, None if held.collateral is None else parse_collateral(held.collateral))
-    trusted = [tdx.Root.of(x509.parse(intel.root().der))]
-    proved = tdx.verify(quote, at, trusted)
+    collateral = None if held.collateral is None else parse_collateral(held.collateral)
+    proved = tdx.verify(tdx.from_parts(held.quote, collateral), at, [tdx.Root.of(root)])
     return proved.report_data, None, held.quote[QUOTE_BODY:], proved.mr_td
 
 
-def failures(data: bytes, binding: bytes, accepted: Collection[bytes] | None = None) -> list[str]:
+def failures(
+    data: bytes,
+    binding: bytes,
+    accepted: Collection[bytes] | None = None,
+    at: datetime = AT,
+    trusted: Mapping[str, bytes] | None = None,
+) -> list[str]:
     """Codes of all refusals in the order of the steps; `parse` refusing is the only one then. Without proof of the hardware its steps are
     left out."""
     try:
@@ -56,7 +62,7 @@ def failures(data: bytes, binding: bytes, accepted: Collection[bytes] | None = N
     found: list[str] = []
     steps: list[Callable[[], object]] = []
     try:
-        report_data, vmpl, body, measurement = hardware_steps(evidence)
+        report_data, vmpl, body, measurement = hardware_steps(evidence, at, trusted)
     except RluError as error:
         found.append(error.code)
     else:
