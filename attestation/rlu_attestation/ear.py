@@ -188,8 +188,8 @@ def _vectors(verdict: Verdict, kind: str) -> Iterable[tuple[str, dict[str, int]]
     vector |= _runtime(verdict) | _configuration(verdict)
     if verdict.emulated and "hardware" in vector:
         vector["hardware"] = _worst((vector["hardware"], WAIVED))
-    if "hardware" in vector and tier(vector["hardware"]) == AFFIRMING and _vulnerable(verdict):
-        vector["hardware"] = VULNERABLE
+    if tier(vector.get("hardware", NO_CLAIM)) == AFFIRMING:
+        vector["hardware"] = _judged(verdict)
     yield kind or "instance", vector or {"hardware": NO_CLAIM}
     if not kind and any(step.outcome is not Outcome.NOT_APPLICABLE for step in _of(verdict, _GPU)):
         yield "gpu", _vector(verdict, _GPUS) or {"hardware": NO_CLAIM}
@@ -261,6 +261,14 @@ def _configuration(verdict: Verdict) -> dict[str, int]:
     sources = [claim.source for claim in verdict.claims if claim.name in of_interest]
     known = bool(sources) and all(source.at_least(Source.MEASURED) for source in sources)
     return {"configuration": GENUINE if known else NO_CLAIM}
+
+
+def _judged(verdict: Verdict) -> int:
+    """`hardware` when all its steps passed: a virtual TPM, which only its cloud vouches for, is none; known vulnerabilities are told."""
+    spoken = {claim.source for claim in verdict.claims if claim.name in ("key", "evidence")}
+    if Source.HARDWARE not in spoken:
+        return NO_CLAIM
+    return VULNERABLE if _vulnerable(verdict) else GENUINE
 
 
 def _vulnerable(verdict: Verdict) -> bool:

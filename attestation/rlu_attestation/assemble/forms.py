@@ -151,7 +151,8 @@ def _assemble_snp(data: bytes, pieces: Pieces) -> tuple[Any, int]:
 
 def _split(certificates: Sequence[Certificate]) -> tuple[list[Certificate], list[Certificate]]:
     """Leaves and authorities."""
-    leaves, authorities = [], []
+    leaves: list[Certificate] = []
+    authorities: list[Certificate] = []
     for found in certificates:
         constraints = found.basic_constraints()
         (authorities if constraints is not None and constraints[0] else leaves).append(found)
@@ -270,6 +271,12 @@ def _parse_gcp(data: bytes) -> Any:
     return gcp_vtpm.parse(data)
 
 
+def _parse_azure(data: bytes) -> Any:
+    from rlu_attestation.evidence import azure_vtpm
+
+    return azure_vtpm.parse(data)
+
+
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "sev-snp": Form("an AMD SEV-SNP report", _parse_snp, _is_snp, _assemble_snp),
@@ -279,6 +286,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "nvidia": Form("an NVIDIA device report", _parse_nvidia, _is_nvidia, _assemble_nvidia),
         "tpm2": Form("TPM 2.0 evidence", _parse_tpm2),
         "gcp-vtpm": Form("evidence of a Google virtual TPM", _parse_gcp),
+        "azure-vtpm": Form("evidence of an Azure virtual TPM", _parse_azure),
     }
 )
 """Every kind that `verify_evidence` knows, in the order in which a file is recognised."""

@@ -36,7 +36,7 @@ class Place:
 COMMANDS = {
     "serve": Place("rlu_server.cli.serve", "Serve a model: attestor, engine and gateway, locked.", "server"),
     "demo": Place("rlu_server.cli.demo", "Serve a demo model and prove it, start to end.", "server"),
-    "verify": Place("rlu_attestation.cli.verify", "Verify a running server or a bundle."),
+    "verify": Place("rlu_attestation.cli.verify", "Verify a running server, a bundle, or bare evidence."),
     "connect": Place(
         "rlu_attestation.cli.connect",
         "Connect clients through a proxy that verifies every answer.",
@@ -46,8 +46,12 @@ COMMANDS = {
         "rlu_attestation.cli.inspect", "Explain any file of RLU's, field by field. Trusts nothing."
     ),
     "policy": Place("rlu_attestation.cli.policy", "Draft, check and sign appraisal policies."),
+    "collateral": Place(
+        "rlu_attestation.cli.collateral", "Fetch what vendors publish, and make bundles that verify offline."
+    ),
     "log": Place("rlu_attestation.cli.log", "Follow, check, export, back up and restore a log."),
     "witness": Place("rlu_attestation.cli.witness", "Follow a log and cosign its heads."),
+    "explain": Place("rlu_attestation.cli.explain", "Explain a code: why a check fails, and what to do."),
     "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "version": Place("rlu_attestation.cli.version", "Show the version."),
@@ -109,6 +113,13 @@ def _root() -> None:
     pass
 
 
+def _for_machines(arguments: Sequence[str]) -> bool:
+    """Whether whoever called reads JSON, so that an error is JSON too."""
+    text = f" {' '.join(arguments)} "
+    forms = ("--json", "--format json", "--format=json", "--format ear", "--format=ear")
+    return any(f" {form} " in text for form in forms)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with one of the exit codes of `verdict`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -116,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(given, prog_name="rlu")
     except RluError as error:
-        fail(error, as_json="--json" in own)
+        fail(error, as_json=_for_machines(own))
         sys.exit(error.exit_code)
     except Exception:
         traceback.print_exc()

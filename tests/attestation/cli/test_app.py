@@ -122,11 +122,11 @@ def test_shell_completion_knows_the_commands() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, env=environment
     )
     assert ran.stdout.split() == ["verify", "version"]
-    environment |= {"COMP_WORDS": "rlu verify --pol", "COMP_CWORD": "2"}
+    environment |= {"COMP_WORDS": "rlu verify --policy-s", "COMP_CWORD": "2"}
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, env=environment
     )
-    assert ran.stdout.split() == ["--policy"]
+    assert ran.stdout.split() == ["--policy-sha256"]
 
 
 def test_the_names_of_the_package_are_there() -> None:

@@ -1,0 +1,139 @@
+"""Codes that end a command without a verdict, and the structures whose parsers raise codes of their own."""
+
+from __future__ import annotations
+
+from rlu_attestation.codes.steps import Text
+
+_AGAIN = "Check the address and the network, and try again; `rlu verify FILE` needs no network."
+_ROOTS = "A directory of roots holds KIND.pem, KIND.der, or directories KIND of such files; `rlu verify --help` names the kinds."
+_SIGNED = "Take policy and signature from whoever maintains them, together; do not use this one."
+
+OUTSIDE = {
+    "bundle.encoding": Text(
+        "The file is no bundle, or was cut or changed.",
+        "Take it again from where it came; compare its digest.",
+    ),
+    "policy.encoding": Text(
+        "The policy is not TOML in UTF-8, or too large.", "Correct it at the place that the message names."
+    ),
+    "policy.unknown_key": Text(
+        "The policy has a key that is not known, most often a typing error.",
+        "Correct it: attestation/policy.example.toml shows every key.",
+    ),
+    "policy.value": Text(
+        "A value in the policy is of the wrong type or range.",
+        "Correct it: attestation/policy.example.toml shows every key.",
+    ),
+    "policy.certificate": Text(
+        "A certificate that the policy names cannot be read.",
+        "Put the file beside the policy, as PEM or DER.",
+    ),
+    "policy.references": Text(
+        "A file of reference values that the policy names cannot be used.",
+        "Put it beside the policy; `rlu policy init` writes such files.",
+    ),
+    "policy.key": Text(
+        "The key is no public key for policies.", "Pass a key on P-256 or an Ed25519 key, as PEM."
+    ),
+    "policy.bundled": Text("The bundle holds no policy.", "Pass --policy."),
+    "policy.digest": Text(
+        "The policy is another than the one whose digest you gave, or a file that it names is another.",
+        "Find out why it changed before you use it; only then pin its new digest.",
+    ),
+    "policy.signature.encoding": Text("The signature file is not of its form (FORMATS section 13).", _SIGNED),
+    "policy.signature.algorithm": Text("The signature is by another algorithm than the key's.", _SIGNED),
+    "policy.signature.kid": Text("Another key signed the policy.", _SIGNED),
+    "policy.signature.digest": Text(
+        "The signature is on another policy, or on other files that it names.", _SIGNED
+    ),
+    "policy.signature.invalid": Text("The signature does not verify.", _SIGNED),
+    "roots.kind": Text("A name in the directory of roots is no kind.", _ROOTS),
+    "roots.certificate": Text("A file in the directory of roots holds no certificates.", _ROOTS),
+    "roots.empty": Text("The directory of roots holds none.", _ROOTS),
+    "assemble.missing": Text(
+        "Bare evidence came without certificates that it cannot be verified without.",
+        "Pass them by --with; the message says where they come from.",
+    ),
+    "assemble.piece": Text(
+        "A file beside the evidence is nothing that endorses evidence.",
+        "Leave it out, or see what it is by `rlu inspect`.",
+    ),
+    "assemble.event_log": Text(
+        "Two event logs are given.", "Pass the one of the machine whose evidence it is."
+    ),
+    "assemble.form": Text(
+        "Evidence of this kind is many structures, and no file of the vendor's holds them together.",
+        "Give RLU's evidence item, a JSON file (FORMATS section 4).",
+    ),
+    "verify.unknown": Text(
+        "The file is no bundle, and no evidence that is recognised.",
+        "Name its kind by --kind, or see what it is by `rlu inspect`.",
+    ),
+    "verify.kind": Text("There is no such kind of evidence.", "`rlu verify --help` names the kinds."),
+    "inspect.unknown": Text(
+        "The file is nothing that is known here.", "Check that it is binary, whole, and not compressed."
+    ),
+    "inspect.kind": Text("Evidence of a kind that is not known here.", "A newer version may know it."),
+    "inspect.profile": Text(
+        "A statement of a profile that is not known here.", "A newer version may know it."
+    ),
+    "explain.unknown": Text("There is no such code.", "`rlu explain --list` shows all."),
+    "file.unreadable": Text("A file cannot be read.", "Check the path and its permissions."),
+    "file.unwritable": Text(
+        "A file cannot be written.", "Check the path, its permissions, and the space on the disk."
+    ),
+    "file.exists": Text(
+        "The file is there already, and nothing is overwritten.", "Name another, or remove it."
+    ),
+    "command.missing_extra": Text(
+        "The command is in a part of the package that is not installed.",
+        "Install the extra that the message names.",
+    ),
+    "server.url": Text("The address is not one of a server.", "Give https://HOST or https://HOST:PORT."),
+    "server.unreachable": Text("The server cannot be reached.", _AGAIN),
+    "server.timeout": Text("The server did not answer in time.", _AGAIN),
+    "server.protocol": Text("The server does not speak HTTP as it must.", _AGAIN),
+    "server.refused": Text(
+        "The server refused the request.",
+        "See the status in the message; check the API key, and the server's own log.",
+    ),
+    "server.answer": Text(
+        "The server's answer is not of its form, or too large.",
+        "Check that it is an RLU server, of a version that fits.",
+    ),
+    "channel.changed": Text(
+        "A later connection showed another TLS key than the one that was verified.",
+        "Somebody may stand in between, or the server was restarted: verify again from the beginning.",
+    ),
+    "receipt.absent": Text(
+        "The server gave no receipt for a response.", "Do not use the response; ask the server's operator."
+    ),
+}
+"""Code → what happened, and what to do."""
+
+STRUCTURES = {
+    "sev-snp.report": "an AMD SEV-SNP report",
+    "sev-snp.table": "the certificate table of an AMD host",
+    "sev-snp.item": "an evidence item of kind sev-snp",
+    "tdx.quote": "an Intel TDX quote",
+    "tdx.item": "an evidence item of kind tdx",
+    "nitro.cose": "the envelope of an AWS Nitro document",
+    "nitro.document": "an AWS Nitro document",
+    "nitro.item": "an evidence item of kind nitro",
+    "nitrotpm.cose": "the envelope of an AWS NitroTPM document",
+    "nitrotpm.document": "an AWS NitroTPM document",
+    "nitrotpm.item": "an evidence item of kind nitrotpm",
+    "nvidia.report": "an NVIDIA device report",
+    "nvidia.rim": "a file of NVIDIA's reference values (RIM)",
+    "nvidia.ocsp": "an OCSP answer",
+    "gcp-vtpm.item": "an evidence item of kind gcp-vtpm",
+    "azure-vtpm.item": "an evidence item of kind azure-vtpm",
+    "azure-vtpm.hcl": "the report of an Azure paravisor (HCL)",
+    "azure-vtpm.runtime": "the runtime data of an Azure paravisor",
+    "tpm2": "a TPM's structure",
+    "x509": "a certificate",
+    "crl": "a revocation list",
+    "encoding": "a value in base64url",
+    "evidence": "an evidence item",
+}
+"""Structure → in words; its parser's codes are its name, a point, and causes."""
