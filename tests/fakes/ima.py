@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from fakes.tpm import FakeTpm
 
 PCR = 10
+BOOT = tuple(range(11))
+"""PCRs that a quote selects when everything is to be compared."""
 
 
 def le32(value: int) -> bytes:
@@ -125,3 +127,27 @@ class FakeIma:
 
 
 FORMS: dict[str, Callable[[FakeIma], bytes]] = {"binary": FakeIma.binary, "ascii": FakeIma.text}
+
+
+def booted(banks: tuple[str, ...] = ("sha256",)) -> FakeTpm:
+    """A TPM whose boot PCRs firmware extended."""
+    tpm = FakeTpm("ima", banks=banks)
+    for pcr in range(10):
+        tpm.measure(pcr, f"firmware of {pcr}".encode())
+    return tpm
+
+
+def kernel(template: str = "ima-ng", bank: str = "sha256", **changes: bool) -> FakeIma:
+    """A machine that ran a few things."""
+    banks = ("sha256",) if bank == "sha256" else (bank, "sha256")
+    running = FakeIma(booted(banks), bank=bank, template=template, **changes)
+    running.measure("/sbin/init", b"init")
+    running.measure("/usr/bin/a name with spaces", b"tool")
+    running.violate("/var/log/messages")
+    running.measure("/usr/bin/python3", b"python")
+    return running
+
+
+def quoted(running: FakeIma, *numbers: int) -> dict[str, dict[int, bytes]]:
+    """Values as a quote has them now."""
+    return running.tpm.values(dict.fromkeys(running.tpm.banks, numbers or BOOT))

@@ -15,6 +15,10 @@ SCOPES: dict[str, tuple[str, str]] = {
         "evidence/binding.py evidence/tpm2/steps.py tpm/checks.py tpm/policy.py tpm/signatures.py chain.py",
         "evidence/tpm2 tpm evidence/test_binding.py test_chain.py test_endorsement.py verifier",
     ),
+    "vtpm": (
+        "evidence/gcp_vtpm/*.py evidence/azure_vtpm/*.py tpm/ima.py tpm/ima_log.py tpm/describe.py",
+        "evidence/gcp_vtpm evidence/azure_vtpm tpm/test_ima.py tpm/test_ima_log.py",
+    ),
     "parsers": (
         "evidence/__init__.py evidence/tpm2/e*.py evidence/tpm2/i*.py tpm/algorithm.py tpm/attest.py tpm/eventlog.py "
         "tpm/members.py tpm/public.py endorsement.py x509.py der.py cursor.py crl.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from rlu_attestation.errors import Unsupported
-from rlu_attestation.evidence import kind_of, nitro, sev_snp, tpm2
+from rlu_attestation.evidence import azure_vtpm, gcp_vtpm, kind_of, nitro, sev_snp, tpm2
 from rlu_attestation.explain.section import Row, Section
 from rlu_attestation.explain.tpm import explain_tpm2
 
@@ -13,6 +13,8 @@ _TITLES = {
     sev_snp.KIND: "AMD SEV-SNP evidence",
     nitro.Kind.NITRO.value: "AWS Nitro Enclaves evidence",
     nitro.Kind.NITROTPM.value: "AWS NitroTPM evidence",
+    gcp_vtpm.KIND: "Google Compute Engine vTPM evidence",
+    azure_vtpm.KIND: "Azure confidential VM vTPM evidence",
 }
 
 
@@ -43,7 +45,17 @@ def _nitro(data: bytes) -> Iterable[tuple[str, str, str]]:
     return nitro.describe(nitro.parse(data).document)
 
 
+def _gcp_vtpm(data: bytes) -> Iterable[tuple[str, str, str]]:
+    return gcp_vtpm.describe(gcp_vtpm.parse(data))
+
+
+def _azure_vtpm(data: bytes) -> Iterable[tuple[str, str, str]]:
+    return azure_vtpm.describe(azure_vtpm.parse(data))
+
+
 _DESCRIBED: dict[str, Callable[[bytes], Iterable[tuple[str, str, str]]]] = {
     sev_snp.KIND: _sev_snp,
     **dict.fromkeys(nitro.KINDS, _nitro),
+    gcp_vtpm.KIND: _gcp_vtpm,
+    azure_vtpm.KIND: _azure_vtpm,
 }

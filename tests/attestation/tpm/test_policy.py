@@ -10,7 +10,7 @@ from fakes import tpm_marshal as marshal
 from rlu_attestation.errors import Malformed, Untrusted
 from rlu_attestation.tpm.attest import parse_pcr_selection
 from rlu_attestation.tpm.constants import Alg
-from rlu_attestation.tpm.policy import key_policy, pcr_digest
+from rlu_attestation.tpm.policy import key_policy, pcr_digest, selection_bytes, without_pcr
 
 SELECTION = marshal.selection({"sha256": (0, 7)})
 VALUES = {"sha256": {7: b"\x77" * 32, 0: b"\x11" * 32}}
@@ -63,3 +63,24 @@ def test_a_garbled_selection_has_no_policy() -> None:
     with pytest.raises(Malformed) as refused:
         key_policy(SELECTION + b"\x00", bytes(32))
     assert refused.value.code == "tpm2.pcr_selection"
+
+
+def test_a_selection_without_one_pcr() -> None:
+    selection = parse_pcr_selection(marshal.selection({"sha384": (10,), "sha256": (0, 10, 23)}, size=4))
+    values = {"sha384": {10: bytes(48)}, "sha256": {0: b"\1" * 32, 10: b"\2" * 32, 23: b"\3" * 32}}
+    kept, left = without_pcr(selection, values, 10)
+    assert kept.raw == marshal.selection({"sha384": (), "sha256": (0, 23)})
+    assert left == {"sha256": {0: b"\1" * 32, 23: b"\3" * 32}}
+    assert pcr_digest(Alg.SHA256, kept, left) == hashlib.sha256(b"\1" * 32 + b"\3" * 32).digest()
+
+
+def test_a_selection_beyond_pcr_23_keeps_its_four_bytes() -> None:
+    selection = parse_pcr_selection(marshal.selection({"sha256": (10, 31)}, size=4))
+    kept, left = without_pcr(selection, {"sha256": {31: bytes(32)}}, 10)
+    assert kept.raw == marshal.selection({"sha256": (31,)}, size=4)
+    assert left == {"sha256": {31: bytes(32)}}
+
+
+def test_a_selection_that_never_had_the_pcr_stays() -> None:
+    selection = parse_pcr_selection(SELECTION)
+    assert without_pcr(selection, VALUES, 10) == (selection, VALUES)
