@@ -126,12 +126,17 @@ class Attesting:
             tree.append(leaf_hash(binding(claims_bytes(waiting.claims.to_json()))))
         root = tree.root()
         made = {c.kind: await asyncio.to_thread(c.collect, root) for c in self._collectors}
-        made[self._platform.kind] = await self._committer.on_signer(lambda: self._platform.collect(root))
+        made[self._platform.kind] = await self._collect(root)
         for index, waiting in enumerate(batch):
             if not waiting.done.cancelled():
                 signed = await self._sign(waiting.claims, made, BindingProof.of(tree, index))
                 if not waiting.done.done():
                     waiting.done.set_result(signed)
+
+    async def _collect(self, root: bytes) -> Evidence:
+        if self._platform.collects_beside:
+            return await asyncio.to_thread(self._platform.collect, root)
+        return await self._committer.on_signer(lambda: self._platform.collect(root))
 
     async def _sign(
         self, claims: InstanceClaims, made: Mapping[str, Evidence], proof: BindingProof

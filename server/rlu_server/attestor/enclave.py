@@ -23,6 +23,7 @@ class EnclavePlatform:
         AttestorError: as the collector: no evidence can be had, so no statement would be believed.
     """
 
+    collects_beside = True
     verified_boot = False
     """The measurement in the evidence says what booted; there is no other word on it."""
 

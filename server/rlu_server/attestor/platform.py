@@ -1,7 +1,8 @@
 """The seam between the attestor and what holds its key.
 
-A `Platform` is a TPM (`tpm/`), a software key (`software.py`), and later a TEE. It signs 32-byte digests with the one instance key and
-collects evidence that binds a 32-byte root. Every method blocks and is called from one thread; nothing of it is on the event loop.
+A `Platform` is a TPM (`tpm/`), a TEE (`enclave.py`) or a software key (`software.py`). It signs 32-byte digests with the one instance key
+and collects evidence that binds a 32-byte root. Every method blocks and is called from one thread, but for `collects_beside`; nothing of
+it is on the event loop.
 
     HardwareUnavailable   nothing was signed, a later call may work: the platform reconnects by itself
     HardwareRefused       nothing was signed, and a person has to look at it
@@ -49,6 +50,10 @@ class Platform(Protocol):
     @property
     def verified_boot(self) -> bool:
         """`oemboot`, as far as it can be told."""
+
+    @property
+    def collects_beside(self) -> bool:
+        """Whether evidence and signatures come from different devices, so that both may be made at once, from two threads."""
 
     def sign(self, digest: bytes) -> bytes:
         """Raw ES256 signature (r ‖ s, 64 bytes) over a SHA-256 digest."""

@@ -18,6 +18,7 @@ class SoftwarePlatform:
     """A P-256 key in this process's memory; from a PKCS#8 PEM file if one is given, else new."""
 
     kind = "none"
+    collects_beside = False
     verified_boot = False
 
     def __init__(self, key_file: Path | None, counter_file: Path) -> None:

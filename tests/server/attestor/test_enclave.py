@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes import amd, aws, nvidia
+from fakes.attestor_process import GatewaySide
 from fakes.attestor_room import running_room
 from fakes.collecting import items
 from fakes.configfs_tsm import ConfigfsTsm, snp
@@ -104,11 +106,20 @@ class Slow:
     kind = "slow"
 
     def __init__(self) -> None:
-        self.may_go_on = threading.Event()
+        self.may_go_on, self.entered = threading.Event(), threading.Event()
 
     def collect(self, root: bytes) -> Evidence:
+        self.entered.set()
         assert self.may_go_on.wait(10)
         return lambda proof: b"{}"
+
+    async def hold(self, gateway: GatewaySide) -> int:
+        """Ask for a statement, and wait until its collection began and cannot go on."""
+        self.may_go_on.clear()
+        self.entered.clear()
+        asked = gateway.send(messages.Attest(id=100, nonce=bytes(16)))
+        assert await asyncio.to_thread(self.entered.wait, 10)
+        return asked
 
 
 async def test_slow_gpus_do_not_hold_up_sessions(tmp_path: Path) -> None:
@@ -116,13 +127,25 @@ async def test_slow_gpus_do_not_hold_up_sessions(tmp_path: Path) -> None:
     slow.may_go_on.set()
     async with running_room(tmp_path, collectors=(slow,)) as room:
         gateway = await room.greeted()
-        slow.may_go_on.clear()
-        asked = gateway.send(messages.Attest(id=100, nonce=bytes(16)))
-        await gateway.open()
+        asked = await slow.hold(gateway)
+        await asyncio.wait_for(gateway.open(), 5)
         slow.may_go_on.set()
         made = await gateway.answer(asked)
         assert isinstance(made, messages.Attestation)
         assert [item.kind for item in made.evidence] == ["none", "slow"]
+
+
+async def test_a_slow_tee_does_not_hold_up_sessions(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may_go_on.set()
+    platform = EnclavePlatform(slow, tmp_path / "starts")
+    slow.kind = "tdx"
+    async with running_room(tmp_path, platform=platform) as room:
+        gateway = await room.greeted()
+        asked = await slow.hold(gateway)
+        await asyncio.wait_for(gateway.open(), 5)
+        slow.may_go_on.set()
+        assert isinstance(await gateway.answer(asked), messages.Attestation)
 
 
 async def test_gpus_that_fail_fail_the_statement(tmp_path: Path) -> None:

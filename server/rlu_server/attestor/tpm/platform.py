@@ -58,6 +58,8 @@ class TpmPlatform:
         NotReady: key file or endorsement do not fit.
     """
 
+    collects_beside = False
+
     def __init__(self, configuration: TpmConfiguration, secret: bytes, ak: AttestationKey) -> None:
         self._configuration = configuration
         self._key_auth = authorisation(secret, "instance-key")
