@@ -26,6 +26,15 @@ VERIFIER = (
     "x509.py",
     "crl.py",
 )
+INTERNAL = {
+    "ek.key",
+    "log.future",
+    "log.issuer",
+    "log.kid",
+    "sev-snp.report_data.mismatch",
+    "tdx.report_data.mismatch",
+}
+"""Shown below the step that found them, under its name."""
 BLAMES = {"Malformed", "Untrusted", "Refused", "Unsupported", "NotMade", "Waived", "Incomplete"}
 
 
@@ -62,7 +71,7 @@ def written() -> set[str]:
                         found.add(code.value)
                     elif isinstance(code, ast.JoinedStr) and isinstance(code.values[-1], ast.Constant):
                         # f"{step}.cause": the cause is told of some step
-                        found.add(f"channel{code.values[-1].value}")
+                        found.add(f"channel.{code.values[-1].value.rpartition(chr(46))[2]}")
     return found
 
 
@@ -80,7 +89,7 @@ def test_every_documented_code_is_explained(code: str) -> None:
 
 def test_every_written_code_is_explained() -> None:
     unknown = set()
-    for code in written():
+    for code in written() - INTERNAL:
         try:
             explain_code(code)
         except UnknownCode:
