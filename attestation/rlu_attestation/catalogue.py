@@ -58,6 +58,7 @@ STEPS = {
     ),
     "quote.pcrs": Entry("PCR values", "the PCR values shown are those quoted"),
     "quote.clock": Entry("Quote and certification are of one boot", "the TPM was not reset in between"),
+    "quote.ima": Entry("IMA replay", "the kernel's list of measured files leads to the quoted PCR 10"),
     "quote.eventlog": Entry("Event log replay", "the firmware's log leads to the quoted PCR values"),
     # Other hardware than a TPM.
     "sev-snp.root": Entry("AMD root key", "the chain ends in a root of AMD's, or one that the policy adds"),
@@ -139,6 +140,32 @@ STEPS = {
         "Reports are bound to the statement", "every device answered for exactly these claims"
     ),
     "gpu.match": Entry("GPUs as stated", "as many GPUs answered as the statement names, with those versions"),
+    # Virtual TPMs of clouds.
+    "gcp-vtpm.root": Entry(
+        "Google root", "the chain ends in a root of Google's, or one that the policy adds"
+    ),
+    "gcp-vtpm.chain": Entry("Google certificate chain", "Google certified the AK of this instance"),
+    "gcp-vtpm.certificate": Entry(
+        "Google's AK certificate", "it is an AK's, and names an instance in production"
+    ),
+    "gcp-vtpm.ak": Entry("AK that signs is the certified one", "Google's certificate is for this AK"),
+    "gcp-vtpm.revocation": Entry(
+        "Google revocation lists", "Google has not revoked a certificate of the chain"
+    ),
+    "azure-vtpm.hardware": Entry("Hardware evidence is well-formed", "the report inside has one reading"),
+    "azure-vtpm.runtime_data": Entry(
+        "Runtime data", "the hardware's report is about this AK and configuration"
+    ),
+    "azure-vtpm.vmpl": Entry(
+        "Requested by the paravisor", "the VM's own system could not have asked for this report"
+    ),
+    "azure-vtpm.td_report": Entry(
+        "Quote of the TDREPORT", "the quote is of the very report that the paravisor got"
+    ),
+    "azure-vtpm.paravisor": Entry(
+        "Paravisor", "a paravisor that the policy names made the AK, and nobody else"
+    ),
+    "azure-vtpm.ak": Entry("AK that signs is the reported one", "the hardware's report covers this AK"),
     "endorsement.match": Entry(
         "Region, boundary and site as endorsed", "the registrar endorsed the place that the statement names"
     ),
@@ -205,7 +232,11 @@ _TPM = tuple(
     for step in STEPS
     if step.partition(".")[0] in ("ak", "key", "quote") and step not in ("ak.certificate", "key.hardware")
 )
-_OF_KIND = {"tpm2": ("ek.chain", "ek.vendor", "ak.certificate", *_TPM)}
+_OF_KIND = {
+    "tpm2": ("ek.chain", "ek.vendor", "ak.certificate", *_TPM),
+    "gcp-vtpm": _TPM,
+    "azure-vtpm": _TPM,
+}
 
 
 def steps_of(kind: str) -> tuple[str, ...]:
@@ -239,6 +270,8 @@ COVERAGE = ("instance", "session", "receipts", "close")
 """What a bundle may cover; `require` of a policy says what it must."""
 
 WAIVABLE = (
+    "azure-vtpm.paravisor",
+    "gcp-vtpm.revocation",
     "gpu.attestation",
     "nitro.binding",
     "nitro.revocation",

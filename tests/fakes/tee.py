@@ -6,6 +6,7 @@ hardware is made to attest.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from fakes import amd, aws, intel, nvidia
+from fakes import amd, aws, azure, google, intel, nvidia
 from fakes.deployment import AT, NONCE, SPKI, Deployment
+from fakes.machine import Measured
 from fakes.tpm import private_key
 from rlu_attestation import canonical, jose, merkle, x509
 from rlu_attestation.bundle import Bundle, EvidenceItem
+from rlu_attestation.evidence import sev_snp, tdx
 from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims, Software, binding, claims_bytes
 from rlu_attestation.policy import ANY_GPU, ANY_TCB, Policy
@@ -42,7 +45,7 @@ GPUS = Gpus(
     mode="ppcie",
 )
 LAB = Profile(
-    keys=("sev-snp", "tdx", "nitro", "nitrotpm"),
+    keys=("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "sev-snp", "tdx"),
     gpus=GpuDemand(count=2, names=("NVIDIA H200",), memory_mib=280000),
 )
 
@@ -64,7 +67,18 @@ ROOTS = {
     "tdx": (x509.parse(intel.root().der),),
     "nitro": (x509.parse(aws.root().der),),
     "nitrotpm": (x509.parse(aws.root().der),),
+    "gcp-vtpm": (x509.parse(google.root().der),),
     "nvidia": (x509.parse(nvidia.device_root().der), x509.parse(nvidia.rim_root().der)),
+}
+MACHINES: dict[str, Callable[[], Measured]] = {
+    "gcp-vtpm": google.Instance,
+    "azure-vtpm on sev-snp": azure.Vm,
+    "azure-vtpm on tdx": functools.partial(azure.Vm, hardware="tdx"),
+}
+"""Virtual TPMs by name: the kind, and what it stands on."""
+PARAVISORS = {
+    "sev-snp": {"measurement": frozenset({sev_snp.parse_report(azure.CHIP.report(bytes(64))).measurement})},
+    "tdx": {"mr_td": frozenset({tdx.parse_quote(azure.PLATFORM.quote(bytes(64)).data).report.mr_td})},
 }
 MEASUREMENT = {"sev-snp": "measurement", "tdx": "mr_td", "nitro": "pcr0", "nitrotpm": "pcr4"}
 """Of each kind, one that says what was launched."""
@@ -79,7 +93,8 @@ class Tee:
     claims: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        key = private_key("p256", f"key in a {self.kind}")
+        self.machine = MACHINES[self.kind]() if self.kind in MACHINES else None
+        key = private_key("p256", f"key in a {self.kind}") if self.machine is None else self.machine.tpm.key
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         self.key = key
         self.jwk = jose.public_jwk(self.key.public_key())
@@ -91,8 +106,8 @@ class Tee:
             "expires_at": AT + 7190,
             "nonce": NONCE,
             "oemboot": True,
-            "dbgstat": "enabled" if self.kind == "nitrotpm" else "disabled",
-            "key_hardware": self.kind,
+            "dbgstat": "enabled" if self.kind in ("nitrotpm", "gcp-vtpm") else "disabled",
+            "key_hardware": self.kind.partition(" ")[0],
             "key_created": AT - 86400,
             "tls": Channel("gateway-memory", SPKI),
             "model_name": "demo",
@@ -102,16 +117,18 @@ class Tee:
             "hardware_profile": "cpu-demo" if self.gpus is None else "lab",
             "lock": Deployment().instance_claims().lock,
             "gpus": self.gpus,
-            "region": aws.REGION if self.kind.startswith("nitro") else "eu-central-1",
+            "region": google.INSTANCE["zone"].rpartition("-")[0] if self.kind == "gcp-vtpm" else aws.REGION,
             "boundary": "on-premises",
             "site": "rack-12",
             "start_count": 1,
         }
         return InstanceClaims(**(fields | self.claims | changes))
 
-    def items(self, root: bytes) -> dict[str, bytes]:
+    def items(self, bound: bytes) -> dict[str, bytes]:
         """Genuine items by kind."""
-        found = {self.kind: ITEMS[self.kind](root)}
+        root = merkle.leaf_hash(bound)
+        kind = self.kind.partition(" ")[0]
+        found = {kind: ITEMS[kind](root) if self.machine is None else self.machine.evidence(bound)}
         if self.gpus is not None and self.gpus.attestation == "nvidia":
             found["nvidia"] = NODE.parts(root).item()
         return found
@@ -122,9 +139,8 @@ class Tee:
         """Statement and evidence; `change` makes other items, before they are named in the statement."""
         claims = self.instance_claims(**changes)
         bound = binding(claims_bytes(canonical.decode(claims.encode())))
-        root = merkle.leaf_hash(bound)
-        items = self.items(root)
-        items = items if change is None else change(items, root)
+        items = self.items(bound)
+        items = items if change is None else change(items, merkle.leaf_hash(bound))
         named = replace(
             claims, evidence={kind: hashlib.sha256(item).digest() for kind, item in items.items()}
         )
@@ -140,10 +156,11 @@ class Tee:
             registrars=(),
             roots=ROOTS,
             accept=dict.fromkeys(Deployment().policy().accept),
-            measurements=dict.fromkeys(ITEMS),
+            measurements={**dict.fromkeys(ITEMS), "azure-vtpm": PARAVISORS.get(self.kind.rpartition(" ")[2])},
+            pcrs=None,
             tcb={"sev-snp": ANY_TCB, "tdx": ANY_TCB},
             gpus=ANY_GPU,
-            minimum_source={"key": Source.HARDWARE},
+            minimum_source={"key": Source.ENDORSED if self.kind == "gcp-vtpm" else Source.HARDWARE},
             profiles={"lab": LAB},
         )
         return replace(base, **changes)

@@ -79,7 +79,7 @@ def _state(proof: HardwareProof) -> str:
 def _claims(proof: HardwareProof | GpuProof) -> tuple[Claim, ...]:
     if isinstance(proof, GpuProof):
         return tuple(Claim("evidence", device, Source.HARDWARE) for device in proof.describe())
-    source = Source.ASSERTED if proof.emulated else Source.HARDWARE
+    source = Source.ASSERTED if proof.emulated else proof.source
     tcb = () if proof.tcb is None else (Claim("tcb", str(proof.tcb), source),)
     debug = () if proof.debug is None else (Claim("debug", _state(proof), source),)
     place = proof.place.region

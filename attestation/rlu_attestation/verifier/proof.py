@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from rlu_attestation import crl, x509
 from rlu_attestation.bundle import Collateral
 from rlu_attestation.policy import Policy
-from rlu_attestation.verdict import Claim
+from rlu_attestation.verdict import Claim, Source
 
 PcrBanks = Mapping[str, Mapping[int, bytes]]
 
@@ -124,6 +124,7 @@ class HardwareProof:
         debug: whether the hardware lets others look into the running system; None: this evidence cannot tell.
         hazards: name to what is wrong with it: settings that a policy must accept by name.
         place: who endorsed where it stands.
+        source: how well the hardware itself is known: `endorsed` where a cloud's software plays it.
         isolated: a TEE whose measurements cover the software, so that what that software states is as good as the measurements.
         emulated: software pretends to be the hardware.
     """
@@ -137,5 +138,6 @@ class HardwareProof:
     debug: bool | None = None
     hazards: Mapping[str, str] | None = None
     place: Place = Place()
+    source: Source = Source.HARDWARE
     isolated: bool = False
     emulated: bool = False

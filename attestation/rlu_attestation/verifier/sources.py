@@ -49,7 +49,7 @@ def software_source(hardware: HardwareProof | None, policy: Policy) -> Source:
 def _hardware(proof: HardwareProof | None, claims: InstanceClaims) -> tuple[Claim, ...]:
     if proof is None:
         return (Claim("key", f"software key {claims.ueid}", Source.ASSERTED),)
-    source = Source.ASSERTED if proof.emulated else Source.HARDWARE
+    source = Source.ASSERTED if proof.emulated else proof.source
     tcb = () if proof.tcb is None else (Claim("tcb", str(proof.tcb), source),)
     return (Claim("key", f"key {claims.ueid} of {proof.what}", source), *proof.claims, *tcb)
 

@@ -9,7 +9,7 @@ import pytest
 
 from fakes import amd, aws, intel
 from fakes.deployment import AT, NONCE, Deployment, findings, verdict_of
-from fakes.tee import CHIP, ENCLAVE, GPUS, ITEMS, MEASUREMENT, NODE, PLATFORM, Tee, padded
+from fakes.tee import CHIP, ENCLAVE, GPUS, ITEMS, MACHINES, MEASUREMENT, NODE, PLATFORM, Tee, padded
 from rlu_attestation.bundle import Collateral
 from rlu_attestation.catalogue import steps_of
 from rlu_attestation.policy import GpuRule, TcbRule
@@ -93,6 +93,59 @@ def _proof(tee: Tee) -> Any:
     held = ROOMS[tee.kind].parse(ITEMS[tee.kind](root))
     expected = root if tee.kind.startswith("nitro") else padded(root)
     return ROOMS[tee.kind].check(Trail({}), Conditions(tee.policy(), AT), Subject(None, expected), held)
+
+
+# --- virtual TPMs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_a_genuine_virtual_tpm(name: str) -> None:
+    kind, _, below = name.partition(" on ")
+    tee = Tee(name)
+    verdict = tee.verdict(tee.bundle())
+    assert (findings(verdict), verdict.exit_code) == ([], 0)
+    made = {step.id for step in verdict.steps}
+    assert set(steps_of(kind)) | set(steps_of(below) if below else ()) <= made
+    source = {claim.name: claim.source for claim in verdict.claims}["key"]
+    # Google's virtual TPM is software of the host's: Google's word, not hardware's.
+    assert source is (Source.HARDWARE if below else Source.ENDORSED)
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_a_virtual_tpm_that_quoted_for_another_statement(name: str) -> None:
+    kind = name.partition(" ")[0]
+    tee = Tee(name)
+    machine = tee.machine
+    assert machine is not None
+    other = tee.bundle(lambda items, root: {kind: machine.evidence(b"\x07" * 32)})
+    assert findings(tee.verdict(other)) == ["quote.binding.mismatch"]
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_a_statement_signed_by_another_key_than_the_one_in_the_tpm(name: str) -> None:
+    tee, thief = Tee(name), Tee("sev-snp")
+    tee.key, tee.jwk = thief.key, thief.jwk
+    assert findings(tee.verdict(tee.bundle())) == ["key.match.differs"]
+
+
+@pytest.mark.parametrize("name", ["azure-vtpm on sev-snp", "azure-vtpm on tdx"])
+def test_without_a_paravisor_that_the_policy_names_nothing_is_proved(name: str) -> None:
+    tee = Tee(name)
+    bundle = tee.bundle()
+    unnamed = tee.policy(measurements={"azure-vtpm": None})
+    assert findings(tee.verdict(bundle, unnamed)) == ["azure-vtpm.paravisor.unset"]
+    waived = replace(unnamed, waivers={"azure-vtpm.paravisor": "Microsoft publishes no measurements"})
+    assert tee.verdict(bundle, waived).exit_code == 11
+    other = {"mr_td" if name.endswith("tdx") else "measurement": frozenset({bytes(48)})}
+    verdict = tee.verdict(bundle, tee.policy(measurements={"azure-vtpm": other}))
+    assert "azure-vtpm.paravisor.mismatch" in findings(verdict)
+
+
+def test_hardware_that_a_virtual_tpm_stands_on_is_verified_too() -> None:
+    tee = Tee("azure-vtpm on sev-snp")
+    roots = {kind: found for kind, found in tee.policy().roots.items() if kind != "sev-snp"}
+    assert "sev-snp.root.unknown" in findings(tee.verdict(tee.bundle(), tee.policy(roots=roots)))
+    assert findings(tee.verdict(tee.bundle(), tee.policy(tcb={}))) == ["policy.tcb.unset"]
 
 
 # --- debug, migration, security versions --------------------------------------------------------------------------------

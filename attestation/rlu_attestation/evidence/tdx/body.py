@@ -114,6 +114,26 @@ class TdReport:
     tee_tcb_svn_2: bytes | None
     mr_service_td: bytes | None
 
+    @property
+    def raw(self) -> bytes:
+        """The fields of TD report 1.0 as they stand in the quote, 584 bytes."""
+        configuration = self.td_attributes.raw.to_bytes(8, "little") + self.xfam.to_bytes(8, "little")
+        return b"".join(
+            (
+                self.tee_tcb_svn,
+                self.mr_seam,
+                self.mr_signer_seam,
+                self.seam_attributes,
+                configuration,
+                self.mr_td,
+                self.mr_config_id,
+                self.mr_owner,
+                self.mr_owner_config,
+                *self.rtmr,
+                self.report_data,
+            )
+        )
+
 
 def read_td_report(cursor: Cursor, body_type: BodyType) -> TdReport:
     """Read a TD report at the cursor.

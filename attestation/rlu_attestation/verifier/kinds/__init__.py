@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlu_attestation.verifier.context import Subject
-from rlu_attestation.verifier.kinds import nitro, sev_snp, tdx, tpm2
+from rlu_attestation.verifier.kinds import azure_vtpm, gcp_vtpm, nitro, sev_snp, tdx, tpm2
 from rlu_attestation.verifier.proof import Conditions, HardwareProof
 from rlu_attestation.verifier.trail import Failed, Trail
 
@@ -30,6 +30,8 @@ class Room:
 
 ROOMS = {
     "tpm2": Room(tpm2.parse, tpm2.check),
+    "gcp-vtpm": Room(gcp_vtpm.parse, gcp_vtpm.check),
+    "azure-vtpm": Room(azure_vtpm.parse, azure_vtpm.check),
     "sev-snp": Room(sev_snp.parse, sev_snp.check),
     "tdx": Room(tdx.parse, tdx.check),
     "nitro": Room(nitro.parse, nitro.check_enclave),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.tpm import checks
 from rlu_attestation.tpm.eventlog import Replay
+from rlu_attestation.tpm.ima import ImaReplay
 from rlu_attestation.tpm.members import TpmEvidence
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.proof import PcrBanks
@@ -40,7 +41,8 @@ def check_tpm(trail: Trail, subject: Subject, held: TpmEvidence | Failed) -> Quo
     pcrs = run("quote.pcrs", lambda: checks.verify_quote_pcrs(need(held)), describe_pcrs)
     clock = run("quote.clock", lambda: checks.verify_quote_clock(need(held)))
     log = run("quote.eventlog", lambda: verify_eventlog(need(held)), describe_replay)
-    return Quoted(pcrs, (restricted, key, same, authorized, certified, quoted, bound, pcrs, clock, log))
+    ima = run("quote.ima", lambda: verify_ima(need(held)), str)
+    return Quoted(pcrs, (restricted, key, same, authorized, certified, quoted, bound, pcrs, clock, log, ima))
 
 
 def verify_match(subject: Subject, key: ec.EllipticCurvePublicKey) -> None:
@@ -61,6 +63,21 @@ def verify_eventlog(evidence: TpmEvidence) -> Replay:
     if replay is None:
         raise NotApplicable("the evidence holds no event log")
     return replay
+
+
+def verify_ima(evidence: TpmEvidence) -> str:
+    """The kernel's list, replayed; not applicable without one."""
+    replay = checks.verify_quote_ima(evidence)
+    if replay is None:
+        raise NotApplicable("the evidence holds no list of the kernel's")
+    return describe_ima(replay)
+
+
+def describe_ima(replay: ImaReplay) -> str:
+    """What the list proves, and what not."""
+    later = f", {replay.later} later ones prove nothing" if replay.later else ""
+    boot = f", boot aggregate {replay.boot_aggregate}" if replay.boot_aggregate else ""
+    return f"{replay.covered} files, {replay.violations} violations{later}{boot}"
 
 
 def describe_pcrs(pcrs: PcrBanks) -> str:
