@@ -28,12 +28,13 @@ from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.records import head_line
-from rlu_server.attestor.sessions import Draft, Pending
+from rlu_server.attestor.sessions import Draft, Entry, Pending
 
 T = TypeVar("T")
 MAX_BATCH = 4096
 """Leaves under one signature; keeps a batch's composition and write below a tenth of a second."""
 MAX_WAITING = 65536
+TOLD_AT_ONCE = 32
 RETRY_S = 1.0
 CLOCK_SLACK_S = 120
 """How far the clock may go back before nothing is signed any more; within it the head takes the time of the one before."""
@@ -90,6 +91,7 @@ class Committer:
         self._latest = latest
         self._segment_leaves = segment_leaves
         self._beat = False
+        self._committed: list[Entry] = []
         self.failing = False
         """Did the latest signature of a head fail?"""
 
@@ -128,6 +130,7 @@ class Committer:
                     await self._commit_batch()
                 if self._work:
                     await self._take_turn()
+            await self._tell()
 
     def beat(self, interval_s: int) -> None:
         """Sign a head although nothing happened, when the latest is older than that: a log whose head is older has stalled."""
@@ -171,9 +174,7 @@ class Committer:
         if self.failing:
             self.failing = False
             self._events.emit(Event.SIGNER_RECOVERED)
-        for entry in draft.entries:
-            if entry.pending.token is not None:
-                entry.pending.token.committed(entry)
+        self._committed = draft.entries
         if self.ledger.tree.size - self._journal.sealed >= self._segment_leaves:
             await self._rotate(signed)
 
@@ -214,8 +215,20 @@ class Committer:
             if not turn.done():
                 turn.set_result(result)
 
+    async def _tell(self) -> None:
+        """Answer those whose leaves are under the latest head, some at a time, so that the first answers leave before the last is made."""
+        committed, self._committed = self._committed, []
+        for number, entry in enumerate(committed, 1):
+            if entry.pending.token is not None:
+                entry.pending.token.committed(entry)
+            if number % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
     async def _in_thread(self, operation: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, operation)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, operation)
+        # Making the answers of one batch takes the loop a while; meanwhile the signer has the next one.
+        await self._tell()
+        return await running
 
     def _sign_and_store(self, draft: Draft, now: int) -> SignedTree:
         if now < self._latest - CLOCK_SLACK_S:
