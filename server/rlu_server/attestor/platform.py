@@ -16,6 +16,8 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from rlu_attestation import canonical
+from rlu_attestation.evidence.binding import BindingPath
 from rlu_attestation.merkle import Tree
 
 
@@ -34,6 +36,17 @@ class BindingProof:
 
 Evidence = Callable[[BindingProof], bytes]
 """Evidence over a root; called with a statement's proof it gives that statement's evidence item."""
+
+
+def evidence_of(item: bytes) -> Evidence:
+    """Evidence whose items differ in `binding` alone, where `item` is one of them: checked once, so that a crowd of statements is cheap."""
+    fields = canonical.decode(item, len(item))
+
+    def for_statement(proof: BindingProof) -> bytes:
+        binding = BindingPath(proof.leaf_index, proof.path, proof.tree_size)
+        return canonical.encode({**fields, "binding": binding.to_json()})
+
+    return for_statement
 
 
 class Platform(Protocol):

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from rlu_attestation.evidence.binding import BindingPath
 from rlu_server.attestor.errors import AttestorError, HardwareRefused, HardwareUnavailable, NotReady
-from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.platform import Evidence
 
 ROOT_SIZE = 32
 
@@ -47,11 +46,6 @@ def check_root(root: bytes) -> None:
     """Refuse what is no binding root; misuse of the interface."""
     if len(root) != ROOT_SIZE:
         raise ValueError(f"a binding root has {ROOT_SIZE} bytes, not {len(root)}")
-
-
-def binding_of(proof: BindingProof) -> BindingPath:
-    """The `binding` of an item."""
-    return BindingPath(proof.leaf_index, proof.path, proof.tree_size)
 
 
 def blame(error: OSError, device: str, step: str, remedies: Mapping[str, str]) -> AttestorError:

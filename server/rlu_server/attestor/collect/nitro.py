@@ -14,11 +14,12 @@ import cbor2
 
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import nitro
+from rlu_attestation.evidence.binding import SINGLE
 from rlu_attestation.evidence.nitro import Kind
 from rlu_server.attestor.collect import collateral
-from rlu_server.attestor.collect.collector import binding_of, check_root
+from rlu_server.attestor.collect.collector import check_root
 from rlu_server.attestor.errors import HardwareRefused
-from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.platform import Evidence, evidence_of
 
 
 class Module(Protocol):
@@ -65,10 +66,7 @@ class NitroCollector:
             )
         crls = self._crls(parsed)
 
-        def for_statement(proof: BindingProof) -> bytes:
-            return nitro.encode(self._kind, document=document, binding=binding_of(proof), crls=crls)
-
-        return for_statement
+        return evidence_of(nitro.encode(self._kind, document=document, binding=SINGLE, crls=crls))
 
     def _crls(self, document: nitro.AttestationDocument) -> list[bytes]:
         ours = collateral.load(self._directory)

@@ -14,12 +14,13 @@ from pathlib import Path
 from rlu_attestation import x509
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import nvidia
+from rlu_attestation.evidence.binding import SINGLE
 from rlu_attestation.evidence.nvidia import DeviceKind, DeviceParts, Report, Rim, ocsp
 from rlu_attestation.x509 import Certificate
 from rlu_server.attestor.collect import collateral, nvml
-from rlu_server.attestor.collect.collector import binding_of, check_root
+from rlu_server.attestor.collect.collector import check_root
 from rlu_server.attestor.errors import HardwareRefused, NotReady
-from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.platform import Evidence, evidence_of
 
 
 class NvidiaCollector:
@@ -62,12 +63,9 @@ class NvidiaCollector:
             for answer, chain in zip(answers, chains, strict=True)
         ]
 
-        def for_statement(proof: BindingProof) -> bytes:
-            return nvidia.encode(
-                gpus=gpus, rims=[rim.raw for rim in rims], ocsp_der=responses, binding=binding_of(proof)
-            )
-
-        return for_statement
+        return evidence_of(
+            nvidia.encode(gpus=gpus, rims=[rim.raw for rim in rims], ocsp_der=responses, binding=SINGLE)
+        )
 
     def _rims(self, reports: Sequence[Report]) -> list[Rim]:
         """The first manifest of each product and version that a report names."""

@@ -12,14 +12,15 @@ from pathlib import Path
 from rlu_attestation import crl, x509
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import sev_snp
+from rlu_attestation.evidence.binding import SINGLE
 from rlu_attestation.evidence.sev_snp import AttestationReport, ProductLine, SigningKey
 from rlu_attestation.x509 import Certificate
 from rlu_server.attestor.collect import collateral
 from rlu_server.attestor.collect.collateral import Collateral
-from rlu_server.attestor.collect.collector import binding_of, check_root
+from rlu_server.attestor.collect.collector import check_root
 from rlu_server.attestor.collect.tsm import TsmReports
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
-from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.platform import Evidence, evidence_of
 
 PROVIDER = "sev_guest"
 PADDING = bytes(32)
@@ -66,17 +67,16 @@ class SevSnpCollector:
             raise HardwareUnavailable("sev-snp.raced", "the report is over other data than was asked for")
         found = endorse(report, self._pool(answer.auxblob), self._directory)
 
-        def for_statement(proof: BindingProof) -> bytes:
-            return sev_snp.encode(
+        return evidence_of(
+            sev_snp.encode(
                 report=answer.outblob,
                 vek=found.vek,
                 ask=found.ask,
                 ark=found.ark,
-                binding=binding_of(proof),
+                binding=SINGLE,
                 crl_der=found.crl,
             )
-
-        return for_statement
+        )
 
     def _pool(self, auxblob: bytes) -> Collateral:
         """What the host gave, then the directory. The host's table is only a help: what is wrong in it is left out."""

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import tdx
+from rlu_attestation.evidence.binding import SINGLE
 from rlu_server.attestor.collect import collateral
-from rlu_server.attestor.collect.collector import binding_of, check_root
+from rlu_server.attestor.collect.collector import check_root
 from rlu_server.attestor.collect.tsm import TsmReports
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
-from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.platform import Evidence, evidence_of
 
 PROVIDER = "tdx_guest"
 COLLATERAL = "collateral.json"
@@ -53,10 +54,7 @@ class TdxCollector:
             raise HardwareUnavailable("tdx.raced", "the quote is over other data than was asked for")
         stapled = read_collateral(self._directory)
 
-        def for_statement(proof: BindingProof) -> bytes:
-            return tdx.encode(quote=quote, collateral=stapled, binding=binding_of(proof))
-
-        return for_statement
+        return evidence_of(tdx.encode(quote=quote, collateral=stapled, binding=SINGLE))
 
 
 def read_collateral(directory: Path) -> tdx.Collateral | None:

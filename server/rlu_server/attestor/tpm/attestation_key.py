@@ -41,7 +41,11 @@ class AttestationKey(Protocol):
         """
 
     def item(self, parts: TpmParts, binding: BindingPath) -> bytes:
-        """The evidence item."""
+        """The evidence item.
+
+        Raises:
+            RluError: what should stand beside the quote is missing or wrong.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import TPM2_ALG, TPMT_PUBLIC, TPMT_SIG_SCHEME
 
-from rlu_attestation.evidence.binding import BindingPath
+from rlu_attestation.evidence.binding import SINGLE
 from rlu_server.attestor.errors import AttestorError, HardwareUnavailable, NotReady
-from rlu_server.attestor.platform import BindingProof, Evidence
+from rlu_server.attestor.platform import Evidence, evidence_of
 from rlu_server.attestor.secret import authorisation
 from rlu_server.attestor.tpm import counter, keys, wire
 from rlu_server.attestor.tpm.attestation_key import AttestationKey, TpmParts
@@ -188,11 +188,7 @@ class TpmPlatform:
             pcrs={"sha256": pcrs},
             event_log=self._event_log(),
         )
-
-        def for_statement(proof: BindingProof) -> bytes:
-            return self._ak.item(parts, BindingPath(proof.leaf_index, proof.path, proof.tree_size))
-
-        return for_statement
+        return evidence_of(self._ak.item(parts, SINGLE))
 
     def _event_log(self) -> bytes | None:
         path = self._configuration.event_log
