@@ -23,7 +23,7 @@ else:  # pragma: no cover - Python 3.10 only
 
 VERSION = 1
 MAX_REFERENCES = 1024 * 1024
-HAZARDS = ("migration", "performance-monitoring", "provisional-firmware", "sept-ve-enabled")
+HAZARDS = ("lower-vmpl", "migration", "performance-monitoring", "provisional-firmware", "sept-ve-enabled")
 MEASURED = ("azure-vtpm", "nitro", "nitrotpm", "sev-snp", "tdx")
 ROOTS = ("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "nvidia", "sev-snp", "tdx")
 SNP_LINES = ("genoa", "milan", "turin")

@@ -16,6 +16,11 @@ from rlu_attestation.verifier.proof import GpuProof
 from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail, need
 
 KIND = nvidia.KIND
+CHIPS = {
+    "GH100": frozenset({"GH200", "H100", "H20", "H200", "H800"}),
+    "GB100": frozenset({"B100", "B200", "GB200"}),
+}
+"""Chip to the products that have it, as words in NVML's names."""
 
 
 def check_gpus(
@@ -61,6 +66,12 @@ def verify_attestation(claims: InstanceClaims, items: Mapping[str, bytes]) -> by
     return item
 
 
+def _is_of(name: str, chip: str) -> bool:
+    """Whether a product has this chip. Reports name the chip only; which product it is in, nothing proves beyond that."""
+    products = CHIPS.get(chip)
+    return products is not None and any(part in products for part in name.replace("-", " ").split())
+
+
 def verify_gpus(claims: InstanceClaims, proof: GpuProof) -> str:
     """The statement names as many GPUs as answered, and their versions.
 
@@ -73,6 +84,9 @@ def verify_gpus(claims: InstanceClaims, proof: GpuProof) -> str:
     wrong = []
     if gpus.count != len(proof.gpus):
         wrong.append(f"count: stated {gpus.count}, {len(proof.gpus)} reports")
+    chips = sorted({gpu.chip for gpu in proof.gpus if not _is_of(gpus.name, gpu.chip)})
+    if chips:
+        wrong.append(f"name: stated {gpus.name}, reported chip {', '.join(chips)}")
     for name, stated, found in (
         ("driver", gpus.driver, {gpu.driver for gpu in proof.gpus}),
         ("vbios", gpus.vbios, {gpu.vbios for gpu in proof.gpus}),

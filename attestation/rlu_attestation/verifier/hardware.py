@@ -92,8 +92,9 @@ def _levels(tcb: Tcb, rule: TcbRule) -> Iterable[str]:
 def _status(tcb: Tcb, rule: TcbRule) -> Iterable[str]:
     if tcb.status is None:
         return
-    if rule.statuses is not None and tcb.status not in rule.statuses:
-        yield f"status expected {_either(rule.statuses)}; found {tcb.status}"
+    for status in (tcb.status, *(() if tcb.current is None else (tcb.current,))):
+        if rule.statuses is not None and status not in rule.statuses:
+            yield f"status expected {_either(rule.statuses)}; found {status}"
     unexpected = [] if rule.advisories is None else [a for a in tcb.advisories if a not in rule.advisories]
     if unexpected:
         yield f"advisories apply that the policy does not accept: {', '.join(unexpected)}"
@@ -197,6 +198,8 @@ def appraise_gpus(claims: InstanceClaims, proof: GpuProof | None, policy: Policy
     """
     gpus, rule = claims.gpus, policy.gpus
     if gpus is None:
+        if rule is not None and rule.count:
+            raise Refused("policy.gpu.mismatch", f"expected {rule.count} GPUs; the statement names none")
         raise NotApplicable("no GPU serves the model, says the statement")
     if rule is None:
         raise Refused("policy.gpu.unset", f"the policy leaves out gpu; found {gpus.count} × {gpus.name}")

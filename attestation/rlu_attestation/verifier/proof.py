@@ -56,6 +56,7 @@ class Tcb:
         line: the product line whose layout `levels` has, in lower case; empty where there is none.
         levels: component to security version.
         status: the vendor's word for it, such as `UpToDate`; None where it has none.
+        current: the same for what runs now, where that is newer firmware than what launched the guest; None where it is the same.
         advisories: the vendor's advisories that apply.
     """
 
@@ -63,6 +64,7 @@ class Tcb:
     line: str = ""
     levels: Mapping[str, int] | None = None
     status: str | None = None
+    current: str | None = None
     advisories: tuple[str, ...] = ()
     evaluation: int | None = None
 
@@ -70,7 +72,10 @@ class Tcb:
         levels = " ".join(f"{name}={level}" for name, level in (self.levels or {}).items())
         advisories = f"advisories {', '.join(self.advisories)}" if self.advisories else ""
         number = "" if self.evaluation is None else f"evaluation {self.evaluation}"
-        return " ".join(part for part in (self.line, levels, self.status, number, advisories) if part)
+        current = "" if self.current is None else f"now {self.current}"
+        return " ".join(
+            part for part in (self.line, levels, self.status, current, number, advisories) if part
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ class Gpu:
     """One GPU whose report verified: the vendor's names and versions, as the evidence has them."""
 
     model: str
+    chip: str
     driver: str
     vbios: str
     measured: bool

@@ -62,7 +62,10 @@ def _gpus(instance: VerifiedInstance, stated: Source) -> tuple[Claim, ...]:
     text = f"{gpus.count} × {gpus.name}, {gpus.memory_mib} MiB each, driver {gpus.driver}, VBIOS {gpus.vbios}"
     if proof is None:
         return (Claim("gpus", f"{text}, not attested", stated),)
-    return (Claim("gpus", f"{text}, attested, {proof.switches} switches", stated),)
+    measured = (
+        "attested" if all(gpu.measured for gpu in proof.gpus) else "attested, measurements not compared"
+    )
+    return (Claim("gpus", f"{text}, {measured}, {proof.switches} switches", stated),)
 
 
 def _place(instance: VerifiedInstance, stated: Source) -> tuple[Claim, ...]:

@@ -203,6 +203,13 @@ def test_migration_is_accepted_by_name_only() -> None:
     assert findings(tee.verdict(bundle, tee.policy(hazards=frozenset({"migration"})))) == []
 
 
+def test_a_report_that_a_lower_privilege_level_asked_for() -> None:
+    tee = Tee("sev-snp")
+    bundle = snp(tee, VMPL=2)
+    assert findings(tee.verdict(bundle)) == ["policy.tee.hazard"]
+    assert findings(tee.verdict(bundle, tee.policy(hazards=frozenset({"lower-vmpl"})))) == []
+
+
 def test_the_least_security_versions() -> None:
     tee = Tee("sev-snp")
     bundle = tee.bundle()
@@ -308,6 +315,8 @@ def test_gpus_that_answered_for_another_statement() -> None:
     [
         ({"count": 8}, "gpu.match.differs"),
         ({"driver": "999.99"}, "gpu.match.differs"),
+        ({"name": "NVIDIA B200"}, "gpu.match.differs"),
+        ({"name": "NVIDIA A100"}, "gpu.match.differs"),
         ({"vbios": "99.00.00.00.00"}, "gpu.match.differs"),
     ],
 )
@@ -365,6 +374,9 @@ def test_the_policys_rule_on_gpus() -> None:
         changed = tee.policy(gpus=replace(rule, **change))  # type: ignore[arg-type]
         assert findings(tee.verdict(bundle, changed)) == ["policy.gpu.mismatch"], change
     assert findings(tee.verdict(bundle, tee.policy(gpus=None))) == ["policy.gpu.unset"]
+    # A machine without GPUs does not satisfy a rule that wants some.
+    none = Tee("sev-snp")
+    assert findings(none.verdict(none.bundle(), none.policy(gpus=rule))) == ["policy.gpu.mismatch"]
 
 
 # --- profiles -----------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def check(
     gpus = tuple(
         Gpu(
             model=identity.model,
+            chip=identity.chip,
             driver=device.report.opaque.driver or "",
             vbios=device.report.opaque.vbios,
             measured=not isinstance(compared, Failed),

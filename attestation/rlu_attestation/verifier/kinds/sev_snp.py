@@ -60,6 +60,10 @@ def proof(claims: SevSnpClaims) -> HardwareProof:
     hazards = {}
     if claims.migration_agent_allowed:
         hazards["migration"] = "a migration agent may move the guest, and its secrets, elsewhere"
+    if claims.vmpl != 0:
+        hazards["lower-vmpl"] = (
+            f"privilege level {claims.vmpl} asked for the report: the measurement is of what runs above it"
+        )
     if claims.provisional_firmware:
         hazards["provisional-firmware"] = (
             "the host can still go back to older firmware than the one that runs"

@@ -120,6 +120,7 @@ def tcb_of(claims: TdxClaims) -> Tcb:
     return Tcb(
         tdx.KIND,
         status=claims.status.value,
+        current=None if claims.current_status is claims.launch_status else claims.current_status.value,
         advisories=claims.advisory_ids,
         evaluation=claims.tcb_evaluation_data_number,
     )
