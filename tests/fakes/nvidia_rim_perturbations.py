@@ -231,6 +231,7 @@ OCSPS = [
     ("answer-without-an-end", answers(this_brom, next_update=None), f"{REVOCATION}.stale"),
     ("answer-not-yet-valid", answers(this_brom, this_update=AT + SECOND), f"{REVOCATION}.not_yet_valid"),
     ("answer-too-old", answers(this_brom, this_update=AT - timedelta(days=3) - SECOND), f"{REVOCATION}.too_old"),
+    ("answers-too-many", lambda p: p.ocsp.extend([fake.ocsp(GPU.brom)] * 4), f"{REVOCATION}.too_many"),
     ("answer-changed", answers(this_brom, signed=b"something else"), f"{REVOCATION}.signature"),
     ("responder-of-another-authority", answers(this_brom, by=lambda: fake.responder(rim_chain()[1])), f"{REVOCATION}.responder"),
     ("responder-of-another-root", answers(this_brom, by=lambda: fake.responder(provisioner("GH100", "impostor/"))), (

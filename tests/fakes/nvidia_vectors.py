@@ -22,8 +22,8 @@ from fakes.pki import AT
 NVIDIA = Path(__file__).resolve().parents[2] / "attestation" / "vectors" / "evidence-nvidia.json"
 
 HOW = (
-    "A refused item is the genuine one named by `of`, changed: `set` replaces members of the item, or removes those it gives as null; `splice` "
-    "names a b64u value by its path and replaces `remove` of its bytes, from `at` on, by `insert`."
+    "A refused item is the genuine one named by `of`, changed: `set` replaces members of the item, or removes those it gives as null; "
+    "`splice` names a b64u value by its path and replaces `remove` of its bytes, from `at` on, by `insert`."
 )
 
 

@@ -254,6 +254,7 @@ def canonical(element: Any, scope: dict[str, str], rendered: dict[str, str]) -> 
 
 def load_rim(data: bytes) -> dict[str, Any]:
     """Signature, chain and contents of a RIM; the signature's digest is checked, nothing else."""
+    need(data.count(b"<") <= 2048 and data.count(b"xmlns") <= 64, "door")
     need(len(data) <= 1 << 18 and b"<!" not in data and b"<?" not in data and b" xml:" not in data, "door")
     need(data.count(b"<a>") < 16, "deep")
     root = attempt(
@@ -354,6 +355,7 @@ def answered(
 ) -> None:
     """Some answer about the first certificate is authentic and fresh, and none that is authentic says anything but good."""
     good = False
+    need(sum(answer.serial_number == chain[0].serial_number for answer in answers) <= 4, "too many")
     for answer in answers:
         if answer.serial_number != chain[0].serial_number or not same_issuer(answer, chain[1]):
             continue

@@ -22,6 +22,8 @@ from rlu_attestation.evidence.nvidia.ocsp import Response, SingleResponse, Statu
 from rlu_attestation.x509 import DIGITAL_SIGNATURE, EXTENDED_KEY_USAGE, Certificate
 
 _OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+_MAX_ANSWERS = 4
+"""About one certificate, so that the cost of looking at all of them is bounded."""
 
 
 def verify_good(
@@ -37,8 +39,8 @@ def verify_good(
         step: prefix of the codes.
 
     Raises:
-        RluError: `<step>.missing`, `.revoked`, `.certificate_hold`, `.unknown`, `.signature`, `.responder`, `.not_yet_valid`, `.stale`,
-            `.too_old`, or why the responder's certificate does not hold at that time (`.expired` and others of `chain.verify_chain`).
+        RluError: `<step>.missing`, `.too_many`, `.revoked`, `.certificate_hold`, `.unknown`, `.signature`, `.responder`,
+            `.not_yet_valid`, `.stale`, `.too_old`, or why the responder's certificate does not hold at that time (`.expired` and others of `chain.verify_chain`).
     """
     if at.tzinfo is None:
         raise ValueError("the time of verification needs a time zone")
@@ -49,6 +51,10 @@ def verify_good(
         for single in response.singles
         if single.is_about(certificate, authorities[0])
     ]
+    if len(about) > _MAX_ANSWERS:
+        raise Untrusted(
+            f"{step}.too_many", f"{len(about)} answers about certificate {certificate.serial:#x} are stapled"
+        )
     failure: RluError = Untrusted(
         f"{step}.missing", f"no answer about certificate {certificate.serial:#x} is stapled"
     )

@@ -1,8 +1,8 @@
 """XML from strangers, read with libxml2 behind a narrow door, and its canonical form.
 
 What RIMs need no feature of is refused before the parser sees it: any markup declaration (so no document type, no entity, no CDATA
-section, no comment), any processing instruction, any encoding but UTF-8. The parser itself may load nothing, expand nothing and has
-libxml2's limits on depth and size.
+section, no comment), any processing instruction, any encoding but UTF-8, more tags and namespaces than a RIM ever has. The parser itself
+may load nothing, expand nothing and has libxml2's limits on depth and size.
 
 Canonical XML 1.1 without comments (W3C Recommendation, 2 May 2008) differs from 1.0, which libxml2 implements, only in how attributes of
 the `xml:` namespace are inherited; documents that have any refuse, and then the two are one.
@@ -23,6 +23,8 @@ from rlu_attestation.errors import Malformed
 CODE = "nvidia.rim.encoding"
 MAX_XML = 256 * 1024
 MAX_DEPTH = 16
+MAX_TAGS, MAX_NAMESPACES, MAX_ATTRIBUTES = 2048, 64, 128
+"""In a document, in a document, of an element. Canonicalisation takes the product of elements and namespaces in time: it must be small."""
 _XML_NAMESPACE = "{http://www.w3.org/XML/1998/namespace}"
 _DECLARATION = re.compile(
     r"<\?xml version=(['\"])1\.0\1( encoding=(['\"])(UTF-8|utf-8)\3)?( standalone=(['\"])(yes|no)\6)?\s*\?>"
@@ -123,6 +125,8 @@ def _check_door(data: bytes) -> None:
         raise Malformed(CODE, "document types, entities, comments and CDATA sections are not accepted")
     if "<?" in body:
         raise Malformed(CODE, "processing instructions and other encodings than UTF-8 are not accepted")
+    if body.count("<") > MAX_TAGS or body.count("xmlns") > MAX_NAMESPACES:
+        raise Malformed(CODE, f"more than {MAX_TAGS} tags or {MAX_NAMESPACES} namespaces")
     if body[:1] not in ("<", "\n", "\r", " ", "\t"):
         raise Malformed(CODE, "not an XML document")
 
@@ -132,6 +136,8 @@ def _convert(element: Any, depth: int) -> Element:
         raise Malformed(
             CODE, f"nested deeper than {MAX_DEPTH}, or something that is neither element nor text"
         )
+    if len(element.attrib) > MAX_ATTRIBUTES:
+        raise Malformed(CODE, f"an element with more than {MAX_ATTRIBUTES} attributes")
     attributes = dict(element.attrib)
     if any(name.startswith(_XML_NAMESPACE) for name in attributes):
         raise Malformed(CODE, "attributes of the xml: namespace are not accepted")

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import resource
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,15 @@ from fakes.nvidia_changes import GPU, SWITCH, rim
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.evidence import nvidia
 from rlu_attestation.evidence.nvidia import DeviceKind
-from rlu_attestation.evidence.nvidia.xmltree import MAX_DEPTH, MAX_XML, read, read_enveloped
+from rlu_attestation.evidence.nvidia.xmltree import (
+    MAX_ATTRIBUTES,
+    MAX_DEPTH,
+    MAX_NAMESPACES,
+    MAX_TAGS,
+    MAX_XML,
+    read,
+    read_enveloped,
+)
 
 ENTITIES = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 HOSTILE = {
@@ -30,6 +39,11 @@ HOSTILE = {
     "wide": "<a>" + "<b/>" * 60000 + "</a>",
     "attributes": "<a " + " ".join(f'x{n}=""' for n in range(20000)) + "/>",
     "namespaces": "<a " + " ".join(f'xmlns:x{n}="urn:{n}"' for n in range(9000)) + "/>",
+    "namespaces-and-elements": "<a "
+    + " ".join(f'xmlns:x{n}="urn:{n}"' for n in range(4000))
+    + ">"
+    + "<b/>" * 20000
+    + '<d:Signature xmlns:d="http://www.w3.org/2000/09/xmldsig#"><d:SignedInfo/></d:Signature></a>',
     "xinclude": '<a xmlns:x="http://www.w3.org/2001/XInclude"><x:include href="file:///etc/hostname"/></a>',
 }
 
@@ -130,3 +144,17 @@ def test_the_depth_is_bounded() -> None:
     read(b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH)
     with pytest.raises(Malformed):
         read(b"<a>" * (MAX_DEPTH + 1) + b"</a>" * (MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        (lambda n: "<a>" + "<b/>" * (n - 2) + "</a>", MAX_TAGS),
+        (lambda n: "<a " + " ".join(f'xmlns:x{i}="urn:{i}"' for i in range(n)) + "/>", MAX_NAMESPACES),
+        (lambda n: "<a " + " ".join(f'x{i}=""' for i in range(n)) + "/>", MAX_ATTRIBUTES),
+    ],
+)
+def test_what_makes_canonicalisation_slow_is_bounded(text: Callable[[int], str], most: int) -> None:
+    read(text(most).encode())
+    with pytest.raises(Malformed):
+        read(text(most + 1).encode())
