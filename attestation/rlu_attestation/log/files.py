@@ -207,9 +207,9 @@ class _Reader:
             head = cose.parse_head(encoded)
             head.verify(self._key)
         except RluError as error:
-            raise self._found("log.head", error.message) from error
+            raise self._found("log.head.invalid", error.message) from error
         if head.issuer != self._issuer:
-            raise self._found("log.head", f"the head is of {head.issuer}")
+            raise self._found("log.head.invalid", f"the head is of {head.issuer}")
         return head
 
     def _record(self, line: bytes) -> dict[str, Any]:

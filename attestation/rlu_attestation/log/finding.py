@@ -8,7 +8,7 @@ from typing import Any
 from rlu_attestation.encoding import b64u
 
 FINDINGS = {
-    "log.head": "a head is not signed by the instance whose log this is, or cannot be read",
+    "log.head.invalid": "a head is not signed by the instance whose log this is, or cannot be read",
     "log.fork": "two histories were signed: the log does not extend what was seen of it before",
     "log.shrunk": "the log has fewer entries than were seen of it before",
     "log.gap": "entries are missing",

@@ -131,7 +131,7 @@ def _latest(known: State | None, view: View) -> SignedHead:
     if known is None:
         if view.head is None:
             raise _Found("log.unproven", "the server showed no head")
-        return _signed(view.claims, view.head, "log.head")
+        return _signed(view.claims, view.head, "log.head.invalid")
     if view.proof is not None:
         try:
             return _extended(known, view.proof)
@@ -143,7 +143,7 @@ def _latest(known: State | None, view: View) -> SignedHead:
             raise _Found(found.finding.code, found.finding.detail, *evidence) from found
     if view.head is None:
         raise _Found("log.unproven", "the server showed neither a head nor a proof", known.head)
-    head = _signed(view.claims, view.head, "log.head")
+    head = _signed(view.claims, view.head, "log.head.invalid")
     _extends(known, head)
     return head
 

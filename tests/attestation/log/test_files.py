@@ -121,7 +121,7 @@ def another_version(lines: Lines) -> None:
         ("log.truncated", lambda lines: lines[:-1]),
         ("log.truncated", lambda lines: [*lines[:-1], lines[-1][:-1]]),
         ("log.truncated", lambda lines: [*lines, lines[-2].replace(b'"index":29', b'"index":30')]),
-        ("log.head", forge),
+        ("log.head.invalid", forge),
         ("log.files", another_key),
         ("log.files", another_version),
         ("log.files", lambda lines: lines[1:]),

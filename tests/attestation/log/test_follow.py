@@ -182,8 +182,8 @@ def with_a_receipt_that_is_not_shown(o: Operator, s: State) -> View:
         ("log.unproven", with_a_proof_of_another_size),
         ("log.unproven", with_garbage_for_a_proof),
         ("log.unproven", with_nothing),
-        ("log.head", with_another_signers_head),
-        ("log.head", with_a_garbage_signature),
+        ("log.head.invalid", with_another_signers_head),
+        ("log.head.invalid", with_a_garbage_signature),
         ("log.gap", with_an_entry_missing),
         ("log.gap", with_half_an_entry),
         ("log.rewritten", with_an_entry_rewritten),
@@ -217,7 +217,7 @@ def test_every_other_story_is_found_and_not_followed(
 def test_a_first_look_takes_the_head_but_not_any_head() -> None:
     operator = Operator().grow(3)
     assert known(operator).latest.tree_size == 3
-    only(look(None, operator.view(head=Operator().grow(3).head())), "log.head")
+    only(look(None, operator.view(head=Operator().grow(3).head())), "log.head.invalid")
     only(look(None, operator.view(head=None)), "log.unproven")
     only(look(None, operator.view(head=operator.head(iat=AT + HOUR))), "log.clock")
 
