@@ -40,7 +40,8 @@ def verify_good(
 
     Raises:
         RluError: `<step>.missing`, `.too_many`, `.revoked`, `.certificate_hold`, `.unknown`, `.signature`, `.responder`,
-            `.not_yet_valid`, `.stale`, `.too_old`, or why the responder's certificate does not hold at that time (`.expired` and others of `chain.verify_chain`).
+            `.not_yet_valid`, `.stale`, `.too_old`, or why the responder's certificate does not hold at that time (`.expired` and
+            others of `chain.verify_chain`).
     """
     if at.tzinfo is None:
         raise ValueError("the time of verification needs a time zone")
