@@ -152,6 +152,7 @@ PERTURBATIONS: dict[str, tuple[Perturb, list[str]]] = {
     "certificate-for-encryption": (certificate(usages=(2,)), USAGE),
     "certificate-for-key-agreement": (certificate(usages=(4,)), USAGE),
     "certificate-for-both": (certificate(usages=(0, 2)), USAGE),
+    "certificate-for-commitments": (certificate(usages=(1,)), USAGE),
     "certificate-without-key-usage": (certificate(usages=None), USAGE),
     "certificate-may-certify": (certificate(usages=(0, 5)), USAGE),
     "certificate-of-an-authority": (certificate(ca=True), USAGE),

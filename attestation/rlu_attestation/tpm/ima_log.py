@@ -86,10 +86,7 @@ def parse(data: bytes) -> ImaLog:
     """
     cursor = Cursor(data, _CODE, MAX_LOG)
     binary = data[:4] == PCR.to_bytes(4, "little")
-    entries = _binary(cursor) if binary else _ascii(data)
-    if not entries:
-        raise Malformed(_CODE, "the list has no entries")
-    return ImaLog(tuple(entries))
+    return ImaLog(tuple(_binary(cursor) if binary else _ascii(data)))
 
 
 # --- binary ---------------------------------------------------------------------------------------------------------------
@@ -133,7 +130,7 @@ def _ascii(data: bytes) -> list[ImaEntry]:
     for line in data.decode("utf-8", "surrogateescape")[:-1].split("\n"):
         _bounded(entries)
         number, _, rest = line.partition(" ")
-        if not number.isdecimal() or len(number) > 2:
+        if len(number) != 2 or not number.isascii() or not number.isdecimal():
             raise Malformed(_CODE, "a line does not begin with the number of a PCR")
         _only_ours(int(number))
         text, _, rest = rest.partition(" ")

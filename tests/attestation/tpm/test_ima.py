@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fakes import ima as fake
 from fakes.ima import BOOT, FORMS, Entry, FakeIma, booted, entry, kernel, quoted
+from fakes.tpm import FakeTpm
 from rlu_attestation.errors import RluError, Untrusted
 from rlu_attestation.tpm import ima, ima_log
 
@@ -157,6 +158,16 @@ REPLAYS: dict[str, tuple[Callable[[], FakeIma], tuple[int, ...], str]] = {
         BOOT,
         "boot_aggregate",
     ),
+    "boot-aggregate-under-another-name": (
+        lambda: other_start(entry("ima-ng", "/sbin/init", aggregate_of(booted()))),
+        BOOT,
+        "boot_aggregate",
+    ),
+    "boot-aggregate-a-violation-that-nothing-contradicts": (
+        lambda: other_start(entry("ima-ng", "boot_aggregate", bytes(32), violation=True)),
+        (10,),
+        "boot_aggregate",
+    ),
     "boot-aggregate-a-violation": (
         lambda: other_start(entry("ima-ng", "boot_aggregate", bytes(32), violation=True)),
         BOOT,
@@ -164,6 +175,10 @@ REPLAYS: dict[str, tuple[Callable[[], FakeIma], tuple[int, ...], str]] = {
     ),
     "pcr-10-untouched": (lambda: FakeIma(booted()), (), "mismatch"),
 }
+
+
+def aggregate_of(tpm: FakeTpm) -> bytes:
+    return hashlib.sha256(b"".join(tpm.pcrs["sha256"][:10])).digest()
 
 
 def other_start(first: Entry) -> FakeIma:

@@ -61,6 +61,8 @@ LISTS: dict[str, tuple[Callable[[], bytes], type[RluError]]] = {
     "oversize": (lambda: kernel().binary() + bytes(ima_log.MAX_LOG), Malformed),
     "text-after-binary": (lambda: kernel().binary() + kernel().text(), Malformed),
     "another-pcr": (lambda: raw(11, bytes(20), b"ima-ng", sized(GOOD.data)), Unsupported),
+    "last-pcr": (lambda: raw(23, bytes(20), b"ima-ng", sized(GOOD.data)), Unsupported),
+    "pcr-beyond-the-last": (lambda: raw(24, bytes(20), b"ima-ng", sized(GOOD.data)), Malformed),
     "big-endian": (lambda: b"\0\0\0\x0a" + kernel().binary()[4:], Malformed),
     "digest-flipped": (
         lambda: raw(10, b"\1" + GOOD.listed[1:], b"ima-ng", sized(GOOD.data)),
@@ -97,6 +99,19 @@ LISTS: dict[str, tuple[Callable[[], bytes], type[RluError]]] = {
     ),
     "original-name-with-end": (lambda: raw(10, bytes(20), b"ima", bytes(20) + sized(b"/x\0")), Malformed),
     "text-without-end": (lambda: kernel().text()[:-1], Malformed),
+    "text-without-end-of-what-no-digest-protects": (
+        lambda: line(f"10 {'00' * 20} ima-ng {GOOD.words[0]} /x")[:-1],
+        Malformed,
+    ),
+    "text-pcr-with-a-zero": (lambda: line(f"010 {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"), Malformed),
+    "text-pcr-in-other-digits": (
+        lambda: line(f"\uff11\uff10 {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"),
+        Malformed,
+    ),
+    "text-original-name-too-long": (
+        lambda: line(f"10 {'00' * 20} ima {'00' * 20} {'x' * 256}"),
+        Malformed,
+    ),
     "text-empty-line": (lambda: line(""), Malformed),
     "text-another-pcr": (lambda: line(f"11 {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"), Unsupported),
     "text-without-pcr": (lambda: line(f"{GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"), Malformed),
@@ -137,7 +152,9 @@ def test_the_entries_that_the_refused_ones_are_made_of_are_good() -> None:
         len(ima_log.parse(violation(b"ima:sha256:\0" + bytes(32), b"/x\0", template=b"ima-ngv2")).entries)
         == 6
     )
+    assert ima_log.parse(violation(b"sha256:\0" + bytes(32), b"x\0")).entries[-1].name == "x"
     longest = b"x" * 255
+    assert len(ima_log.parse(line(f"10 {'00' * 20} ima {'00' * 20} {'x' * 255}")).entries) == 6
     assert ima_log.parse(raw(10, bytes(20), b"ima", bytes(20) + sized(longest))).entries[-1].name == "x" * 255
     assert len(ima_log.parse(line(f"10 {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x")).entries) == 6
 

@@ -10,7 +10,7 @@ from fakes import tpm_marshal as marshal
 from rlu_attestation.errors import Malformed, Untrusted
 from rlu_attestation.tpm.attest import parse_pcr_selection
 from rlu_attestation.tpm.constants import Alg
-from rlu_attestation.tpm.policy import key_policy, pcr_digest, selection_bytes, without_pcr
+from rlu_attestation.tpm.policy import key_policy, pcr_digest, without_pcr
 
 SELECTION = marshal.selection({"sha256": (0, 7)})
 VALUES = {"sha256": {7: b"\x77" * 32, 0: b"\x11" * 32}}

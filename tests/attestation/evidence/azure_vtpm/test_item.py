@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.azure import Parts, compact
+from fakes.azure import NV_SIZE, Parts, compact
 from fakes.azure_vtpm_perturbations import PERTURBATIONS, TDX, scene
 from fakes.refusals import code_of
 from fakes.tpm_perturbations import nothing
 from rlu_attestation.encoding import unb64u
-from rlu_attestation.errors import RluError
+from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.evidence import azure_vtpm, kind_of
 from rlu_attestation.evidence.azure_vtpm import Hardware, SevSnpHardware, TdxHardware
 from rlu_attestation.evidence.binding import BindingPath
@@ -115,6 +115,30 @@ def test_whatever_parses_is_described(name: str) -> None:
     except RluError:
         return
     assert all(isinstance(cell, str) for row in azure_vtpm.describe(evidence) for cell in row)
+
+
+def test_limits_of_the_runtime_data_are_inside() -> None:
+    found = scene()
+    value = json.loads(found.parts.hcl.runtime)
+    only = {**value, "keys": value["keys"][:1]}
+    many = {**value, "keys": [*value["keys"], *[{"kid": "x" * 256}] * 6]}
+    numbered = {**value, "vm-configuration": {str(n): "y" * 256 for n in range(63)} | {"z": 10**20 - 1}}
+    for data in (only, many, numbered):
+        assert azure_vtpm.parse_runtime_data(compact(data)).ak is not None
+    for data in (
+        {**value, "vm-configuration": {"z": 10**20}},
+        {**value, "keys": [*value["keys"], {"kid": "x" * 257}]},
+    ):
+        assert code_of(functools.partial(azure_vtpm.parse_runtime_data, compact(data))) is not None
+
+
+def test_padding_in_nv_is_trimmed() -> None:
+    report = scene().parts.hcl.data
+    assert azure_vtpm.trim_nv(report) == azure_vtpm.trim_nv(report.ljust(NV_SIZE + 4000, b"\0")) == report
+    for garbled in (report[:-1], report + b"\0\1", report[:11], b"", bytes(20_000)):
+        with pytest.raises(Malformed) as refused:
+            azure_vtpm.trim_nv(garbled)
+        assert refused.value.code == "azure-vtpm.hcl.encoding"
 
 
 @given(st.binary(max_size=200))

@@ -41,6 +41,11 @@ def test_properties_may_be_left_out_one_by_one(number: int) -> None:
     ] == expected
 
 
+@pytest.mark.parametrize("size", [1, 128])
+def test_limits_of_texts_are_inside(size: int) -> None:
+    assert gcp_vtpm.parse_instance(identity(instance_name="x" * size)).instance_name == "x" * size
+
+
 def test_numbers_of_64_bits() -> None:
     found = gcp_vtpm.parse_instance(identity(instance_id=2**64 - 1, project_number=0))
     assert (found.instance_id, found.project_number) == (2**64 - 1, 0)

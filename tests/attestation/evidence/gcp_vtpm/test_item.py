@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,13 @@ def test_encode_writes_what_others_write() -> None:
     )
     evidence = gcp_vtpm.parse(bare)
     assert (evidence.crls, evidence.event_log, evidence.ima_log) == ((), None, None)
+
+
+def test_limits_of_arrays_are_inside() -> None:
+    parts = scene().parts
+    full = replace(parts, ak_chain=parts.ak_chain * 4, crls=parts.crls * 4)
+    evidence = gcp_vtpm.parse(full.encode())
+    assert (len(evidence.ak_chain), len(evidence.crls)) == (4, 4)
 
 
 def test_encode_refuses_what_parse_would() -> None:
