@@ -90,6 +90,8 @@ def evidence_places(settings: Settings, host: Host) -> dict[str, list[Path]]:
     places: dict[str, list[Path]] = {"devices": [], "read": [settings.collateral_dir], "written": []}
     if kind in ("sev-snp", "tdx"):
         places["written"].append(Path("/sys/kernel/config/tsm/report"))
+    if kind == "tdx":
+        places["read"].append(Path("/sys/firmware/acpi/tables/data"))
     if kind == "nitro":
         places["devices"].append(Path("/dev/nsm"))
     if vendor != "none":

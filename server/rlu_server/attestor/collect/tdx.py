@@ -1,4 +1,4 @@
-"""TDX evidence: a quote through configfs-tsm, with Intel's collateral from the collateral directory.
+"""TDX evidence: a quote through configfs-tsm, with Intel's collateral from the collateral directory and the firmware's event log.
 
     <collateral>/tdx/collateral.json    TCB information, QE identity and revocation lists, as PCCS clients store them
 
@@ -13,13 +13,15 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import tdx
 from rlu_attestation.evidence.binding import SINGLE
 from rlu_server.attestor.collect import collateral
-from rlu_server.attestor.collect.collector import check_root
+from rlu_server.attestor.collect.collector import check_root, read_bounded
 from rlu_server.attestor.collect.tsm import TsmReports
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
 from rlu_server.attestor.platform import Evidence, evidence_of
 
 PROVIDER = "tdx_guest"
 COLLATERAL = "collateral.json"
+CCEL = Path("/sys/firmware/acpi/tables/data/CCEL")
+MAX_EVENT_LOG, SLACK = 128 * 1024, 8
 PADDING = bytes(32)
 """REPORTDATA has 64 bytes: the root, then these."""
 
@@ -29,13 +31,15 @@ class TdxCollector:
 
     Args:
         directory: where `collateral.json` is, or is not.
+        event_log: the firmware's log.
     """
 
     kind = tdx.KIND
 
-    def __init__(self, reports: TsmReports, directory: Path) -> None:
+    def __init__(self, reports: TsmReports, directory: Path, event_log: Path = CCEL) -> None:
         self._reports = reports
         self._directory = directory
+        self._event_log = event_log
 
     def collect(self, root: bytes) -> Evidence:
         """Evidence whose REPORTDATA is `root`.
@@ -53,8 +57,29 @@ class TdxCollector:
         if parsed.report.report_data != root + PADDING:
             raise HardwareUnavailable("tdx.raced", "the quote is over other data than was asked for")
         stapled = read_collateral(self._directory)
+        log = read_event_log(self._event_log, quote)
+        return evidence_of(tdx.encode(quote=quote, collateral=stapled, binding=SINGLE, event_log=log))
 
-        return evidence_of(tdx.encode(quote=quote, collateral=stapled, binding=SINGLE))
+
+def read_event_log(path: Path, quote: bytes) -> bytes | None:
+    """The firmware's log without the padding of its ACPI area; None unless it leads to the quoted RTMRs.
+
+    It is a help to verifiers that ask for it. Where it cannot be read, or software extended an RTMR after the firmware, it would only be a
+    failed check.
+    """
+    try:
+        area = read_bounded(path, MAX_EVENT_LOG)
+    except OSError:
+        return None
+    end = len(area.rstrip(b"\xff"))
+    # The last event may itself end in such bytes.
+    for log in (area[:size] for size in range(end, min(end + SLACK, len(area)) + 1)):
+        try:
+            tdx.verify_event_log(tdx.from_parts(quote, event_log=log))
+        except RluError:
+            continue
+        return log
+    return None
 
 
 def read_collateral(directory: Path) -> tdx.Collateral | None:

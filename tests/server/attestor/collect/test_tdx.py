@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from fakes.collecting import BINDINGS, items
 from fakes.configfs_tsm import ConfigfsTsm, Provider, snp
 from fakes.tdx_steps import failures
 from rlu_attestation import x509
-from rlu_attestation.evidence.tdx import Root
-from rlu_server.attestor.collect.tdx import TdxCollector
+from rlu_attestation.evidence.tdx import Root, parse
+from rlu_server.attestor.collect.tdx import MAX_EVENT_LOG, TdxCollector
 from rlu_server.attestor.collect.tsm import TsmReports
 from rlu_server.attestor.errors import AttestorError, HardwareRefused, HardwareUnavailable, NotReady
 
@@ -22,10 +24,14 @@ PLATFORM = intel.Platform()
 
 
 def tdx(
-    platform: intel.Platform = PLATFORM, change: Callable[[bytes], bytes] = lambda quote: quote
+    platform: intel.Platform = PLATFORM,
+    change: Callable[[bytes], bytes] = lambda quote: quote,
+    **fields: bytes,
 ) -> Provider:
     """`tdx_guest`, which takes exactly 64 bytes, has no supplement and no levels."""
-    return Provider("tdx_guest", lambda data, level: change(platform.quote(data).data), sizes=range(64, 65))
+    return Provider(
+        "tdx_guest", lambda data, level: change(platform.quote(data, **fields).data), sizes=range(64, 65)
+    )
 
 
 @pytest.fixture
@@ -34,7 +40,17 @@ def roots() -> tuple[Root, ...]:
 
 
 def collector(configfs: ConfigfsTsm, directory: Path) -> TdxCollector:
-    return TdxCollector(TsmReports(configfs.path, lambda _: None), directory)
+    return TdxCollector(TsmReports(configfs.path, lambda _: None), directory, directory / "CCEL")
+
+
+def event_log(content: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """A firmware's log of one event in register 2, and the RTMRs that it leads to."""
+    spec = b"Spec ID Event03\0" + struct.pack("<IBBBBIHHB", 0, 0, 2, 0, 2, 1, 0x0C, 48, 0)
+    head = struct.pack("<II20xI", 1, 3, len(spec)) + spec
+    digest = hashlib.sha384(content).digest()
+    event = struct.pack("<IIIH", 2, 0x0D, 1, 0x0C) + digest + struct.pack("<I", len(content)) + content
+    extended = hashlib.sha384(bytes(48) + digest).digest()
+    return head + event, {"RTMR0": bytes(48), "RTMR1": extended, "RTMR2": bytes(48)}
 
 
 def provide(directory: Path) -> None:
@@ -69,6 +85,39 @@ def test_a_buffer_that_the_host_filled_up(roots: tuple[Root, ...], tmp_path: Pat
     provide(tmp_path)
     with ConfigfsTsm(tdx(change=lambda quote: quote.ljust(16384, b"\0"))) as configfs:
         item = items(collector(configfs, tmp_path))[0]
+    assert failures(item, BINDINGS[0], roots) == []
+
+
+@pytest.mark.parametrize("content", [b"kernel", b"kernel\xff\xff"], ids=["plain", "ends-like-padding"])
+def test_the_firmwares_log_is_stapled(roots: tuple[Root, ...], tmp_path: Path, content: bytes) -> None:
+    provide(tmp_path)
+    log, registers = event_log(content)
+    (tmp_path / "CCEL").write_bytes(log.ljust(65536, b"\xff"))
+    with ConfigfsTsm(tdx(**registers)) as configfs:
+        item = items(collector(configfs, tmp_path))[0]
+    assert parse(item).event_log == log
+    assert failures(item, BINDINGS[0], roots) == []
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        event_log(b"another")[0].ljust(4096, b"\xff"),
+        b"\xff" * 4096,
+        b"",
+        b"rubbish",
+        bytes(MAX_EVENT_LOG + 1),
+    ],
+    ids=["another", "empty-area", "empty", "rubbish", "too-long"],
+)
+def test_a_log_that_does_not_lead_to_the_quote_is_left_out(
+    roots: tuple[Root, ...], tmp_path: Path, area: bytes
+) -> None:
+    provide(tmp_path)
+    (tmp_path / "CCEL").write_bytes(area)
+    with ConfigfsTsm(tdx(**event_log(b"kernel")[1])) as configfs:
+        item = items(collector(configfs, tmp_path))[0]
+    assert parse(item).event_log is None
     assert failures(item, BINDINGS[0], roots) == []
 
 
