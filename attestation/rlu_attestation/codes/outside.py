@@ -6,6 +6,10 @@ from rlu_attestation.codes.steps import Text
 
 _AGAIN = "Check the address and the network, and try again; `rlu verify FILE` needs no network."
 _ROOTS = "A directory of roots holds KIND.pem, KIND.der, or directories KIND of such files; `rlu verify --help` names the kinds."
+_EVIDENCE = "Ask the machine for evidence again."
+_FETCH_AGAIN = "Fetch it again, from the vendor itself; nothing was written."
+_IN_TIME = "Fetch while the evidence is young, or pass the --as-of of a time at which both are in force."
+_LATER = "Try again later, or through --proxy or a mirror; what was had is kept."
 _SIGNED = "Take policy and signature from whoever maintains them, together; do not use this one."
 
 OUTSIDE = {
@@ -47,6 +51,55 @@ OUTSIDE = {
         "The signature is on another policy, or on other files that it names.", _SIGNED
     ),
     "policy.signature.invalid": Text("The signature does not verify.", _SIGNED),
+    "policy.draft.false": Text(
+        "A check that needs no policy is false, so no policy is drafted from this evidence.",
+        "Find out which evidence is genuine; --as-of reads evidence of an earlier time as of then.",
+    ),
+    "policy.draft.kind": Text(
+        "Evidence of this kind speaks for no key, so it alone makes no policy.",
+        "Draft from a server or a bundle.",
+    ),
+    "file.exists": Text("The file is there already, and is not overwritten.", "Name another, or remove it."),
+    "collateral.changed": Text(
+        "A file of collateral is not what its name says: changed, or cut.", "Remove it and fetch again."
+    ),
+    "collateral.kind": Text(
+        "Nothing is known here that vendors publish about this kind of evidence.",
+        "See which kinds `rlu verify --help` names.",
+    ),
+    "collateral.url": Text("A certificate names a URL that is none.", _EVIDENCE),
+    "collateral.vlek": Text(
+        "AMD hands the certificate of a VLEK to the cloud provider only.",
+        "Ask the provider for it: the host hands it out with the report.",
+    ),
+    "collateral.chain": Text("AMD's service gave other certificates than VCEK, ASK and ARK.", _FETCH_AGAIN),
+    "collateral.crl.issuer": Text("The service gave another authority's revocation list.", _FETCH_AGAIN),
+    "collateral.crl.signature": Text("The revocation list is not signed by its authority.", _FETCH_AGAIN),
+    "collateral.crl.not_a_crl_issuer": Text("The authority may not sign revocation lists.", _FETCH_AGAIN),
+    "collateral.crl.not_yet_valid": Text(
+        "The revocation list is of a later time than the one asked about.", _IN_TIME
+    ),
+    "collateral.crl.stale": Text("The revocation list is no longer in force.", _IN_TIME),
+    "collateral.issuer.name": Text("The service gave another authority's certificate.", _FETCH_AGAIN),
+    "collateral.issuer.signature": Text("The certificate is not signed by its issuer's key.", _FETCH_AGAIN),
+    "collateral.issuer.expired": Text("The issuer's certificate is not in force.", _IN_TIME),
+    "collateral.fmspc": Text("Intel's service gave TCB information of another platform.", _FETCH_AGAIN),
+    "collateral.rim.version": Text("NVIDIA's service gave other reference values.", _FETCH_AGAIN),
+    "collateral.rim": Text("The reference values are not NVIDIA's.", _FETCH_AGAIN),
+    "collateral.ocsp": Text("The answer about a certificate is not NVIDIA's, or not in force.", _FETCH_AGAIN),
+    "fetch.url": Text(
+        "This is no URL that can be asked.", "Correct the URL: it is of the form https://host/path."
+    ),
+    "fetch.host": Text(
+        "The host is none of those that are asked.", "Add it by --allow-host if it is the vendor's."
+    ),
+    "fetch.unreachable": Text("The service did not answer, or is not who it should be.", _LATER),
+    "fetch.timeout": Text("The service did not answer in time.", _LATER),
+    "fetch.status": Text("The service does not give what was asked for.", _LATER),
+    "fetch.size": Text("The answer is longer than anything that is published.", _FETCH_AGAIN),
+    "fetch.type": Text("The answer is of another media type, such as a web page.", _FETCH_AGAIN),
+    "fetch.header": Text("The answer lacks the header with its signer's certificates.", _FETCH_AGAIN),
+    "fetch.answer": Text("The answer is not of the service's form.", _FETCH_AGAIN),
     "roots.kind": Text("A name in the directory of roots is no kind.", _ROOTS),
     "roots.certificate": Text("A file in the directory of roots holds no certificates.", _ROOTS),
     "roots.empty": Text("The directory of roots holds none.", _ROOTS),
