@@ -68,7 +68,8 @@ ROOTS = {
     "nitro": (x509.parse(aws.root().der),),
     "nitrotpm": (x509.parse(aws.root().der),),
     "gcp-vtpm": (x509.parse(google.root().der),),
-    "nvidia": (x509.parse(nvidia.device_root().der), x509.parse(nvidia.rim_root().der)),
+    "nvidia": (x509.parse(nvidia.device_root().der),),
+    "nvidia-rim": (x509.parse(nvidia.rim_root().der),),
 }
 MACHINES: dict[str, Callable[[], Measured]] = {
     "gcp-vtpm": google.Instance,

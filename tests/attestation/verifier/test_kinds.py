@@ -304,6 +304,13 @@ def test_gpus_that_answered(kind: str) -> None:
     assert set(steps_of("nvidia")) <= {step.id for step in verdict.steps}
 
 
+def test_a_root_of_devices_does_not_vouch_for_reference_values() -> None:
+    tee = Tee("sev-snp", GPUS)
+    roots = {**tee.policy().roots, "nvidia-rim": tee.policy().roots["nvidia"]}
+    found = findings(tee.verdict(tee.bundle(), tee.policy(roots=roots)))
+    assert found == ["nvidia.rim_driver.root", "nvidia.rim_vbios.root"]
+
+
 def test_gpus_that_answered_for_another_statement() -> None:
     tee = Tee("sev-snp", GPUS)
     bundle = tee.bundle(lambda items, root: items | {"nvidia": NODE.parts(b"\x07" * 32).item()})

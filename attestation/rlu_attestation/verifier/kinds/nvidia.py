@@ -15,6 +15,8 @@ from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, absent_
 
 T = TypeVar("T")
 KIND = nvidia.KIND
+RIM_ROOTS = "nvidia-rim"
+"""Name by which a policy adds roots of reference values."""
 
 parse = nvidia.parse
 
@@ -100,9 +102,10 @@ def with_collateral(evidence: NvidiaEvidence, conditions: Conditions) -> NvidiaE
 
 
 def _roots(conditions: Conditions) -> Roots:
-    """NVIDIA's, and those of the policy, each for all purposes that a root can have here."""
-    added = tuple(Root.of(found, "of the policy") for found in conditions.roots(KIND))
-    return Roots(gpu=PINNED.gpu + added, switch=PINNED.switch + added, rim=PINNED.rim + added)
+    """NVIDIA's, and those of the policy: a root of devices never vouches for reference values, nor the other way round."""
+    devices = tuple(Root.of(found, "of the policy") for found in conditions.roots(KIND))
+    rims = tuple(Root.of(found, "of the policy") for found in conditions.roots(RIM_ROOTS))
+    return Roots(gpu=PINNED.gpu + devices, switch=PINNED.switch + devices, rim=PINNED.rim + rims)
 
 
 def _fwids(held: NvidiaEvidence) -> tuple[bytes | None, ...]:
