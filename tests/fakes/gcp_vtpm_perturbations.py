@@ -190,6 +190,7 @@ PERTURBATIONS: dict[str, tuple[Perturb, list[str]]] = {
     "instance-zone-empty": (names(zone=""), EXTENSION),
     "instance-zone-not-ascii": (names(zone="europe-west4-ß"), EXTENSION),
     "instance-name-with-a-line-break": (names(instance_name="gpu\nnode"), EXTENSION),
+    "instance-name-empty": (names(instance_name=""), EXTENSION),
     "instance-name-too-long": (names(instance_name="x" * 129), EXTENSION),
     "instance-id-negative": (names(instance_id=-1), EXTENSION),
     "instance-id-of-65-bits": (names(instance_id=2**64), EXTENSION),

@@ -103,6 +103,7 @@ LISTS: dict[str, tuple[Callable[[], bytes], type[RluError]]] = {
         lambda: line(f"10 {'00' * 20} ima-ng {GOOD.words[0]} /x")[:-1],
         Malformed,
     ),
+    "text-pcr-not-a-number": (lambda: line(f"1x {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"), Malformed),
     "text-pcr-with-a-zero": (lambda: line(f"010 {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"), Malformed),
     "text-pcr-in-other-digits": (
         lambda: line(f"\uff11\uff10 {GOOD.listed.hex()} ima-ng {GOOD.words[0]} /x"),
