@@ -239,7 +239,7 @@ def _audit_directory(directory: Path, state_file: Path | None, as_json: bool) ->
 
 def _segments(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
     active = directory / LOG_FILE
-    finished = sorted(_leaves_directory(directory).glob("[0-9]*.jsonl"))
+    finished = sorted(directory.glob(f"{_leaves_directory(directory).name}.[0-9]*.jsonl"))
     for path in (*finished, active):
         if path.is_file():
             yield path.name, _lines(path)

@@ -28,6 +28,7 @@ class Exporting:
 
     Attributes:
         exported: leaves that arrived, or that were given up.
+        floor: leaves before the latest gap's end; they are not handed out for the export any more.
     """
 
     def __init__(self, directory: Path, issuer: str, limit: int, when_behind: WhenBehind) -> None:
@@ -37,6 +38,7 @@ class Exporting:
         self._when_behind = when_behind
         self._announced = False
         self.exported = _read(self._path, issuer)
+        self.floor = 0
 
     def check(self, size: int) -> None:
         """May a session be opened?
@@ -72,7 +74,7 @@ class Exporting:
     def committed(self, entry: Entry) -> None:
         """The gap is in the log."""
         self._announced = False
-        self.exported = max(self.exported, entry.index)
+        self.exported = self.floor = max(self.exported, entry.index)
 
     def failed(self, error: RluError) -> None:
         """It is not; the next look at the clock tries again."""

@@ -1,7 +1,7 @@
 """The attestation log's files, appended a batch at a time (records.py says what a line is).
 
     <state>/log/log.jsonl             the segment that is written to
-    <state>/log/<ueid>/000001.jsonl   segments of this instance that are finished
+    <state>/log/<ueid>.000001.jsonl   segments of this instance that are finished
     <state>/log/<ueid>/*.bin          its sealed leaves (tiles.py)
     <state>/log/starting              one byte for each start that was tried since the last that got as far as a signed head
 
@@ -124,10 +124,9 @@ class Journal:
         new = self._path.with_name(f".{FILE_NAME}.new")
         new.unlink(missing_ok=True)
         _begin(new, first + lines)
-        finished = self.tiles / f"{number:06}.jsonl"
+        finished = self._finished(number)
         finished.unlink(missing_ok=True)  # of a rotation that did not get to its end
-        os.link(self._path, finished)
-        sync_directory(self.tiles)
+        os.link(self._path, finished)  # in the same directory: the lock lets nothing be linked into another
         os.replace(new, self._path)
         os.close(self._descriptor)
         self._open()
@@ -136,9 +135,8 @@ class Journal:
 
     def recent(self) -> list[records.ReceiptRecord]:
         """Receipts at the end of the segment before this one, as far as it is still there."""
-        path = self.tiles / f"{self._header.segment.number - 1:06}.jsonl"
         try:
-            with path.open("rb") as file:
+            with self._finished(self._header.segment.number - 1).open("rb") as file:
                 file.seek(max(os.fstat(file.fileno()).st_size - RECENT_BYTES, 0))
                 lines = file.read().splitlines(keepends=True)
         except FileNotFoundError:
@@ -163,6 +161,9 @@ class Journal:
         """Close the file and let another attestor have it."""
         os.close(self._descriptor)
         os.close(self._lock)
+
+    def _finished(self, number: int) -> Path:
+        return self.tiles.with_name(f"{self.tiles.name}.{number:06}.jsonl")
 
     def _open(self) -> None:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -190,7 +191,7 @@ def history(directory: Path) -> list[Retired]:
     """
     found = []
     for path in sorted(directory.glob("*.jsonl")):
-        if path.name == FILE_NAME:
+        if path.name == FILE_NAME or "." in path.stem:  # the one in use, or a finished segment
             continue
         data = _map(path)
         first = data.find(b"\n") + 1

@@ -24,7 +24,7 @@ def show(request: LogRequest, signed: SignedTree, tree: TiledTree, floor: int) -
     """The answer, never beyond the signed head.
 
     Args:
-        floor: entries before it were exported, or given up.
+        floor: entries before it were given up, and are passed over in the export.
 
     Raises:
         AttestorError: `not_in_log`.

@@ -228,7 +228,7 @@ class Gateway:
         signed = self._attestor.committer.signed
         if signed is None:
             raise AttestorError("signer_unavailable", "no head has been signed yet")
-        self.answer(reading.show(request, signed, self._ledger.tree, self._attestor.exporting.exported))
+        self.answer(reading.show(request, signed, self._ledger.tree, self._attestor.exporting.floor))
 
     async def _look_back(self, request: messages.History | messages.ProveConsistency) -> None:
         past = self._attestor.past

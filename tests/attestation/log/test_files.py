@@ -23,7 +23,7 @@ Lines = list[bytes]
 
 
 def segments(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    for path in (*sorted(directory.glob("*/0*.jsonl")), directory / "log.jsonl"):
+    for path in (*sorted(directory.glob("*.0*.jsonl")), directory / "log.jsonl"):
         yield path.name, iter(path.read_bytes().splitlines(keepends=True))
 
 
@@ -186,14 +186,14 @@ def cut(tmp_path: Path) -> LogRoom:
 
 
 def test_segments_are_one_log(cut: LogRoom) -> None:
-    assert len(list(cut.directory.glob("*/0*.jsonl"))) == 2
+    assert len(list(cut.directory.glob("*.0*.jsonl"))) == 2
     state = cut.observed()
     report = audit(cut.directory, state)
     assert report.findings == ()
     assert report.log is not None
     assert report.log.read_from == 0
     # Finished segments may be elsewhere: the sealed leaves stand for them.
-    for path in cut.directory.glob("*/0*.jsonl"):
+    for path in cut.directory.glob("*.0*.jsonl"):
         path.unlink()
     report = audit(cut.directory, state)
     assert report.findings == ()
@@ -203,7 +203,7 @@ def test_segments_are_one_log(cut: LogRoom) -> None:
 
 @pytest.mark.parametrize("what", ["segment", "sealed", "short", "preamble"])
 def test_segments_that_do_not_fit(cut: LogRoom, what: str) -> None:
-    finished = sorted(cut.directory.glob("*/0*.jsonl"))
+    finished = sorted(cut.directory.glob("*.0*.jsonl"))
     (leaves,) = cut.directory.glob("*/leaves.bin")
     if what == "segment":
         finished[1].unlink()

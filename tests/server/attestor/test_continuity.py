@@ -41,7 +41,7 @@ async def rotated(room: Room, gateway: GatewaySide, segments: int = 2) -> list[m
     await gateway.begin(session)
     await gateway.record(session, 1)
     await gateway.begin(session)
-    while len(list(room.journal.tiles.glob("*.jsonl"))) < segments:
+    while len(list(room.journal.tiles.parent.glob("*.0*.jsonl"))) < segments:
         ids = [gateway.send(gateway.opening()) for _ in range(300)]
         for request_id in ids:
             answer = await gateway.answer(request_id)
@@ -322,6 +322,11 @@ async def test_sessions_are_refused_while_the_export_is_behind(tmp_path: Path) -
         assert beyond.code == "not_in_log"
         back = await gateway.ask(messages.AckExport(id=gateway.next_id(), size=1), messages.Exported)
         assert back.exported == 4
+        # Whoever lost the cursor begins again, and gets everything again.
+        again = await gateway.ask(
+            messages.ReadEntries(id=gateway.next_id(), start=0, count=10), messages.Entries
+        )
+        assert (again.start, len(again.entries)) == (0, 6)
 
 
 async def test_or_what_waits_is_given_up_and_an_entry_says_so(tmp_path: Path) -> None:
