@@ -44,18 +44,28 @@ def read_piece(data: bytes) -> Pieces:
     """
     if len(data) > MAX_PIECE:
         raise Malformed("assemble.piece", f"a file beside evidence has at most {MAX_PIECE} bytes")
-    if data[:1] == _DER:
+    if is_der(data):
         return _der(data)
     text = data.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"{":  # Intel's collateral and a RIM hold PEM of their own
         return _json(data)
     if text[:1] == b"<":
         return Pieces(collateral=(Collateral("nvidia-rim", data),))
-    if b"-----BEGIN " in data:
+    if is_pem(data):
         return _pem(data)
     if is_event_log(data):
         return Pieces(event_log=data)
     return _table(data)
+
+
+def is_der(data: bytes) -> bool:
+    """Whether a file begins like a certificate, revocation list or OCSP response: a DER sequence of 128 bytes or more."""
+    return data[:1] == _DER and data[1:2] >= b"\x80"
+
+
+def is_pem(data: bytes) -> bool:
+    """Whether a file is text with PEM in it; a quote that has PEM inside is none."""
+    return b"-----BEGIN " in data and b"\0" not in data
 
 
 def is_event_log(data: bytes) -> bool:

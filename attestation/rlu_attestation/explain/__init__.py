@@ -11,22 +11,31 @@ from collections.abc import Callable
 from functools import partial
 
 from rlu_attestation import bundle as bundles
-from rlu_attestation import x509
-from rlu_attestation.bundle import Bundle, Logged
+from rlu_attestation.assemble import Pieces, read_piece, recognise
+from rlu_attestation.assemble.pieces import is_der, is_event_log, is_pem
+from rlu_attestation.bundle import Bundle, BundledPolicy, Logged
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError, Unsupported
 from rlu_attestation.explain.certificates import explain_certificate
-from rlu_attestation.explain.evidence import explain_evidence
+from rlu_attestation.explain.endorsements import (
+    explain_collateral,
+    explain_policy,
+    explain_policy_signature,
+    explain_roots,
+    is_policy,
+)
+from rlu_attestation.explain.evidence import explain_bare, explain_evidence, explain_hcl
 from rlu_attestation.explain.log import explain_cose
 from rlu_attestation.explain.section import Row, Section, broken
 from rlu_attestation.explain.statements import explain_jws, explain_statement
-from rlu_attestation.explain.tpm import explain_attest
+from rlu_attestation.explain.tpm import explain_attest, explain_event_log, explain_structure
 
 __all__ = ["Row", "Section", "explain"]
 
 _COSE_SIGN1 = b"\xd2"
-_DER_SEQUENCES = (b"\x30\x81", b"\x30\x82")
 _TPM_GENERATED = b"\xffTCG"
+_HCL = b"HCLA"
+_UNKNOWN = "inspect.unknown"
 
 
 def explain(data: bytes) -> Section:
@@ -36,19 +45,54 @@ def explain(data: bytes) -> Section:
         Unsupported: `inspect.unknown` when it is nothing that is known here.
         Malformed: it is of a known kind and broken.
     """
-    if data[:1] == _COSE_SIGN1:
-        return explain_cose(data)
-    if data[:4] == _TPM_GENERATED:
-        return explain_attest(data, "TPMS_ATTEST")
-    if data[:2] in _DER_SEQUENCES or b"-----BEGIN CERTIFICATE-----" in data:
-        found = [explain_certificate(certificate) for certificate in x509.parse_many(data)]
-        return found[0] if len(found) == 1 else Section("Certificates", (), tuple(found))
     text = data.strip()
     if text[:1] == b"{":
         return _explain_json(text)
-    if text.count(b".") == 2 and text.isascii():
+    kind = recognise(data)
+    if kind is not None:
+        return explain_bare(kind, data)
+    for begins, make in _BINARY:
+        if data.startswith(begins):
+            return make(data)
+    if is_event_log(data):
+        return explain_event_log(data)
+    if is_der(data) or is_pem(data) or text[:1] == b"<":
+        return _explain_pieces(read_piece(_trimmed(data)))
+    structure = explain_structure(data)
+    if structure is not None:
+        return structure
+    if text.count(b".") == 2 and text.isascii() and b" " not in text:
         return explain_jws(text.decode("ascii"))
+    if is_policy(data):
+        return explain_policy(BundledPolicy(data))
     return _explain_base64url(text)
+
+
+def _trimmed(data: bytes) -> bytes:
+    """A certificate as a TPM's memory holds it, without what follows it."""
+    from rlu_attestation.evidence import tpm2
+
+    if not is_der(data) or data[-1:] not in (b"\xff", b"\x00"):
+        return data
+    try:
+        return tpm2.trim_nv(data)
+    except RluError:
+        return data
+
+
+def _explain_pieces(pieces: Pieces) -> Section:
+    found = [*map(explain_certificate, pieces.certificates), *map(explain_collateral, pieces.collateral)]
+    if len(found) == 1:
+        return found[0]
+    title = "Certificates" if not pieces.collateral else "Certificates and revocation lists"
+    return Section(title, (), tuple(found))
+
+
+_BINARY: tuple[tuple[bytes, Callable[[bytes], Section]], ...] = (
+    (_COSE_SIGN1, explain_cose),
+    (_TPM_GENERATED, partial(explain_attest, title="TPMS_ATTEST")),
+    (_HCL, explain_hcl),
+)
 
 
 def _explain_json(data: bytes) -> Section:
@@ -57,18 +101,22 @@ def _explain_json(data: bytes) -> Section:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Unsupported("inspect.unknown", "this begins like JSON and is not a JSON object")
+        raise Unsupported(_UNKNOWN, "this begins like JSON and is not a JSON object")
     if "rlu_bundle" in value:
         return explain_bundle(bundles.parse(data))
     if "eat_profile" in value:
         return explain_statement(data)
     if "kind" in value:
         return explain_evidence(data)
+    if "tcb_info" in value and "qe_identity" in value:
+        return _explain_pieces(read_piece(data))
+    if value.keys() == {"alg", "kid", "policy_sha256", "signature"}:
+        return explain_policy_signature(value)
     if value.keys() == {"statement", "receipt"} and all(isinstance(part, str) for part in value.values()):
         return _explain_logged(
             "Logged statement", Logged(unb64u(value["statement"]), unb64u(value["receipt"]))
         )
-    raise Unsupported("inspect.unknown", "a JSON object of no kind that is known here")
+    raise Unsupported(_UNKNOWN, "a JSON object of no kind that is known here")
 
 
 def _explain_base64url(text: bytes) -> Section:
@@ -78,7 +126,7 @@ def _explain_base64url(text: bytes) -> Section:
     except (UnicodeDecodeError, RluError):
         data = b""
     if not data or data == text:
-        raise Unsupported("inspect.unknown", "of no kind that is known here")
+        raise Unsupported(_UNKNOWN, "of no kind that is known here")
     return explain(data)
 
 
@@ -99,6 +147,7 @@ def explain_bundle(bundle: Bundle) -> Section:
                 "opens the receipts' commitments; secret of the session's principal",
             )
         )
+    rows += explain_roots(bundle.roots)
     parts = [_part("attestation.statement", lambda: explain_jws(bundle.statement))]
     parts += [
         _part(f"evidence {item.kind}", partial(explain_evidence, item.data)) for item in bundle.evidence
@@ -118,6 +167,12 @@ def explain_bundle(bundle: Bundle) -> Section:
     head = bundle.head
     if head is not None:
         parts.append(_part("head", lambda: explain_cose(head)))
+    parts += [
+        _part(f"collateral {piece.kind}", partial(explain_collateral, piece)) for piece in bundle.collateral
+    ]
+    policy = bundle.policy
+    if policy is not None:
+        parts.append(_part("policy", lambda: explain_policy(policy)))
     return Section("Bundle", tuple(rows), tuple(parts))
 
 

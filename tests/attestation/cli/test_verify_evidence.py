@@ -80,7 +80,8 @@ ROOTS = {
     "tdx.der": intel.root().der,
     "nitro.der": aws.root().der,
     "nitrotpm.der": aws.root().der,
-    "nvidia.pem": pem(nvidia.device_root().der) + pem(nvidia.rim_root().der),
+    "nvidia.pem": pem(nvidia.device_root().der),
+    "nvidia-rim.pem": pem(nvidia.rim_root().der),
 }
 
 
