@@ -172,17 +172,27 @@ def _first(guard: Guard) -> Talk[None]:
 
 def _listen(place: Place) -> socket.socket:
     """A listening socket that only this user reaches, as far as the system can tell users apart."""
+    if place.unix is None:
+        # The protocol by name: asyncio turns Nagle's algorithm off only for sockets that say they are TCP.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    else:
+        listener = socket.socket(socket.AF_UNIX)
     try:
-        if place.unix is None:
-            listener = socket.create_server((HOST, place.port), backlog=BACKLOG)
-        else:
-            listener = socket.socket(socket.AF_UNIX)
-            before = os.umask(0o177)
-            try:
-                listener.bind(str(place.unix))
-            finally:
-                os.umask(before)
-            listener.listen(BACKLOG)
+        _bind(listener, place)
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise Misuse("connect.listen", f"cannot listen there: {error.strerror}") from error
     return listener
+
+
+def _bind(listener: socket.socket, place: Place) -> None:
+    if place.unix is None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, place.port))
+        return
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(place.unix))
+    finally:
+        os.umask(before)

@@ -284,6 +284,17 @@ def test_a_server_that_is_not_there(server: ConnectedServer) -> None:
         assert "x-should-retry" not in reply.headers
 
 
+def test_the_nonce_is_ours_and_fresh(server: ConnectedServer) -> None:
+    transport = VerifyingTransport(server.url, api_key=API_KEY, **options(server))
+    with httpx2.Client(transport=transport) as http:
+        http.post(server.url + CHAT, json={"model": MODEL, "messages": ASKED})
+        opened = transport.guard.session
+        assert opened is not None
+        assert opened.verdict.freshness == "verifier"
+        assert opened.verdict.covers == ("instance", "session")
+        assert opened.statement.nonce == opened.signed.claims.nonce
+
+
 def test_a_session_is_renewed_before_it_runs_out(server: ConnectedServer, user: User) -> None:
     assert user.ask().status == 200
     server.deployment.at += 3000
