@@ -101,15 +101,26 @@ def test_items_verify_on_tdx(software_tpm: SoftwareTpm, tmp_path: Path) -> None:
         assert failures(item, binding) == []
 
 
-def test_a_quote_of_another_boot(software_tpm: SoftwareTpm, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("quote", "code", "text"),
+    [
+        ("other", "azure-vtpm.quote", "another boot"),
+        (b"rubbish", "azure-vtpm.quote", "no quote"),
+        (None, "collateral.file", "quote.bin"),
+    ],
+    ids=["another-boot", "rubbish", "absent"],
+)
+def test_a_quote_that_is_not_of_this_boot(
+    software_tpm: SoftwareTpm, tmp_path: Path, quote: bytes | str | None, code: str, text: str
+) -> None:
     provision_azure(software_tpm.tcti, report_about("tdx"))
     given = tmp_path / "collateral"
     tdx_collateral(given, private_key("rsa2048", "another boot").public_key())
-    assert "another boot" in refused(software_tpm, given, NotReady, "azure-vtpm.quote")
-    (given / "quote.bin").write_bytes(b"rubbish")
-    assert "no quote" in refused(software_tpm, given, NotReady, "azure-vtpm.quote")
-    (given / "quote.bin").unlink()
-    assert "quote.bin" in refused(software_tpm, given, NotReady, "collateral.file")
+    if isinstance(quote, bytes):
+        (given / "quote.bin").write_bytes(quote)
+    elif quote is None:
+        (given / "quote.bin").unlink()
+    assert text in refused(software_tpm, given, NotReady, code)
 
 
 def test_another_machine(software_tpm: SoftwareTpm, snp: Path) -> None:
