@@ -6,15 +6,19 @@ The only input besides the bytes is `read_file`, through which certificate files
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Mapping
 
 from rlu_attestation import policy_hardware
 from rlu_attestation.catalogue import CLAIMS, COVERAGE, WAIVABLE
+from rlu_attestation.encoding import unb64u
+from rlu_attestation.errors import RluError
 from rlu_attestation.instance import DEBUG_STATES, POSTURE_ROLES
 from rlu_attestation.policy import ACCEPT, Accepted, Bound, Policy, PolicyError
 from rlu_attestation.policy_hardware import HAZARDS
 from rlu_attestation.policy_table import ReadFile, Table, certificates, digest
+from rlu_attestation.profiles import BUILT_IN
 from rlu_attestation.statements import TLS_ORIGINS
 from rlu_attestation.verdict import Source
 
@@ -23,6 +27,9 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - Python 3.10 only
     import tomli as tomllib
 
+IN_EVIDENCE = ("key", "pcrs", "tee", "tcb", "debug")
+"""Claims that evidence itself can hold; all others are at best measured."""
+UEID_SIZE, UEID_TYPE = 33, 1
 VERSION = 1
 MAX_POLICY = 1024 * 1024
 
@@ -43,7 +50,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
     try:
         value = tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise PolicyError("policy.encoding", f"not TOML in UTF-8: {error}") from error
+        raise PolicyError("policy.encoding", f"not TOML in UTF-8: {error}{_line(data, error)}") from error
     top = Table(value, "")
     if top.take("version", None) != VERSION:
         raise PolicyError("policy.value", f"version must be {VERSION}")
@@ -74,19 +81,23 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         gpus=policy_hardware.gpus(top),
         profiles=policy_hardware.profiles(top),
         roots=policy_hardware.roots(trust, read),
-        revoked_keys=frozenset(trust.strings("revoked_keys")),
+        revoked_keys=frozenset(_keys(trust, "revoked_keys")),
         hazards=frozenset(tee.choices("accept", HAZARDS)),
         channel_origins=frozenset(channel.choices("origins", TLS_ORIGINS)),
-        terminators=frozenset(digest(channel, text) for text in channel.strings("terminator_spki_sha256")),
+        terminators=frozenset(
+            digest(channel, "terminator_spki_sha256", text)
+            for text in channel.strings("terminator_spki_sha256")
+        ),
         lock=_lock(top),
         default_source=sources.source("default", Source.ENDORSED),
-        minimum_source={name: sources.source(name, Source.ASSERTED) for name in CLAIMS if name in sources},
+        minimum_source={name: _minimum(sources, name) for name in CLAIMS if name in sources},
         waivers=_waivers(top),
         require=frozenset(top.choices("require", COVERAGE)) | {"instance"},
         digest=digest_of(data, files),
     )
     for table in (top, trust, times, channel, accept, sources, tee):
         table.end()
+    _known_profiles(policy)
     return policy
 
 
@@ -109,8 +120,54 @@ def _accepted(accept: Table, rule: str) -> Accepted:
         raise accept.wrong(rule, f"may hold {', '.join(DEBUG_STATES)}")
     if rule in ("models", "engine_arguments", "gateway_images"):
         for text in values:
-            digest(accept, text)
+            digest(accept, rule, text)
+    if rule in ("engines", "gateways") and not all(0 < text.find("/") < len(text) - 1 for text in values):
+        raise accept.wrong(rule, "must hold name/version, such as vllm/0.32.0")
     return values
+
+
+def _known_profiles(policy: Policy) -> None:
+    """A profile that nobody describes can never be accepted."""
+    known = {*BUILT_IN, *policy.profiles}
+    unknown = sorted((policy.accept["hardware_profiles"] or frozenset()) - known)
+    if unknown:
+        raise PolicyError(
+            "policy.value",
+            f"accept.hardware_profiles holds {', '.join(unknown)}, which is no profile: "
+            f"allowed are {', '.join(sorted(known))}, and those that [profiles] describes",
+        )
+
+
+def _keys(trust: Table, rule: str) -> tuple[str, ...]:
+    found = trust.strings(rule)
+    for text in found:
+        try:
+            raw = unb64u(text)
+        except RluError:
+            raw = b""
+        if len(raw) != UEID_SIZE or raw[0] != UEID_TYPE:
+            raise trust.wrong(rule, f"holds {text}, which is no ueid of an instance: `rlu verify` shows it")
+    return found
+
+
+def _minimum(sources: Table, name: str) -> Source:
+    found = sources.source(name, Source.ASSERTED)
+    if found is Source.HARDWARE and name not in IN_EVIDENCE:
+        raise sources.wrong(
+            name, f"can never be known by hardware, only {', '.join(IN_EVIDENCE)}: at best it is measured"
+        )
+    return found
+
+
+def _line(data: bytes, error: Exception) -> str:
+    """The line at fault, since the parser names only its number."""
+    lines = data.decode("utf-8", "replace").splitlines()
+    found = re.search(r"at line (\d+)", str(error))
+    number = int(found.group(1)) if found else len(lines)
+    ended = found or "end of document" in str(error)
+    if not ended or not 0 < number <= len(lines):
+        return ""
+    return f": {lines[number - 1].strip()[:80]}"
 
 
 def _lock(top: Table) -> Mapping[str, Mapping[str, Bound] | None]:
@@ -132,6 +189,10 @@ def _bound(posture: Table, key: str) -> Bound:
         limits = Table(value, f"{posture.name}.{key}")
         bound = Bound(at_least=limits.limit("at_least"), at_most=limits.limit("at_most"))
         limits.end()
+        if bound.at_least is not None and bound.at_most is not None and bound.at_least > bound.at_most:
+            raise posture.wrong(
+                key, f"accepts nothing: at_least {bound.at_least} is above at_most {bound.at_most}"
+            )
         if bound != Bound():
             return bound
     values = value if isinstance(value, list) else [value]

@@ -27,7 +27,29 @@ HAZARDS = ("lower-vmpl", "migration", "performance-monitoring", "provisional-fir
 MEASURED = ("azure-vtpm", "nitro", "nitrotpm", "sev-snp", "tdx")
 ROOTS = ("gcp-vtpm", "nitro", "nitrotpm", "nvidia", "nvidia-rim", "sev-snp", "tdx")
 SNP_LINES = ("genoa", "milan", "turin")
-SNP_COMPONENTS = ("boot_loader", "fmc", "microcode", "snp", "tee")
+SNP_COMPONENTS = ("boot_loader", "microcode", "snp", "tee")
+_MAX_LEVEL = 255
+_SNP_VALUES = {
+    "measurement": 48,
+    "host_data": 32,
+    "id_key_digest": 48,
+    "author_key_digest": 48,
+    "family_id": 16,
+    "image_id": 16,
+}
+_TDX_VALUES = dict.fromkeys(
+    ("mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config"),
+    48,
+)
+_NITRO_VALUES = {f"pcr{number}": 48 for number in range(32)}
+VALUES: Mapping[str, Mapping[str, int]] = {
+    "azure-vtpm": {**_SNP_VALUES, **_TDX_VALUES},
+    "nitro": _NITRO_VALUES,
+    "nitrotpm": _NITRO_VALUES,
+    "sev-snp": _SNP_VALUES,
+    "tdx": _TDX_VALUES,
+}
+"""Measurements that a kind of evidence has, with their sizes in bytes."""
 TDX_STATUSES = (
     "UpToDate",
     "SWHardeningNeeded",
@@ -73,10 +95,11 @@ def _snp(rule: Table) -> TcbRule:
     for line in SNP_LINES:
         if line in rule:
             levels = rule.table(line)
-            minimum[line] = {name: levels.whole(name, 0) for name in SNP_COMPONENTS if name in levels}
+            names = (*SNP_COMPONENTS, "fmc") if line == "turin" else SNP_COMPONENTS
+            minimum[line] = {name: levels.whole(name, 0, 0, _MAX_LEVEL) for name in names if name in levels}
             levels.end()
             if not minimum[line]:
-                raise rule.wrong(line, f"must name a least version of {', '.join(SNP_COMPONENTS)}")
+                raise rule.wrong(line, f"must name a least version of {', '.join(names)}")
     return TcbRule(minimum=minimum)
 
 
@@ -96,7 +119,7 @@ def gpus(top: Table) -> GpuRule | None:
         return None
     table = top.table("gpu")
     rule = GpuRule(
-        count=table.limit("count"),
+        count=table.whole("count", 1, 1) if "count" in table else None,
         memory_mib=table.whole("memory_mib", 0),
         names=table.accepted("names"),
         drivers=table.accepted("drivers"),
@@ -116,14 +139,19 @@ def profiles(top: Table) -> Mapping[str, Profile]:
         if "gpus" in own:
             gpu = own.table("gpus")
             demand = GpuDemand(
-                count=gpu.whole("count", 0),
+                count=gpu.whole("count", 0, 1),
                 names=gpu.strings("names"),
                 memory_mib=gpu.whole("memory_mib", 0),
             )
             gpu.end()
-        found[name] = Profile(
-            keys=own.choices("keys", KEY_HARDWARE), gpus=demand, unattested=own.strings("unattested")
-        )
+            if not demand.names:
+                raise own.wrong(
+                    "gpus.names", "must hold the beginnings of product names, such as NVIDIA H100"
+                )
+        keys = own.choices("keys", KEY_HARDWARE)
+        if not keys:
+            raise own.wrong("keys", f"must hold what may speak for the key: {', '.join(KEY_HARDWARE)}")
+        found[name] = Profile(keys=keys, gpus=demand, unattested=own.strings("unattested"))
         own.end()
     table.end()
     return found
@@ -187,7 +215,11 @@ def _measurements(table: Table) -> Measurements:
             found[kind] = None
         elif kind in kinds:
             values = kinds.table(kind)
-            named = found[kind] = {name: values.binaries(name) for name in values.names()}
+            sizes = VALUES[kind]
+            named = found[kind] = {
+                name: values.binaries(name, sizes[name]) for name in sizes if name in values
+            }
+            values.end()
             if not named:
                 raise kinds.wrong(kind, 'must name measurements, or be "any"')
     kinds.end()

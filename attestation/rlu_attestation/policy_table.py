@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +25,11 @@ class Table:
         if not isinstance(value, dict):
             raise PolicyError("policy.value", f"{name} must be a table")
         self._rest: dict[str, Any] = dict(value)
+        self._known: dict[str, None] = {}
+        """Keys that were asked for, in that order: what is allowed here."""
 
     def __contains__(self, key: str) -> bool:
+        self._known[key] = None
         return key in self._rest
 
     def wrong(self, key: str, what: str) -> PolicyError:
@@ -36,10 +40,16 @@ class Table:
 
     def end(self) -> None:
         if self._rest:
-            names = ", ".join(sorted(self.path(key) for key in self._rest))
-            raise PolicyError("policy.unknown_key", f"unknown keys: {names}")
+            names = ", ".join(self._unknown(key) for key in sorted(self._rest))
+            allowed = f"; allowed here: {', '.join(self._known)}" if self._known else ""
+            raise PolicyError("policy.unknown_key", f"unknown keys: {names}{allowed}")
+
+    def _unknown(self, key: str) -> str:
+        near = difflib.get_close_matches(key, self._known, 1)
+        return f"{self.path(key)} (is it {near[0]}?)" if near else self.path(key)
 
     def take(self, key: str, default: Any) -> Any:
+        self._known[key] = None
         return self._rest.pop(key, default)
 
     def table(self, key: str) -> Table:
@@ -50,6 +60,7 @@ class Table:
 
     def is_any(self, key: str) -> bool:
         """Whether the rule says "any", which reads it."""
+        self._known[key] = None
         return self._rest.get(key) == ANY and self._rest.pop(key) == ANY
 
     def limit(self, key: str) -> int | None:
@@ -70,24 +81,26 @@ class Table:
             raise self.wrong(key, "must be a number of seconds from 0 to ten years")
         return value
 
-    def whole(self, key: str, default: int) -> int:
+    def whole(self, key: str, default: int, least: int = 0, most: int | None = None) -> int:
         value = self.take(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.wrong(key, "must be a whole number")
-        return value
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not fits or (most is not None and value > most):
+            limits = f"from {least} up" if most is None else f"from {least} to {most}"
+            raise self.wrong(key, f"must be a whole number {limits}")
+        return int(value)
 
     def accepted(self, key: str) -> Accepted:
         """A list of accepted values, or "any"."""
         return None if self.is_any(key) else frozenset(self.strings(key))
 
-    def binaries(self, key: str) -> frozenset[bytes]:
-        """An array of values in hexadecimal, not empty."""
+    def binaries(self, key: str, size: int) -> frozenset[bytes]:
+        """An array of values of one size in hexadecimal, not empty."""
         try:
             found = frozenset(bytes.fromhex(text) for text in self.strings(key))
         except ValueError:
             found = frozenset()
-        if not found or any(not value for value in found):
-            raise self.wrong(key, "must be an array of values in hexadecimal")
+        if not found or any(len(value) != size for value in found):
+            raise self.wrong(key, f"must be an array of values of {size} bytes in hexadecimal")
         return found
 
     def strings(self, key: str) -> tuple[str, ...]:
@@ -123,11 +136,11 @@ def certificates(trust: Table, key: str, read_file: ReadFile) -> tuple[x509.Cert
     return tuple(found)
 
 
-def digest(table: Table, text: str) -> bytes:
+def digest(table: Table, key: str, text: str) -> bytes:
     try:
         digest = unb64u(text)
     except RluError:
         digest = b""
     if len(digest) != 32:
-        raise PolicyError("policy.value", f"{table.name}: {text} is not a SHA-256 digest in base64url")
+        raise table.wrong(key, f"holds {text}, which is not a SHA-256 digest in base64url")
     return digest

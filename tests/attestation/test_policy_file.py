@@ -197,13 +197,13 @@ def test_an_unknown_key_refuses_and_is_named(text: str, key: str) -> None:
         ("version = 1\n[time]\nmax_statement_age_s = 999999999999", "time.max_statement_age_s"),
         ("version = 1\n[accept]\nregions = 'eu'", "accept.regions"),
         ("version = 1\n[accept]\nregions = ['']", "accept.regions"),
-        ("version = 1\n[accept]\nmodels = ['abc']", "accept"),
-        ("version = 1\n[accept]\nengine_arguments = ['abc']", "accept"),
-        ("version = 1\n[accept]\ngateway_images = ['abc']", "accept"),
+        ("version = 1\n[accept]\nmodels = ['abc']", "accept.models"),
+        ("version = 1\n[accept]\nengine_arguments = ['abc']", "accept.engine_arguments"),
+        ("version = 1\n[accept]\ngateway_images = ['abc']", "accept.gateway_images"),
         ("version = 1\n[accept]\ndebug_states = ['off']", "accept.debug_states"),
         ("version = 1\n[channel]\norigins = 'any'", "channel.origins"),
         ("version = 1\n[channel]\norigins = ['memory']", "channel.origins"),
-        ("version = 1\n[channel]\nterminator_spki_sha256 = ['AAAA']", "channel"),
+        ("version = 1\n[channel]\nterminator_spki_sha256 = ['AAAA']", "channel.terminator_spki_sha256"),
         ("version = 1\npcrs = 'all'", "pcrs"),
         ("version = 1\n[pcrs.sha256]\n0 = []", "pcrs.sha256.0"),
         ("version = 1\n[pcrs.sha256]\n0 = ['00']", "pcrs.sha256.0"),
@@ -236,6 +236,88 @@ def test_a_wrong_value_refuses_and_is_named(text: str, key: str) -> None:
     error = refusal(text)
     assert error.code == "policy.value"
     assert error.message.startswith(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "allowed"),
+    [
+        ("[accept]\nhardware_profiles = ['h200x9']", "accept.hardware_profiles", "h200x8"),
+        ("[accept]\nengines = ['vllm']", "accept.engines", "name/version"),
+        ("[accept]\ngateways = ['/0.1']", "accept.gateways", "name/version"),
+        ("[accept]\ngateways = ['rlu/']", "accept.gateways", "name/version"),
+        ("[accept]\ndebug_states = ['off']", "accept.debug_states", "disabled-since-boot"),
+        ("[trust]\nrevoked_keys = ['abc']", "trust.revoked_keys", "ueid"),
+        (f"[trust]\nrevoked_keys = ['{DIGEST}']", "trust.revoked_keys", "ueid"),
+        (f"[trust]\nrevoked_keys = ['{b64u(bytes(33))}']", "trust.revoked_keys", "ueid"),
+        ("[lock.engine]\nabi = { at_least = 5, at_most = 4 }", "lock.engine.abi", "at_most 4"),
+        ("[gpu]\ncount = 0", "gpu.count", "from 1 up"),
+        ("[gpu]\ncount = -1", "gpu.count", "from 1 up"),
+        ("[gpu]\ncount = '8'", "gpu.count", "whole number"),
+        ("[gpu]\nmemory_mib = -1", "gpu.memory_mib", "from 0 up"),
+        ("[profiles.x]\nunattested = []", "profiles.x.keys", "sev-snp"),
+        ("[profiles.x]\nkeys = ['amd']", "profiles.x.keys", "sev-snp"),
+        ("[profiles.x]\nkeys = ['tdx']\ngpus = { names = ['x'] }", "profiles.x.gpus.count", "from 1 up"),
+        ("[profiles.x]\nkeys = ['tdx']\ngpus = { count = 1 }", "profiles.x.gpus.names", "NVIDIA H100"),
+        ("[tcb.sev-snp.milan]\nmicrocode = 256", "tcb.sev-snp.milan.microcode", "from 0 to 255"),
+        ("[tcb.sev-snp.milan]", "tcb.sev-snp.milan", "microcode"),
+        ("[tcb.tdx]\nstatuses = ['Good']", "tcb.tdx.statuses", "UpToDate"),
+        ("[measurements.sev-snp]\nmeasurement = ['00']", "measurements.sev-snp.measurement", "48 bytes"),
+        ("[measurements.sev-snp]\nhost_data = ['zz']", "measurements.sev-snp.host_data", "32 bytes"),
+        ("[measurements.tdx]\nmr_td = 'any'", "measurements.tdx.mr_td", "array of strings"),
+        ("[measurements.nitro]\npcr0 = []", "measurements.nitro.pcr0", "48 bytes"),
+        ("[measurements]\nnitro = {}", "measurements.nitro", "any"),
+        ("[minimum_source]\nmodel = 'hardware'", "minimum_source.model", "measured"),
+        ("[minimum_source]\nregion = 'hardware'", "minimum_source.region", "measured"),
+        ("[tee]\naccept = ['debug']", "tee.accept", "migration"),
+    ],
+)
+def test_what_can_never_be_refuses_with_what_is_allowed(text: str, key: str, allowed: str) -> None:
+    error = refusal(f"version = 1\n{text}")
+    assert error.code == "policy.value"
+    assert error.message.startswith(f"{key} ")
+    assert allowed in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "near", "allowed"),
+    [
+        ("[trust]\nek_root = []", "ek_roots", "registrars"),
+        ("[accept]\nregion = []", "regions", "boundaries"),
+        ("[time]\nmax_statment_age_s = 1", "max_statement_age_s", "clock_skew_s"),
+        ("[measurements.sev-snp]\nmesurement = []", "measurement", "host_data"),
+        ("[measurements.sev_snp]\nmeasurement = []", "sev-snp", "nitrotpm"),
+        ("[tcb.sev-snp.milan]\nmicrocod = 1\nsnp = 1", "microcode", "boot_loader"),
+        ("[tcb.sev-snp.genoa]\nfmc = 1\nsnp = 1", "", "boot_loader"),
+        ("[gpu]\ndriver = []", "drivers", "vbios"),
+        ("acept = 1", "accept", "measurements"),
+    ],
+)
+def test_a_typing_error_is_told_with_what_was_meant(text: str, near: str, allowed: str) -> None:
+    error = refusal(f"version = 1\n{text}")
+    assert error.code == "policy.unknown_key"
+    assert not near or f"(is it {near}?)" in error.message
+    assert allowed in error.message.partition("; allowed here: ")[2].split(", ")
+
+
+def test_milan_has_no_fmc_and_turin_has() -> None:
+    policy = parse("version = 1\n[tcb.sev-snp.turin]\nfmc = 1")
+    assert policy.tcb["sev-snp"].minimum == {"turin": {"fmc": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("version = 1\n[time]\nclock_skew_s = 1\nclock_skew_s = 2\n[tee]\n", "clock_skew_s = 2"),
+        ("version = 1\n[time]\nclock_skew_s = 1\nclock_skew_s = 2", "clock_skew_s = 2"),
+        ("version = 1\n[time]\n[trust]\n[time]\n[tee]\n", "[time]"),
+        ("version = 1\n[accept]\nregions = ['eu'\nsites = []\n", "sites = []"),
+        ("version = 1\n[accept]\nregions = eu\n", "regions = eu"),
+    ],
+)
+def test_a_duplicate_key_and_a_broken_line_are_named(text: str, named: str) -> None:
+    error = refusal(text)
+    assert error.code == "policy.encoding"
+    assert error.message.endswith(named)
 
 
 def test_certificates_that_cannot_be_had() -> None:

@@ -116,8 +116,9 @@ def _snp_roots(settings: Settings) -> tuple[sev_snp.Root, ...]:
 
 def _nvidia_roots(settings: Settings) -> nvidia_evidence.Roots:
     pinned = nvidia_evidence.PINNED
-    added = tuple(nvidia_evidence.Root.of(one, "of the policy") for one in settings.roots("nvidia"))
-    return nvidia_evidence.Roots(pinned.gpu + added, pinned.switch + added, pinned.rim + added)
+    devices = tuple(nvidia_evidence.Root.of(one, "of the policy") for one in settings.roots("nvidia"))
+    rims = tuple(nvidia_evidence.Root.of(one, "of the policy") for one in settings.roots("nvidia-rim"))
+    return nvidia_evidence.Roots(pinned.gpu + devices, pinned.switch + devices, pinned.rim + rims)
 
 
 def _item_kind(data: bytes) -> str | None:

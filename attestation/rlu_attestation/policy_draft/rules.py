@@ -146,12 +146,13 @@ def tcb(out: Writer, proof: HardwareProof) -> None:
         words = "REVIEW: the TCB could not be evaluated, so this policy accepts none. Fetch the collateral, and write the draft again."
         out.suggested(['statuses = ["UpToDate"]'], words)
         return
+    statuses = sorted({found.status, *([found.current] if found.current is not None else [])})
     words = (
         "Intel's word on the TCB"
-        if found.status == "UpToDate"
+        if statuses == ["UpToDate"]
         else "REVIEW: Intel's word on the TCB is not UpToDate"
     )
-    out.rule("statuses", array([found.status]), f"{words}.")
+    out.rule("statuses", array(statuses), f"{words}.")
     out.rule("advisories", array(found.advisories), "Advisories that apply.")
     if found.evaluation is not None:
         out.rule("evaluation", str(found.evaluation), "The least TCB evaluation data number.")

@@ -56,7 +56,7 @@ def bare(kind: str, gpus: bool = False) -> Bundle:
 
 
 def write_policy(directory: Path, kind: str) -> Path:
-    kinds = [kind, "nvidia"]
+    kinds = [kind, "nvidia", "nvidia-rim"]
     for name in kinds:
         (directory / f"{name}.pem").write_bytes(pem(*(root.raw for root in ROOTS[name])))
     roots = ", ".join(f'{name} = ["{name}.pem"]' for name in kinds)
@@ -212,7 +212,7 @@ def test_the_policy_inside_counts_only_for_who_knows_it(
     out, policy = finished(capsys, published, tmp_path)
     held = bundles.parse(out.read_bytes())
     assert held.policy is not None
-    assert [name for name, _ in held.policy.files] == ["nvidia.pem", "tdx.pem"]
+    assert [name for name, _ in held.policy.files] == ["nvidia-rim.pem", "nvidia.pem", "tdx.pem"]
     digest = policy_file.digest_of(policy.read_bytes(), dict(held.policy.files))
     assert rlu(capsys, "policy", "digest", policy).out.strip() == digest.hex()
     from rlu_attestation.errors import RluError

@@ -36,7 +36,9 @@ def files_of(kind: str, gpus: bool = False) -> dict[str, tuple[str, ...]]:
     if kind == "tpm2":
         return {"ek_roots": ("vendor.der",), "registrars": ("registrar.der",)}
     found = {f"roots.{kind}": tuple(f"{kind}-{n}.der" for n in range(len(ROOTS[kind])))}
-    return found | ({"roots.nvidia": ("nvidia-0.der", "nvidia-1.der")} if gpus else {})
+    return found | (
+        {"roots.nvidia": ("nvidia-0.der",), "roots.nvidia-rim": ("nvidia-rim-0.der",)} if gpus else {}
+    )
 
 
 def trusting(files: dict[str, tuple[str, ...]]) -> Policy:
