@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from rlu_attestation.cli.policies import Choice
 from rlu_attestation.cli.verify import read_api_key
 from rlu_attestation.connect.errors import Misuse
 from rlu_attestation.connect.guard import Guard
@@ -20,8 +21,6 @@ from rlu_attestation.connect.run import Place, Run, run_command, wait_for_signal
 from rlu_attestation.connect.status import Status
 from rlu_attestation.connect.target import Target
 from rlu_attestation.errors import RluError
-from rlu_attestation.files import load_policy
-from rlu_attestation.policy import Policy
 
 UNPROVEN = 10
 
@@ -44,6 +43,27 @@ def command(
         typer.Option(
             "--policy", help="What is accepted (TOML). Without a policy nothing is.", show_default=False
         ),
+    ] = None,
+    policy_sha256: Annotated[
+        str | None,
+        typer.Option(
+            "--policy-sha256",
+            metavar="HEX",
+            help="Refuse another policy than the one with this digest.",
+            show_default=False,
+        ),
+    ] = None,
+    policy_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy-key",
+            help="Refuse a policy that this key (PEM) did not sign (POLICY.sig).",
+            show_default=False,
+        ),
+    ] = None,
+    roots: Annotated[
+        Path | None,
+        typer.Option("--roots", help="Directory of further roots, as for `rlu verify`.", show_default=False),
     ] = None,
     api_key_file: Annotated[
         Path | None,
@@ -91,10 +111,12 @@ def command(
         raise typer.BadParameter("an API key is needed: --api-key-file or RLU_API_KEY")
     if unix is not None and (words or port):
         raise typer.BadParameter("--socket is for serving without a command and without --port")
+    choice = Choice(file=policy, digest=policy_sha256, key=policy_key, roots=roots)
+    choice.check()
     tell = _Teller(as_json, to_errors=bool(words))
     target = Target(url, real_key, time.time)
     guard = Guard(
-        Policy() if policy is None else load_policy(policy),
+        choice.load().policy,
         plaintext=target.plaintext,
         insecure_accept_software_key=insecure_accept_software_key,
         accept_instance_change=accept_instance_change,

@@ -19,6 +19,7 @@ from fakes.connected import MODEL, ConnectedServer
 from fakes.policy import write_policy
 from fakes.server import API_KEY
 from fakes.terminal import rlu
+from rlu_attestation import load_policy
 
 ASK = f"""
 import json, os, sys, urllib.request
@@ -90,6 +91,15 @@ def test_without_a_policy_nothing_is_accepted(capfd: Capture, server: ConnectedS
     ran = rlu(capfd, "connect", server.url, "--", "sh", "-c", "echo ran")
     assert (ran.code, ran.out) == (10, "")
     assert server.prompts == []
+
+
+def test_a_policy_can_be_pinned(capfd: Capture, server: ConnectedServer, policy: Path) -> None:
+    digest = load_policy(policy).digest.hex()
+    options = ["connect", server.url, "--policy", policy, "--policy-sha256"]
+    assert rlu(capfd, *options, digest, "--", "sh", "-c", "echo ran").out == "ran\n"
+    other = rlu(capfd, *options, "0" * 64, "--", "sh", "-c", "echo ran")
+    assert (other.code, other.out) == (10, "")
+    assert "[policy.digest]" in other.err
 
 
 def test_the_options_after_the_dashes_are_the_commands(capfd: Capture, server: ConnectedServer) -> None:
