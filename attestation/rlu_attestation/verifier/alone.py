@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlu_attestation.bundle import Collateral
+from rlu_attestation.evidence import NVIDIA
 from rlu_attestation.policy import Policy
 from rlu_attestation.verdict import Claim, Source, Verdict
 from rlu_attestation.verifier.appraisal import appraise_values
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.hardware import appraise_gpu_reports, appraise_hardware
-from rlu_attestation.verifier.kinds import ROOMS, nvidia
+from rlu_attestation.verifier.kinds import ROOMS
 from rlu_attestation.verifier.proof import Conditions, GpuProof, HardwareProof
 from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, need
 
-KINDS = (*ROOMS, nvidia.KIND)
+KINDS = (*ROOMS, NVIDIA)
 """The kinds of evidence that can be verified alone."""
 
 
@@ -48,7 +49,9 @@ def verify_evidence(context: EvidenceContext) -> Verdict:
     conditions = Conditions(context.policy, context.at, context.collateral)
     subject = Subject(None, context.expected)
     proof: HardwareProof | GpuProof | Failed
-    if context.kind == nvidia.KIND:
+    if context.kind == NVIDIA:
+        from rlu_attestation.verifier.kinds import nvidia  # its reference values take long to import
+
         devices = proof = nvidia.check(trail, conditions, subject, context.evidence)
         trail.check("policy.gpu", lambda: appraise_gpu_reports(need(devices), context.policy), str)
     else:

@@ -12,6 +12,7 @@ from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim
 from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedSession
 from rlu_attestation.verifier.hardware import appraise_gpus, appraise_hardware, appraise_profile
+from rlu_attestation.verifier.sources import debug_state
 from rlu_attestation.verifier.trail import Failed, Trail, Waived, need
 
 _LISTED: tuple[tuple[str, tuple[tuple[str, Callable[[InstanceClaims], str]], ...]], ...] = (
@@ -130,20 +131,19 @@ def appraise_boot(claims: InstanceClaims, policy: Policy) -> None:
 
 
 def appraise_debug(instance: VerifiedInstance, policy: Policy) -> str:
-    """The debug state is accepted; where the hardware proves one, that one, and the statement may not claim a better.
+    """The debug state is accepted: the hardware's word where it has one, and the statement may not claim a better.
 
     Raises:
         Refused: `policy.debug.unset`, `.mismatch`.
         Untrusted: `policy.debug.contradicted`.
     """
     stated = instance.claims.dbgstat
-    proved = None if instance.hardware is None else instance.hardware.debug
-    if proved is not None and (stated == "enabled") != proved:
+    if instance.hardware is not None and instance.hardware.debug and stated != "enabled":
         raise Untrusted(
             "policy.debug.contradicted",
-            f"the statement says {stated}; the evidence says that debugging is {'on' if proved else 'off'}",
+            f"the statement says {stated}; the evidence says that debugging is on",
         )
-    return appraise_values("policy.debug", [("debug_states", stated)], policy)
+    return appraise_values("policy.debug", [("debug_states", debug_state(instance))], policy)
 
 
 def appraise_key(claims: InstanceClaims, context: Context) -> str:

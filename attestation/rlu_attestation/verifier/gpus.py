@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rlu_attestation.errors import Untrusted
+from rlu_attestation.evidence import NVIDIA
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.verifier.context import Context, SignedStatement, Subject
-from rlu_attestation.verifier.kinds import nvidia
 from rlu_attestation.verifier.proof import GpuProof
 from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail, need
 
-KIND = nvidia.KIND
+KIND = NVIDIA
 CHIPS = {
     "GH100": frozenset({"GH200", "H100", "H20", "H200", "H800"}),
     "GB100": frozenset({"B100", "B200", "GB200"}),
@@ -32,6 +32,8 @@ def check_gpus(
         return None
     if isinstance(data, Failed):
         return None if data.waived else data
+    from rlu_attestation.verifier.kinds import nvidia  # imported where there are GPUs
+
     item = data
     held = trail.check("nvidia.item", lambda: nvidia.parse(item))
     proof = nvidia.check(trail, context.conditions, Subject(signed), held)

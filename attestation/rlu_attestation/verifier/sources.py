@@ -24,7 +24,7 @@ def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
         *_hardware(hardware, claims),
         *_gpus(instance, stated),
         Claim("verified_boot", "on" if claims.oemboot else "off or unknown", stated),
-        Claim("debug", claims.dbgstat, debug),
+        Claim("debug", debug_state(instance), debug),
         Claim("tls", _tls(claims), stated),
         Claim("model", f"{claims.model_name}, manifest {b64u(claims.model_manifest)}", stated),
         Claim("engine", _software(claims.engine, "arguments"), stated),
@@ -34,6 +34,18 @@ def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
         Claim("log", _log(claims), stated),
         *_place(instance, stated),
     )
+
+
+def debug_state(instance: VerifiedInstance) -> str:
+    """RFC 9711 `dbgstat`: what the hardware proves, else what the statement says."""
+    proved = None if instance.hardware is None else instance.hardware.debug
+    if proved is None:
+        return instance.claims.dbgstat
+    if proved:
+        return "enabled"
+    # A statement that knows less than its own evidence says "enabled".
+    stated = instance.claims.dbgstat
+    return "disabled" if stated == "enabled" else stated
 
 
 def software_source(hardware: HardwareProof | None, policy: Policy) -> Source:

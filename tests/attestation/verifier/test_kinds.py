@@ -170,6 +170,14 @@ def test_a_statement_cannot_deny_that_debugging_is_on() -> None:
     assert findings(tee.verdict(bundle)) == ["policy.debug.contradicted"]
 
 
+def test_a_statement_that_knows_less_than_its_evidence() -> None:
+    tee = Tee("sev-snp", claims={"dbgstat": "enabled"})
+    strict = tee.policy(accept={**tee.policy().accept, "debug_states": frozenset({"disabled"})})
+    verdict = tee.verdict(tee.bundle(), strict)
+    assert findings(verdict) == []
+    assert {c.name: (c.value, c.source) for c in verdict.claims}["debug"] == ("disabled", Source.HARDWARE)
+
+
 def test_debugging_that_is_stated_is_for_the_policy() -> None:
     tee = Tee("sev-snp", claims={"dbgstat": "enabled"})
     bundle = snp(tee, POLICY=SNP_POLICY | DEBUG)
