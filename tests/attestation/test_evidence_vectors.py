@@ -17,6 +17,7 @@ import pytest
 
 from absent_inputs import absent
 from fakes.terminal import Ran, rlu
+from rlu_attestation.policy_hardware import HAZARDS
 
 ROOT = Path(os.environ.get("RLU_VECTORS", Path(__file__).resolve().parents[3] / "shared" / "vectors"))
 
@@ -94,7 +95,9 @@ DEVICE = ("nvidia.binding.unknown", "nvidia.revocation.missing")
 NO_DRIVER_RIM = (*DEVICE, "nvidia.measurements.not_checked", "nvidia.rim_driver.missing")
 NO_RIM = (*NO_DRIVER_RIM, "nvidia.rim_vbios.missing")
 NO_COLLATERAL = ("tdx.qe_identity.missing", "tdx.revocation.missing", "tdx.tcb_info.missing")
-MIGRATION = '[tee]\naccept = ["migration", "provisional-firmware"]\n'
+HAZARDOUS = f"[tee]
+accept = [{', '.join(map(json.dumps, HAZARDS))}]
+"
 CERTIFICATES = (
     "certificates of TPMs, without a quote: tests/attestation/evidence and tests/attestation/test_x509.py"
 )
@@ -140,9 +143,9 @@ VECTORS: dict[str, Expected | str] = {
     "sev-snp/milan-oak-oc-release": Expected(11, (), SNP),
     "sev-snp/milan-oak-oc-staging": Expected(11, (), SNP),
     "sev-snp/milan-oak-rk-release": Expected(11, (), SNP),
-    "sev-snp/milan-trustee": Expected(10, ("policy.tee.hazard",), SNP, fitting=MIGRATION),
+    "sev-snp/milan-trustee": Expected(10, ("policy.tee.hazard",), SNP, fitting=HAZARDOUS),
     "sev-snp/milan-v2-gosevguest": Expected(10, ("policy.debug.mismatch",), SNP, fitting="debug"),
-    "sev-snp/milan-vlek-trustee": Expected(10, ("policy.tee.hazard",), SNP, fitting=MIGRATION),
+    "sev-snp/milan-vlek-trustee": Expected(10, ("policy.tee.hazard",), SNP, fitting=HAZARDOUS),
     "sev-snp/neg-milan-trustee-vcek-new": Expected(
         10,
         (

@@ -7,7 +7,6 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +120,8 @@ def _ear(found: Found, key_file: Path | None) -> None:
 
 def build() -> str:
     """This verifier, for `ear_verifier_id`."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"rlu {version('rlu')}"
     except PackageNotFoundError:

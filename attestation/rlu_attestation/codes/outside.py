@@ -59,7 +59,6 @@ OUTSIDE = {
         "Evidence of this kind speaks for no key, so it alone makes no policy.",
         "Draft from a server or a bundle.",
     ),
-    "file.exists": Text("The file is there already, and is not overwritten.", "Name another, or remove it."),
     "collateral.changed": Text(
         "A file of collateral is not what its name says: changed, or cut.", "Remove it and fetch again."
     ),

@@ -60,7 +60,7 @@ def explain_hcl(data: bytes) -> Section:
     report = azure_vtpm.parse_hcl_report(azure_vtpm.trim_nv(data))
     rows = tuple(Row(*row) for row in azure_vtpm.describe_hcl_report(report))
     try:
-        inner = (explain_bare("sev-snp", report.hardware_report),)
+        inner: tuple[Section, ...] = (explain_bare("sev-snp", report.hardware_report),)
     except RluError:
         inner = ()
     return Section("Report of an Azure paravisor (HCL)", rows, inner)
