@@ -2,7 +2,7 @@
 # Installs what is missing, and nothing twice.
 #
 #   scripts/setup.sh run     what `make run` needs: system packages, .venv with vLLM's CPU build and RLU
-#   scripts/setup.sh test    that, the test and lint tools, and the agent command lines that the tests drive
+#   scripts/setup.sh test    that, the test and lint tools, the agent command lines that the tests drive, and the packages of the second verifier
 #
 # Environment:
 #   PYTHON            interpreter to use (3.11, 3.12 or 3.13); otherwise the first found
@@ -19,12 +19,13 @@ LOG=.cache/setup.log
 : >"$LOG"
 VENV=.venv
 NPM=.cache/npm
+INTEROP=tests/interop
 TORCH=torch==2.13.0
 # The agents that the end-to-end tests drive, exactly.
 AGENTS=(@openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329)
 
 steps=5
-[ "$goal" = run ] || steps=6
+[ "$goal" = run ] || steps=7
 step=0
 began=$SECONDS
 
@@ -141,7 +142,9 @@ project() {
 
 agents() { npm install --prefix "$NPM" --no-save --no-audit --no-fund --loglevel=error "${AGENTS[@]}"; }
 
-stamp() { cat scripts/setup.sh requirements/*.txt pyproject.toml <(echo "$PWD") <("$VENV/bin/python" --version 2>&1) | sha256sum | cut -d' ' -f1; }
+second_verifier() { npm ci --prefix "$INTEROP" --ignore-scripts --no-audit --no-fund --loglevel=error; }
+
+stamp() { cat scripts/setup.sh requirements/*.txt pyproject.toml "$INTEROP/package-lock.json" <(echo "$PWD") <("$VENV/bin/python" --version 2>&1) | sha256sum | cut -d' ' -f1; }
 
 up_to_date() { # a test environment is enough to run
     local for_goal now
@@ -149,7 +152,7 @@ up_to_date() { # a test environment is enough to run
     now=$(stamp)
     for for_goal in "$goal" test; do
         [ "$(cat "$VENV/.rlu-setup-$for_goal" 2>/dev/null)" = "$now" ] || continue
-        [ "$for_goal" = run ] || [ "$goal" = run ] || [ -d "$NPM/node_modules" ] || continue
+        [ "$for_goal" = run ] || [ "$goal" = run ] || { [ -d "$NPM/node_modules" ] && [ -d "$INTEROP/node_modules" ]; } || continue
         [ -z "$(missing)" ] || continue
         return 0
     done
@@ -179,5 +182,6 @@ show "PyTorch" "$retry; RLU_TORCH_INDEX names an index that has PyTorch's CPU wh
 show "vLLM, CPU build (about 1 GB)" "$retry" engine
 show "RLU" "$retry" project
 [ "$goal" = run ] || show "agents for the tests (Codex CLI, Claude Code)" "check the network and the registry that npm is configured with, then run this again" agents
+[ "$goal" = run ] || show "packages of the second verifier (JavaScript)" "check the network and the registry that npm is configured with, then run this again" second_verifier
 stamp >"$VENV/.rlu-setup-$goal"
 echo "set-up: done in $((SECONDS - began)) s"

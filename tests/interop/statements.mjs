@@ -1,0 +1,235 @@
+// Statements of sections 3 and 6, and what is computed from them.
+import { Malformed, ascii, b64u, binary, bool, concat, count, digest, ecdsa, equal, hash32, hmac, list, must, object, oneOf, sha256, shape, text, u64, unb64u } from "./bytes.mjs";
+import { canonical, parseCanonical } from "./json.mjs";
+import { leafHash } from "./tree.mjs";
+
+const PROFILE = "tag:rlu.internal,2026:";
+const KINDS = ["tpm2", "gcp-vtpm", "azure-vtpm", "nitrotpm", "nitro", "sev-snp", "tdx", "none"];
+const profile = (name) => oneOf(`${PROFILE}${name}#1`);
+const nonce = binary(8, 64);
+const blind = binary(16, 16);
+const sessionId = binary(16, 16);
+const commitment = (value, what) => shape(value, { bytes: count, commitment: hash32 }, {}, what);
+
+export async function thumbprint(jwk) {
+  return sha256(canonical({ crv: jwk.crv, kty: jwk.kty, x: jwk.x, y: jwk.y }));
+}
+
+// The names that follow from a public key.
+export async function identity(jwk) {
+  const print = await thumbprint(jwk);
+  const ueid = b64u(concat(Uint8Array.of(1), print));
+  return { jwk, thumbprint: print, kid: b64u(print), ueid, iss: `urn:rlu:instance:${ueid}` };
+}
+
+function publicKey(value, what) {
+  const jwk = shape(value, { crv: oneOf("P-256"), kty: oneOf("EC"), x: hash32, y: hash32 }, {}, what);
+  return { ...jwk, x: value.x, y: value.y };
+}
+
+function channel(value, what) {
+  const found = shape(
+    value,
+    { origin: oneOf("gateway-memory", "provisioned", "plaintext") },
+    { spki_sha256: hash32 },
+    what,
+  );
+  if ((found.origin === "plaintext") !== (found.spki_sha256 === undefined)) throw new Malformed(`${what}: spki_sha256`);
+  return found;
+}
+
+const gpus = (value, what) =>
+  shape(
+    value,
+    { attestation: oneOf("nvidia", "none"), count, driver: text, memory_mib: count, name: text, vbios: text },
+    { mode: oneOf("off", "on", "devtools", "ppcie") },
+    what,
+  );
+
+function submods(value, what) {
+  const out = {};
+  for (const [kind, given] of Object.entries(object(value, what))) {
+    const form = Array.isArray(given) && given.length === 2 && given[0] === "DIGEST" && Array.isArray(given[1]);
+    if (!form || given[1].length !== 2 || given[1][0] !== "sha-256") throw new Malformed(`${what}.${kind}`);
+    out[kind] = hash32(given[1][1], `${what}.${kind}`);
+  }
+  return out;
+}
+
+const instanceClaims = (payload) =>
+  shape(
+    payload,
+    {
+      eat_profile: profile("instance"),
+      iss: text,
+      iat: count,
+      exp: count,
+      ueid: text,
+      oemboot: bool,
+      dbgstat: text,
+      cnf: (value, what) => shape(value, { jwk: publicKey }, {}, what),
+      rlu_key: (value, what) => shape(value, { created: count, hardware: oneOf(...KINDS) }, {}, what),
+      rlu_tls: channel,
+      rlu_model: (value, what) => shape(value, { manifest_sha256: hash32, name: text }, {}, what),
+      rlu_engine: (value, what) => shape(value, { arguments_sha256: hash32, name: text, version: text }, {}, what),
+      rlu_gateway: (value, what) => shape(value, { name: text, version: text }, { image_sha256: hash32 }, what),
+      rlu_hardware: (value, what) => shape(value, { profile: text }, {}, what),
+      rlu_lock: object,
+      rlu_log: (value, what) =>
+        shape(value, { start_count: count }, { predecessor: (one, name) => shape(one, { head: binary(), iss: text }, {}, name) }, what),
+    },
+    { eat_nonce: nonce, rlu_gpus: gpus, rlu_region: text, rlu_boundary: text, rlu_site: text, submods },
+    "instance",
+  );
+
+const without = (payload, names) => {
+  const out = Object.create(null);
+  for (const [name, value] of Object.entries(payload)) if (!names.includes(name)) out[name] = value;
+  return out;
+};
+
+export const claimsBytes = (payload) => canonical(without(payload, ["submods"]));
+export const bindingOf = (payload) => sha256(ascii("rlu/instance/v1"), claimsBytes(payload));
+export const profileDigest = (payload) =>
+  sha256(
+    ascii("rlu/instance-profile/v1"),
+    canonical(without(payload, ["submods", "eat_nonce", "iat", "exp", "rlu_log"])),
+  );
+
+// An instance statement: its parts, all of them well formed. Nothing is verified yet.
+export async function parseInstance(jws) {
+  const parts = text(jws, "statement").split(".");
+  if (parts.length !== 3) throw new Malformed("not a compact JWS");
+  const [header, payloadBytes, signature] = parts.map(unb64u);
+  const payload = parseCanonical(payloadBytes);
+  const claims = instanceClaims(payload);
+  const wanted = shape(parseCanonical(header), { alg: oneOf("ES256"), kid: hash32, typ: oneOf("eat+jwt") }, {}, "header");
+  if (signature.length !== 64) throw new Malformed("the signature has another length");
+  return {
+    payload,
+    claims,
+    kid: wanted.kid,
+    signature,
+    signed: ascii(`${parts[0]}.${parts[1]}`),
+    identity: await identity(claims.cnf.jwk),
+    binding: await bindingOf(payload),
+    profile: await profileDigest(payload),
+  };
+}
+
+export async function verifyInstance({ claims, kid, signature, signed, identity: names }) {
+  must(equal(kid, names.thumbprint), "kid is not the key's thumbprint");
+  must(await ecdsa(names.jwk, "SHA-256", signature, signed), "the signature");
+  must(claims.ueid === names.ueid && claims.iss === names.iss, "ueid or iss is not the key's");
+}
+
+export const parseSession = (bytes) => {
+  const found = shape(
+    parseCanonical(bytes),
+    {
+      eat_profile: profile("session"),
+      iss: text,
+      jti: sessionId,
+      iat: count,
+      exp: count,
+      rlu_blind: blind,
+      rlu_instance: hash32,
+      rlu_tenant: text,
+      rlu_principal: text,
+      rlu_channel: channel,
+      rlu_commitment_key: hash32,
+    },
+    {
+      eat_nonce: nonce,
+      rlu_freshness: oneOf("none"),
+      cnf: (value, what) => shape(value, { jkt: hash32 }, {}, what),
+      rlu_opening: commitment,
+      rlu_policies: list(text),
+    },
+    "session",
+  );
+  if ((found.eat_nonce === undefined) === (found.rlu_freshness === undefined)) throw new Malformed("session: nonce or none");
+  if ((found.rlu_freshness === undefined) !== (found.rlu_opening === undefined)) throw new Malformed("session: the opening");
+  return found;
+};
+
+export const parseReceipt = (bytes) => {
+  const found = shape(
+    parseCanonical(bytes),
+    {
+      eat_profile: profile("receipt"),
+      iss: text,
+      iat: count,
+      rlu_blind: blind,
+      rlu_session: sessionId,
+      rlu_session_leaf: hash32,
+      rlu_seq: count,
+      rlu_route: text,
+      rlu_model: text,
+      rlu_status: oneOf("complete", "partial", "aborted", "failed"),
+      rlu_http_status: count,
+    },
+    {
+      rlu_request: commitment,
+      rlu_forwarded: commitment,
+      rlu_response: commitment,
+      rlu_rewritten: list(text),
+      rlu_usage: (value, what) =>
+        shape(value, {}, { cached_input_tokens: count, input_tokens: count, output_tokens: count }, what),
+      rlu_reason: text,
+    },
+    "receipt",
+  );
+  if (found.rlu_seq === 0) throw new Malformed("receipt: rlu_seq is 0");
+  return found;
+};
+
+export const parseClose = (bytes) =>
+  shape(
+    parseCanonical(bytes),
+    {
+      eat_profile: profile("close"),
+      iss: text,
+      iat: count,
+      rlu_blind: blind,
+      rlu_session: sessionId,
+      rlu_session_leaf: hash32,
+      rlu_last_seq: count,
+      rlu_count: count,
+      rlu_running: hash32,
+      rlu_reason: text,
+      rlu_scratch: oneOf("wiped", "unknown"),
+    },
+    {},
+    "close",
+  );
+
+export const nextRunning = (before, leaf) => sha256(ascii("rlu/running/v1\0"), before, leaf);
+
+// The running commitment after receipts with these leaf hashes, in the order logged.
+export async function running(session, leaves) {
+  let value = session;
+  for (const leaf of leaves) value = await nextRunning(value, leaf);
+  return value;
+}
+
+export const commitmentKeyDigest = (key) => sha256(ascii("rlu/commitment-key/v1\0"), key);
+
+export const TAGS = { request: 1, response: 2, forwarded: 3, opening: 4 };
+
+export async function commit(key, tag, session, seq, content) {
+  const digested = await digest("SHA-256", content);
+  const message = concat(
+    ascii("rlu/commitment/v1\0"),
+    Uint8Array.of(TAGS[tag]),
+    session,
+    u64(seq),
+    u64(content.length),
+    digested,
+  );
+  return hmac(key, message);
+}
+
+export const opening = (key, content) => commit(key, "opening", new Uint8Array(16), 0, content);
+
+export { leafHash };

@@ -1,0 +1,107 @@
+"""The formats are formats: a second verifier, written from their description alone, comes to the same verdicts as the published one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from interop.changes import CHANGES, apply
+from interop.conftest import VERIFIED_EXCEPT_WAIVERS, Saved, Second
+
+VECTORS = Path(__file__).resolve().parents[2] / "attestation" / "vectors"
+FILES = (
+    "base64url",
+    "bundle",
+    "canonical-json",
+    "commitments",
+    "engine-arguments",
+    "evidence-tpm2",
+    "heads",
+    "identifiers",
+    "instances",
+    "manifests",
+    "sessions",
+    "tree",
+)
+CHAINS = ("ek.chain.", "ak.certificate.unknown_issuer", "ak.certificate.signature")
+IMA = ("quote.ima.",)
+UNJUDGED = CHAINS + IMA
+"""Codes of refusals that are beyond the second verifier: it builds no certificate chains and reads no IMA log."""
+UNRECOGNISED = 20
+"""The published verifier's word for a file that does not even begin like a bundle."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_vector_of_the_formats(second: Second, name: str) -> None:
+    found = second.vectors(VECTORS / f"{name}.json")
+    given = json.loads((VECTORS / f"{name}.json").read_bytes())
+    negative = [one["name"] for one in given.get("refused", [])] if isinstance(given, dict) else []
+    judged = {one["name"] for one in found}
+    assert judged.issuperset(negative)
+    beyond = _beyond() if name == "evidence-tpm2" else set()
+    wrong = [one for one in found if one["expected"] != one["found"] and one["name"] not in beyond]
+    assert wrong == []
+    assert len(found) >= 3
+
+
+def _beyond() -> set[str]:
+    """Vectors that are refused for nothing but what the second verifier does not look at."""
+    given = json.loads((VECTORS / "evidence-tpm2.json").read_bytes())
+    return {
+        one["name"] for one in given["refused"] if all(code.startswith(UNJUDGED) for code in one["codes"])
+    }
+
+
+def test_most_evidence_is_refused_for_the_published_reasons(second: Second) -> None:
+    given = json.loads((VECTORS / "evidence-tpm2.json").read_bytes())
+    found = {one["name"]: one["detail"] for one in second.vectors(VECTORS / "evidence-tpm2.json")}
+    compared = 0
+    for one in given["refused"]:
+        codes = [code for code in one["codes"] if not code.startswith(UNJUDGED)]
+        if not codes:
+            continue
+        compared += 1
+        steps = {step.split(":")[0] for step in found[one["name"]].split("; ")}
+        assert {_step(step) for step in steps} == {_step(code) for code in codes}, one["name"]
+    assert compared >= 75
+
+
+def _step(code: str) -> str:
+    return ".".join(code.split(".")[:2])
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.tpm
+def test_a_running_server_is_accepted_by_both(second: Second, saved: Saved, tmp_path: Path) -> None:
+    for document in saved.documents:
+        file = _write(tmp_path / "bundle.rlu", json.dumps(document).encode())
+        verdict = second.verify(file, saved.at)
+        assert (verdict.code, verdict.failed()) == (0, [])
+        assert saved.first.verify(file, saved.at) == VERIFIED_EXCEPT_WAIVERS
+        # Nothing was left out: every part of a bundle has its steps.
+        parts = {step["id"].split(".")[0] for step in verdict.said["steps"]}
+        assert parts >= {"statement", "evidence", "ak", "key", "quote", "session", "exchange", "close", "log"}
+
+
+@pytest.mark.tpm
+@pytest.mark.parametrize("name", CHANGES)
+def test_both_refuse(second: Second, saved: Saved, tmp_path: Path, name: str) -> None:
+    file = _write(tmp_path / "bundle.rlu", apply(name, *saved.documents))
+    verdict = second.verify(file, saved.at)
+    assert verdict.code in (10, 30)
+    assert verdict.failed()
+    first = saved.first.verify(file, saved.at)
+    assert first == verdict.code or (first, verdict.code) == (UNRECOGNISED, 30)
+
+
+@pytest.mark.tpm
+def test_both_refuse_what_is_too_old(second: Second, saved: Saved, tmp_path: Path) -> None:
+    file = _write(tmp_path / "bundle.rlu", json.dumps(saved.documents[0]).encode())
+    late = saved.at + 86400
+    assert second.verify(file, late).code == saved.first.verify(file, late) == 10
