@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from absent_inputs import absent
@@ -17,8 +18,11 @@ from e2e import claude as claude_code
 from e2e import codex as codex_cli
 from e2e.processes import environment
 from e2e.scripted_stack import Scripted
-from e2e.served import RLU
+from e2e.served import MODEL as DEMO
+from e2e.served import RLU, Served
 from e2e.test_relayed import agent_book, receipts_of
+from rlu_attestation import load_policy
+from rlu_attestation.connect import Status, VerifyingTransport
 
 pytestmark = pytest.mark.tpm
 
@@ -199,3 +203,34 @@ def test_claude_code_calls_a_tool(scripted: Scripted, policy: Path, agent_direct
     assert (workspace / "made-by-the-agent.txt").read_text() == "from-the-tool\n"
     assert done.told[-1]["event"] == "closed"
     assert done.told[-1]["receipts"] >= 2
+
+
+# --- real vLLM ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+def test_what_vllm_streams_passes_piece_by_piece(served: Served) -> None:
+    told: list[Status] = []
+    transport = VerifyingTransport(
+        served.caller.url, load_policy(served.policy), api_key=served.caller.key, on_status=told.append
+    )
+    ask: dict[str, Any] = {"model": DEMO, "temperature": 0, "stream": True}
+    messages = [{"role": "user", "content": "What is RLU?"}]
+    bodies = {
+        "/v1/chat/completions": {"messages": messages, "max_tokens": 48},
+        "/v1/completions": {"prompt": "What is RLU?", "max_tokens": 48},
+        "/v1/responses": {"input": "What is RLU?", "max_output_tokens": 48},
+        "/v1/messages": {"messages": messages, "max_tokens": 48},
+    }
+    with httpx2.Client(transport=transport, timeout=120) as http:
+        for path, body in bodies.items():
+            with http.stream("POST", served.caller.url + path, json=ask | body) as response:
+                pieces = list(response.iter_raw())
+            assert response.status_code == 200
+            # What was held comes in one piece: the others were recognised as they came.
+            assert len(pieces) > 10, (path, pieces)
+            assert b'"error":{' not in pieces[-1], path
+            whole = b"".join(pieces)
+            assert whole.endswith(b"\n\n")
+        assert [status.event for status in told] == ["waived"]
+    assert (told[-1].event, told[-1].receipts) == ("closed", len(bodies))
