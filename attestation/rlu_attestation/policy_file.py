@@ -27,7 +27,7 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - Python 3.10 only
     import tomli as tomllib
 
-IN_EVIDENCE = ("key", "pcrs", "tee", "tcb", "debug")
+IN_EVIDENCE = ("key", "tpm", "pcrs", "tee", "tcb", "debug")
 """Claims that evidence itself can hold; all others are at best measured."""
 UEID_SIZE, UEID_TYPE = 33, 1
 VERSION = 1

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 
 from rlu_attestation.bundle import COLLATERAL, MAX_COLLATERAL, Bundle, BundledPolicy, Collateral
 from rlu_attestation.errors import Malformed, RluError
-from rlu_attestation.evidence import nitro, nvidia, sev_snp, tdx, tpm2
+from rlu_attestation.evidence import gcp_vtpm, nitro, nvidia, sev_snp, tdx, tpm2
 from rlu_attestation.policy import Policy
+from rlu_attestation.verifier.kinds import azure_vtpm as azure_room
 from rlu_attestation.x509 import Certificate
 
 
@@ -65,6 +66,11 @@ def _ends(kind: str, data: bytes, policy: Policy, at: datetime) -> list[Certific
                 *(device.chain[-1] for device in node.devices),
                 *(rim.certificates[-1] for rim in node.rims),
             ]
+        case "gcp-vtpm":
+            return [gcp_vtpm.parse(data).root_certificate]
+        case "azure-vtpm":
+            held = azure_room.hardware_of(azure_room.parse(data)).evidence
+            return [held.quote.root if isinstance(held, tdx.TdxEvidence) else held.ark]
         case "tpm2":
             evidence = tpm2.parse(data)
             registrars = [one for one in policy.registrars if one.subject == evidence.ak_certificate.issuer]

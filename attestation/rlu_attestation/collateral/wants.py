@@ -10,13 +10,14 @@ from rlu_attestation import bundle as bundles
 from rlu_attestation.collateral import amd, intel, lists, nvidia
 from rlu_attestation.collateral.want import Services, Want
 from rlu_attestation.errors import RluError, Unsupported
-from rlu_attestation.evidence import kind_of, sev_snp, tdx, tpm2
+from rlu_attestation.evidence import gcp_vtpm, kind_of, sev_snp, tdx, tpm2
 from rlu_attestation.evidence import nitro as nitro_evidence
 from rlu_attestation.evidence import nvidia as nvidia_evidence
 from rlu_attestation.evidence.sev_snp import REPORT_SIZE, product_of_name
 from rlu_attestation.evidence.tpm2 import Tpm2Evidence
 from rlu_attestation.names import common_name
 from rlu_attestation.policy import Policy
+from rlu_attestation.verifier.kinds import azure_vtpm as azure_room
 from rlu_attestation.x509 import Certificate
 
 
@@ -71,6 +72,13 @@ def of_item(kind: str, data: bytes, settings: Settings) -> tuple[Want, ...]:
             age = timedelta(seconds=settings.policy.max_revocation_age_s)
             evidence = nvidia_evidence.parse(data)
             return nvidia.of_evidence(evidence, _nvidia_roots(settings), at, age, services)
+        case "gcp-vtpm":
+            return _google(gcp_vtpm.parse(data), settings)
+        case "azure-vtpm":
+            held = azure_room.hardware_of(azure_room.parse(data)).evidence
+            if isinstance(held, tdx.TdxEvidence):
+                return _tdx(held, settings)
+            return amd.of_evidence(held, _snp_roots(settings), at, services)
         case "tpm2":
             return _tpm(tpm2.parse(data), at)
         case "none":
@@ -90,6 +98,11 @@ def _nitro(evidence: nitro_evidence.NitroEvidence, settings: Settings) -> tuple[
     roots = (*nitro_evidence.PINNED, *map(nitro_evidence.Root.of, settings.roots(evidence.kind.value)))
     nitro_evidence.verify_root(evidence, roots)
     return lists.want_lists(nitro_evidence.verify_chain(evidence, settings.moment), settings.moment)
+
+
+def _google(evidence: gcp_vtpm.GcpVtpmEvidence, settings: Settings) -> tuple[Want, ...]:
+    gcp_vtpm.verify_root(evidence, (*gcp_vtpm.PINNED, *map(gcp_vtpm.Root.of, settings.roots("gcp-vtpm"))))
+    return lists.want_lists(gcp_vtpm.verify_chain(evidence, settings.moment), settings.moment)
 
 
 def _tpm(evidence: Tpm2Evidence, at: datetime) -> tuple[Want, ...]:

@@ -17,7 +17,7 @@ from rlu_attestation.policy_draft import references, rules
 from rlu_attestation.policy_draft.observation import Observation, observe, observe_evidence
 from rlu_attestation.policy_draft.toml import Writer, array
 from rlu_attestation.policy_table import ReadFile
-from rlu_attestation.verdict import Claim, Step
+from rlu_attestation.verdict import Step, Verdict
 
 __all__ = ["Draft", "Observation", "draft", "observe", "observe_evidence", "require_sound", "trusting"]
 
@@ -80,9 +80,10 @@ def draft(
         return values.encode() if name == references_name else read_file(name)
 
     # How claims are known depends on what the policy names, so a first version without that rule is asked.
-    first = _policy(observation, references_name if values else "", files, ())
-    claims = observation.judge(policy_file.parse(first.encode(), read)).claims
-    text = _policy(observation, references_name if values else "", files, claims)
+    named = references_name if values else ""
+    first = _policy(observation, named, files, None)
+    judged = observation.judge(policy_file.parse(first.encode(), read))
+    text = _policy(observation, named, files, judged)
     policy_file.parse(text.encode(), read)
     return Draft(text, values)
 
@@ -102,7 +103,7 @@ def _policy(
     observation: Observation,
     references_name: str,
     files: Mapping[str, tuple[str, ...]],
-    claims: tuple[Claim, ...],
+    judged: Verdict | None,
 ) -> str:
     statement, proof = observation.statement, observation.hardware
     out = Writer()
@@ -126,8 +127,10 @@ def _policy(
         rules.tcb(out, proof)
         rules.tee(out, proof)
     if statement is not None:
-        rules.sources(out, claims)
-    rules.waivers(out, observation)
+        rules.sources(out, () if judged is None else judged.claims)
+    if judged is not None:
+        refused = {step.id for step in judged.failures}
+        rules.waivers(out, [step for step in observation.unchecked if step.id in refused])
     return str(out)
 
 

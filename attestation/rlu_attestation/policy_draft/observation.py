@@ -14,6 +14,8 @@ from typing import Any
 from rlu_attestation.catalogue import WAIVABLE
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import nitro, sev_snp
+from rlu_attestation.evidence.azure_vtpm import AzureVtpmEvidence
+from rlu_attestation.evidence.tdx import TdxEvidence
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.policy import Policy
 from rlu_attestation.tpm.members import TpmEvidence
@@ -22,6 +24,7 @@ from rlu_attestation.verifier import Context, EvidenceContext, verify, verify_ev
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.instance import check_instance, parse_statement
 from rlu_attestation.verifier.kinds import ROOMS
+from rlu_attestation.verifier.kinds import azure_vtpm as azure_room
 from rlu_attestation.verifier.kinds import nitro as nitro_room
 from rlu_attestation.verifier.kinds import sev_snp as sev_snp_room
 from rlu_attestation.verifier.kinds import tdx as tdx_room
@@ -129,6 +132,10 @@ def _words(kind: str, data: bytes) -> HardwareProof | None:
 def _unproved(kind: str, evidence: Any) -> HardwareProof | None:
     """What evidence says of itself, in the form of a proof that nothing proved: for drafts that are marked so, and nowhere else."""
     try:
+        if isinstance(evidence, AzureVtpmEvidence):
+            inner = azure_room.hardware_of(evidence).evidence
+            below = _unproved("tdx" if isinstance(inner, TdxEvidence) else sev_snp.KIND, inner)
+            return None if below is None else replace(below, kind=kind, pcrs=evidence.pcrs)
         if isinstance(evidence, TpmEvidence):
             return HardwareProof(kind=kind, what="TPM", pcrs=evidence.pcrs)
         if kind == sev_snp.KIND:

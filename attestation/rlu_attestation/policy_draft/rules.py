@@ -6,7 +6,7 @@ comments, for a person to decide. `"any"` is written only where the evidence nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rlu_attestation.encoding import b64u
 from rlu_attestation.gpus import Gpus
@@ -15,7 +15,7 @@ from rlu_attestation.policy_draft.observation import Observation
 from rlu_attestation.policy_draft.toml import Writer, array, key, text, value_of
 from rlu_attestation.policy_hardware import TDX_STATUSES
 from rlu_attestation.profiles import BUILT_IN
-from rlu_attestation.verdict import Claim, Source
+from rlu_attestation.verdict import Claim, Source, Step
 from rlu_attestation.verifier.proof import HardwareProof, Place
 
 SAID = "the server says so"
@@ -207,8 +207,9 @@ def sources(out: Writer, claims: tuple[Claim, ...]) -> None:
             out.rule(claim.name, text(claim.source.value))
 
 
-def waivers(out: Writer, observation: Observation) -> None:
-    for step in observation.unchecked:
+def waivers(out: Writer, steps: Iterable[Step]) -> None:
+    """Checks that could not be made, and that no rule of the draft makes possible."""
+    for step in steps:
         out.blank()
         out.suggested(
             ["[[waive]]", f"step = {text(step.id)}", 'reason = "…"'],
