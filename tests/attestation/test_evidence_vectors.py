@@ -95,9 +95,7 @@ DEVICE = ("nvidia.binding.unknown", "nvidia.revocation.missing")
 NO_DRIVER_RIM = (*DEVICE, "nvidia.measurements.not_checked", "nvidia.rim_driver.missing")
 NO_RIM = (*NO_DRIVER_RIM, "nvidia.rim_vbios.missing")
 NO_COLLATERAL = ("tdx.qe_identity.missing", "tdx.revocation.missing", "tdx.tcb_info.missing")
-HAZARDOUS = f"[tee]
-accept = [{', '.join(map(json.dumps, HAZARDS))}]
-"
+HAZARDOUS = f"[tee]\naccept = {json.dumps(HAZARDS)}\n"
 CERTIFICATES = (
     "certificates of TPMs, without a quote: tests/attestation/evidence and tests/attestation/test_x509.py"
 )

@@ -29,6 +29,7 @@ CAUSES = {
     "count": "The number is wrong.",
     "last": "The last number is wrong.",
     "number": "A number is used twice, or is out of its range.",
+    "too_many": "There are more than any real one has.",
     "twice": "It occurs twice.",
     "path": "The path in the tree does not lead to the root.",
     "proof": "The proof does not lead to the signed root.",
