@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import ocsp as requests
 
-from fakes import amd, aws, intel, nvidia
+from fakes import amd, aws, google, intel, nvidia
 from fakes.pki import AT, YEAR, common_name
 from fakes.tee import CHIP, NODE, PLATFORM
 
@@ -36,6 +36,7 @@ HOSTS = (
     "ocsp.ndis.nvidia.com",
     "crl.example",
     "pccs.example",
+    "pki.example",
     "pki.infineon.com",
 )
 KDS, PCS, RIM, OCSP = (
@@ -148,6 +149,10 @@ def of_aws() -> dict[str, Published]:
     }
 
 
+def of_google() -> dict[str, Published]:
+    return {"https://pki.example/parent.crl": Published(google.root().revoke(0x666), "application/pkix-crl")}
+
+
 def answer_ocsp(content: bytes) -> Published:
     """What NVIDIA's responder says about the certificate in a request."""
     request = requests.load_der_ocsp_request(content)
@@ -172,7 +177,9 @@ class Publishers:
         """Every answer is genuine again."""
         pccs = "https://pccs.example"
         root_list = f"{pccs}/sgx/certification/v4/rootcacrl"
-        self.answers = of_amd() | of_intel() | of_intel(pccs, root_list) | of_nvidia() | of_aws()
+        self.answers = (
+            of_amd() | of_intel() | of_intel(pccs, root_list) | of_nvidia() | of_aws() | of_google()
+        )
         self.respond: Callable[[bytes], Published] = answer_ocsp
 
     @property

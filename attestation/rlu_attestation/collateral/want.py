@@ -109,5 +109,6 @@ PUBLISHERS = (
     "www.nuvoton.com",
     "www.microsoft.com",
     "pki.goog",
+    "storage.googleapis.com",
 )
 """Hosts that are asked at all, each with those below it: certificates name URLs, and not every URL is for us to follow."""

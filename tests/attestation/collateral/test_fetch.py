@@ -27,7 +27,7 @@ from fakes.publishers import (
     pem,
     rim_ids,
 )
-from fakes.tee import CHIP, GPUS, PLATFORM, ROOTS, Tee, padded
+from fakes.tee import CHIP, GPUS, MACHINES, PLATFORM, ROOTS, Tee, padded
 from rlu_attestation.collateral import run, wants
 from rlu_attestation.collateral.http import MAX_ANSWER, Network
 from rlu_attestation.collateral.run import Fetched
@@ -43,6 +43,18 @@ TDX = replace(intel.parts(PLATFORM, padded(ROOT)), collateral=None).item()
 NITRO = replace(aws.parts(aws.Module("nitro"), ROOT), crls=None).item()
 GPU = replace(NODE.parts(ROOT), rims=[], ocsp=[]).item()
 ITEMS = {"sev-snp": SNP, "tdx": TDX, "nitro": NITRO, "nvidia": GPU}
+
+
+def virtual(name: str) -> bytes:
+    """The item of a virtual TPM, without what is published about what vouches for it."""
+    machine = MACHINES[name]()
+    parts: Any = machine.parts(ROOT)
+    if name == "gcp-vtpm":
+        return bytes(replace(parts, crls=()).encode())
+    beside = {key: value for key, value in parts.hardware.items() if key not in ("crl", "collateral")}
+    return bytes(replace(parts, hardware=beside).encode())
+
+
 KINDS = {
     "sev-snp": {"x509-crl"},
     "tdx": {"tdx-collateral"},
@@ -70,7 +82,7 @@ def network(published: Publishers, **changes: Any) -> Network:
     settings: dict[str, Any] = {
         "proxy": published.proxy,
         "tls": published.client_tls(),
-        "hosts": ("crl.example", "pccs.example"),
+        "hosts": ("crl.example", "pccs.example", "pki.example"),
         "timeout_s": 5,
         "sleep": lambda seconds: None,
     }
@@ -124,6 +136,19 @@ def test_a_bundle_of_everything(published: Publishers, tmp_path: Path) -> None:
     )
     assert codes(fetched(published, bundle.encode(), tmp_path)) == []
     assert {kind for kind, _ in Store(tmp_path).pieces()} == KINDS["tdx"] | KINDS["nvidia"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("azure-vtpm on sev-snp", "x509-crl"),
+        ("azure-vtpm on tdx", "tdx-collateral"),
+        ("gcp-vtpm", "x509-crl"),
+    ],
+)
+def test_virtual_tpms(published: Publishers, tmp_path: Path, name: str, kind: str) -> None:
+    assert codes(fetched(published, virtual(name), tmp_path)) == []
+    assert [piece for piece, _ in Store(tmp_path).pieces()] == [kind]
 
 
 def test_a_bare_quote(published: Publishers, tmp_path: Path) -> None:
