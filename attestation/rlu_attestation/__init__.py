@@ -14,24 +14,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlu_attestation.bundle import Bundle, EvidenceItem, Exchange, Logged
+    from rlu_attestation.assemble import Assembled, Pieces, read_piece, recognise
+    from rlu_attestation.assemble import assemble as assemble_evidence
+    from rlu_attestation.assemble import join as join_pieces
+    from rlu_attestation.bundle import Bundle, Collateral, EvidenceItem, Exchange, Logged
     from rlu_attestation.bundle import parse as parse_bundle
     from rlu_attestation.errors import Malformed, Refused, RluError, Unreachable, Unsupported, Untrusted
     from rlu_attestation.files import load_bundle, load_policy
     from rlu_attestation.policy import Policy, PolicyError
     from rlu_attestation.policy_file import parse as parse_policy
+    from rlu_attestation.policy_sources import OperatorRoot, with_roots
+    from rlu_attestation.root_files import load_roots
     from rlu_attestation.verdict import Claim, Outcome, Result, Source, Step, Verdict
-    from rlu_attestation.verifier import Context, verify
+    from rlu_attestation.verifier import Context, EvidenceContext, verify, verify_evidence
 
 __all__ = [
+    "Assembled",
     "Bundle",
     "Claim",
+    "Collateral",
     "Context",
+    "EvidenceContext",
     "EvidenceItem",
     "Exchange",
     "Logged",
     "Malformed",
+    "OperatorRoot",
     "Outcome",
+    "Pieces",
     "Policy",
     "PolicyError",
     "Refused",
@@ -43,22 +53,34 @@ __all__ = [
     "Unsupported",
     "Untrusted",
     "Verdict",
+    "assemble_evidence",
+    "join_pieces",
     "load_bundle",
     "load_policy",
+    "load_roots",
     "parse_bundle",
     "parse_policy",
+    "read_piece",
+    "recognise",
     "verify",
+    "verify_evidence",
+    "with_roots",
 ]
 
 _HOME = {
-    "bundle": ("Bundle", "EvidenceItem", "Exchange", "Logged"),
+    "assemble": ("Assembled", "Pieces", "read_piece", "recognise"),
+    "bundle": ("Bundle", "Collateral", "EvidenceItem", "Exchange", "Logged"),
     "errors": ("Malformed", "Refused", "RluError", "Unreachable", "Unsupported", "Untrusted"),
     "files": ("load_bundle", "load_policy"),
     "policy": ("Policy", "PolicyError"),
     "verdict": ("Claim", "Outcome", "Result", "Source", "Step", "Verdict"),
-    "verifier": ("Context", "verify"),
+    "policy_sources": ("OperatorRoot", "with_roots"),
+    "root_files": ("load_roots",),
+    "verifier": ("Context", "EvidenceContext", "verify", "verify_evidence"),
 }
 _PLACES = {name: (module, name) for module, names in _HOME.items() for name in names} | {
+    "assemble_evidence": ("assemble", "assemble"),  # the name without its object is the module's
+    "join_pieces": ("assemble", "join"),
     "parse_bundle": ("bundle", "parse"),
     "parse_policy": ("policy_file", "parse"),
 }
