@@ -125,7 +125,7 @@ def command(
     try:
         with Run(target, guard, Place(port=port, unix=unix), tell.status) as local:
             if words:
-                environment = local.environment(os.environ, real_key, pass_key=pass_key)
+                environment = local.environment(os.environ, real_key, program=words[0], pass_key=pass_key)
                 status = run_command(local.command(words), environment)
             else:
                 tell.listening(local, unix)

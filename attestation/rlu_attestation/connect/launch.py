@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 ELSEWHERE = (
+    "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "ANTHROPIC_BEDROCK_BASE_URL",
     "ANTHROPIC_VERTEX_BASE_URL",
@@ -34,17 +35,20 @@ class Local:
     key: str
     model: str
 
-    def variables(self) -> dict[str, str]:
-        """What clients look for."""
+    def variables(self, program: str = "") -> dict[str, str]:
+        """What clients look for. Claude Code asks its user about every new `ANTHROPIC_API_KEY`, and this one is new in every run."""
+        claude = PurePath(program).name in ("claude", "claude.exe")
         return {
             "OPENAI_BASE_URL": f"{self.url}/v1",
             "OPENAI_API_KEY": self.key,
             "ANTHROPIC_BASE_URL": self.url,
-            "ANTHROPIC_API_KEY": self.key,
+            "ANTHROPIC_AUTH_TOKEN" if claude else "ANTHROPIC_API_KEY": self.key,
         }
 
-    def environment(self, present: Mapping[str, str], real_key: str, *, pass_key: bool) -> dict[str, str]:
-        """The environment of the command: ours, without what leads elsewhere and without the real key, unless it is to be passed."""
+    def environment(
+        self, present: Mapping[str, str], real_key: str, *, program: str = "", pass_key: bool = False
+    ) -> dict[str, str]:
+        """The environment of a program: ours, without what leads elsewhere and without the real key, unless it is to be passed."""
         kept = {
             name: value
             for name, value in present.items()
@@ -59,7 +63,7 @@ class Local:
             "ANTHROPIC_SMALL_FAST_MODEL": self.model,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         }
-        return {**agents, **kept, **self.variables()}
+        return {**agents, **kept, **self.variables(program)}
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The command; Codex reads no base URL from its environment and gets it as configuration."""

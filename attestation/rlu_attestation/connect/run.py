@@ -29,6 +29,8 @@ from rlu_attestation.connect.target import Target
 
 HOST = "127.0.0.1"
 BACKLOG = 128
+KEEP_ALIVE_S = 120
+"""Longer than clients keep a connection they do not use, so that they end it and not we."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,7 @@ class Run:
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=2,
+                timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
         self._ready.set_result(Local(url, key, session.signed.claims.model_name))

@@ -12,7 +12,7 @@ REAL = "rlu_real"
 
 
 def test_clients_are_led_to_the_proxy() -> None:
-    found = LOCAL.environment({"PATH": "/bin", "OPENAI_API_KEY": "sk-x"}, REAL, pass_key=False)
+    found = LOCAL.environment({"PATH": "/bin", "OPENAI_API_KEY": "sk-x"}, REAL)
     assert found["PATH"] == "/bin"
     assert found["OPENAI_BASE_URL"] == "http://127.0.0.1:4321/v1"
     assert found["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4321"
@@ -22,10 +22,10 @@ def test_clients_are_led_to_the_proxy() -> None:
 
 def test_the_real_key_stays_here() -> None:
     present = {"RLU_API_KEY": REAL, "MY_KEY": REAL, "OPENAI_API_KEY": REAL, "OTHER": "x"}
-    found = LOCAL.environment(present, REAL, pass_key=False)
+    found = LOCAL.environment(present, REAL)
     assert REAL not in found.values()
     assert found["OTHER"] == "x"
-    assert LOCAL.environment({"RLU_API_KEY": "older"}, REAL, pass_key=False).get("RLU_API_KEY") is None
+    assert LOCAL.environment({"RLU_API_KEY": "older"}, REAL).get("RLU_API_KEY") is None
 
 
 def test_the_real_key_is_passed_on_request() -> None:
@@ -34,8 +34,16 @@ def test_the_real_key_is_passed_on_request() -> None:
 
 
 def test_nothing_leads_elsewhere() -> None:
-    found = LOCAL.environment(dict.fromkeys(ELSEWHERE, "1"), REAL, pass_key=False)
-    assert not found.keys() & set(ELSEWHERE)
+    found = LOCAL.environment(dict.fromkeys(ELSEWHERE, "1"), REAL)
+    assert {name for name in ELSEWHERE if name in found} == {"ANTHROPIC_API_KEY"}
+    assert "1" not in {found.get(name) for name in ELSEWHERE}
+
+
+def test_claude_code_is_not_asked_about_a_new_key() -> None:
+    present = {"ANTHROPIC_API_KEY": "sk-x"}
+    found = LOCAL.environment(present, REAL, program="/opt/bin/claude")
+    assert found["ANTHROPIC_AUTH_TOKEN"] == "rlu_local_x"
+    assert "ANTHROPIC_API_KEY" not in found
 
 
 @pytest.mark.parametrize(
@@ -43,11 +51,11 @@ def test_nothing_leads_elsewhere() -> None:
     [({}, "127.0.0.1,localhost"), ({"NO_PROXY": "corp.example"}, "corp.example,127.0.0.1,localhost")],
 )
 def test_a_proxy_of_the_environment_is_not_used(present: dict[str, str], expected: str) -> None:
-    assert LOCAL.environment(present, REAL, pass_key=False)["NO_PROXY"] == expected
+    assert LOCAL.environment(present, REAL)["NO_PROXY"] == expected
 
 
 def test_a_choice_of_the_users_model_stays() -> None:
-    assert LOCAL.environment({"ANTHROPIC_MODEL": "m"}, REAL, pass_key=False)["ANTHROPIC_MODEL"] == "m"
+    assert LOCAL.environment({"ANTHROPIC_MODEL": "m"}, REAL)["ANTHROPIC_MODEL"] == "m"
 
 
 def test_codex_is_configured_on_its_command_line() -> None:
