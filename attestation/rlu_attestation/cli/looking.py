@@ -1,11 +1,14 @@
-"""What `rlu policy init` looks at: a server, a bundle, or an evidence item."""
+"""What `rlu policy init` looks at: a server, a bundle, an evidence item, or bare evidence and what endorses it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlu_attestation import bundle as bundles
+from rlu_attestation.assemble import assemble, join, read_piece, recognise
+from rlu_attestation.assemble.pieces import MAX_PIECE
 from rlu_attestation.errors import RluError, Unsupported
 from rlu_attestation.evidence import kind_of
 from rlu_attestation.files import read
@@ -15,8 +18,20 @@ from rlu_attestation.verifier import Context, EvidenceContext
 from rlu_attestation.verifier.kinds import ROOMS
 
 
-def look(source: str, policy: Policy, at: int, nonce: bytes | None) -> Observation:
+def look(
+    source: str,
+    policy: Policy,
+    at: int,
+    nonce: bytes | None,
+    beside: Sequence[Path] = (),
+    expected: bytes | None = None,
+) -> Observation:
     """Collect what a source shows; of the policy only trust anchors and times count.
+
+    Args:
+        nonce: that a server or bundle should have answered.
+        beside: files that endorse bare evidence.
+        expected: what bare evidence should be about.
 
     Raises:
         Unsupported: `policy.draft.kind`: evidence of a kind that stands for no key.
@@ -26,13 +41,20 @@ def look(source: str, policy: Policy, at: int, nonce: bytes | None) -> Observati
         return _server(source, policy, at, nonce)
     path = Path(source)
     data = read(path, bundles.MAX_BUNDLE)
-    kind = _item_kind(data)
+    kind = recognise(data) or _item_kind(data)
     if kind is None:
         return observe(Context(bundle=bundles.parse(data), policy=policy, at=at, nonce=nonce), path.name)
     if kind not in ROOMS:
-        raise Unsupported("policy.draft.kind", f"no policy is drafted from an item of kind {kind} alone")
+        raise Unsupported("policy.draft.kind", f"no policy is drafted from evidence of kind {kind} alone")
+    pieces = join(read_piece(read(file, MAX_PIECE)) for file in beside)
+    assembled = assemble(kind, data, pieces)
     context = EvidenceContext(
-        kind=kind, evidence=ROOMS[kind].parse(data), policy=policy, at=at, expected=nonce
+        kind=kind,
+        evidence=assembled.evidence,
+        policy=policy,
+        at=at,
+        expected=expected,
+        collateral=assembled.collateral,
     )
     return observe_evidence(context, path.name, hashlib.sha256(data).digest())
 

@@ -63,7 +63,7 @@ def init(
     source: Annotated[
         str,
         typer.Option(
-            "--from", metavar="URL|FILE", help="A server, a bundle, or an evidence item.", show_default=False
+            "--from", metavar="URL|FILE", help="A server, a bundle, or evidence.", show_default=False
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The policy to write.", show_default=False)],
@@ -111,6 +111,21 @@ def init(
             show_default=False,
         ),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="FILE",
+            help="What endorses bare evidence: certificates, collateral; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    report_data: Annotated[
+        str | None,
+        typer.Option(
+            "--report-data", metavar="HEX", help="What bare evidence should be about.", show_default=False
+        ),
+    ] = None,
     unverified: Annotated[
         bool,
         typer.Option(
@@ -131,7 +146,7 @@ def init(
     known = None if nonce is None else read_nonce(nonce)
     if known is None and is_url(source):
         known = secrets.token_bytes(32)
-    observation = look(source, _trusting(files, out), at, known)
+    observation = look(source, _trusting(files, out), at, known, beside or (), _expected(report_data))
     if not unverified:
         policy_draft.require_sound(observation)
     made = policy_draft.draft(
@@ -259,6 +274,13 @@ def keygen(
     )
 
 
+def _expected(report_data: str | None) -> bytes | None:
+    try:
+        return None if report_data is None else bytes.fromhex(report_data)
+    except ValueError as error:
+        raise typer.BadParameter("--report-data is hexadecimal") from error
+
+
 def _anchors(
     out: Path, ek_roots: list[Path], registrars: list[Path], roots: list[str]
 ) -> dict[str, tuple[str, ...]]:
@@ -289,7 +311,7 @@ def _signature_of(policy: Path) -> Path:
 
 
 def _report_draft(observation: Observation, verdict: Verdict, written: list[Path], *, as_json: bool) -> None:
-    codes = [step.code for step in verdict.failures]
+    codes = [step.code for step in verdict.failures if not step.code.endswith(".not_checked")]
     if as_json:
         print_json(
             {

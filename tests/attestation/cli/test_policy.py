@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import tomllib
 
+from fakes import amd
 from fakes.deployment import AT, Deployment
 from fakes.machine import registrar, vendor_root
 from fakes.server import FakeServer
-from fakes.tee import ITEMS, ROOTS, Tee
+from fakes.tee import CHIP, ITEMS, ROOTS, Tee, padded
 from fakes.terminal import rlu
 from rlu_attestation import policy_words
 from rlu_attestation.policy import Policy
@@ -137,6 +138,37 @@ def test_a_tee_and_its_item_alone(capsys: Capture, tmp_path: Path, kind: str) ->
     # Nobody said what the item or the statement should answer, so that is told, and not waived.
     assert "statement.nonce.unknown" in ran.json["unchecked"]
     assert "statement.nonce.unknown" in ran.json["refused_for"]
+
+
+def test_a_bare_report_with_its_certificates(capsys: Capture, tmp_path: Path) -> None:
+    parts = amd.parts(CHIP, padded(b"\x07" * 32))
+    for name, data in {
+        "report.bin": parts.report,
+        "vek.der": parts.vek,
+        "ask.der": parts.ask,
+        "ark.der": parts.ark,
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    beside = [word for name in ("vek.der", "ask.der", "ark.der") for word in ("--with", tmp_path / name)]
+    common = (
+        "policy",
+        "init",
+        "--from",
+        tmp_path / "report.bin",
+        "--root",
+        f"sev-snp={tmp_path / 'ark.der'}",
+        *AS_OF,
+    )
+    about = ("--report-data", padded(b"\x07" * 32).hex())
+    ran = rlu(capsys, *common, *beside, *about, "-o", tmp_path / "policy.toml", "--json")
+    assert (ran.code, ran.json["refused_for"]) == (0, ["sev-snp.revocation.missing"])
+    assert (
+        tomllib.loads((tmp_path / "policy.toml").read_text())["tcb"]["sev-snp"]["milan"]["microcode"] == 219
+    )
+    other = rlu(capsys, *common, *beside, "--report-data", bytes(64).hex(), "-o", tmp_path / "other.toml")
+    assert (other.code, "sev-snp.binding.mismatch" in other.err) == (10, True)
+    assert rlu(capsys, *common, *about, "-o", tmp_path / "none.toml").code == 2  # without certificates
+    assert rlu(capsys, *common, *beside, "--report-data", "xyz", "-o", tmp_path / "none.toml").code == 2
 
 
 def test_a_running_server(capsys: Capture, tmp_path: Path) -> None:
