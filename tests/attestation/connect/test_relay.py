@@ -1,0 +1,257 @@
+"""The core by itself: a shell in memory gives it what a network would, cut and changed at will."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fakes.connected import MODEL, ConnectedServer
+from fakes.connected_clients import CHAT, MESSAGES, RESPONSES
+from fakes.server import API_KEY, Answer, Seen
+from rlu_attestation.connect.guard import Guard
+from rlu_attestation.connect.relay import Request, close, relay
+from rlu_attestation.connect.status import Status
+from rlu_attestation.connect.steps import (
+    Adopt,
+    Ask,
+    Begin,
+    Command,
+    Emit,
+    Head,
+    Lock,
+    Look,
+    Meet,
+    Moment,
+    Pause,
+    Read,
+    Report,
+    Send,
+    Talk,
+    Told,
+    Unlock,
+)
+
+ENDS = (b'finish_reason":"', b"[DONE]", b"response.completed", b"message_stop", b"arguments.done")
+
+
+class Memory:
+    """A shell without a network. `done` are the commands in order, `sizes` how answers are cut."""
+
+    def __init__(self, server: ConnectedServer) -> None:
+        self.server = server
+        self.done: list[Command] = []
+        self.told: list[Status] = []
+        self.sizes = [1 << 20]
+        self.monotonic = 0.0
+        self.adopted: list[bytes | None] = []
+        self.locked = False
+        self._pieces: Iterator[bytes] = iter(())
+
+    def run(self, talk: Talk[None]) -> tuple[int, bytes]:
+        """Status and content that the client got."""
+        status, content = 0, b""
+        try:
+            command = next(talk)
+            while True:
+                self.done.append(command)
+                if isinstance(command, Begin):
+                    assert status == 0, "a second head"
+                    status = command.status
+                elif isinstance(command, Emit):
+                    assert status, "content before its head"
+                    content += command.content
+                command = talk.send(self.do(command))
+        except StopIteration:
+            assert not self.locked
+            return status, content
+
+    def do(self, command: Command) -> object:
+        match command:
+            case Look():
+                return Moment(self.server.deployment.at, self.monotonic, bytes(range(32)))
+            case Meet():
+                return self.told_by(Seen("GET", command.path, {}, b""))
+            case Adopt():
+                self.adopted.append(command.spki_sha256)
+            case Ask():
+                assert self.adopted, "nothing private before a key was adopted"
+                headers = {"authorization": f"Bearer {API_KEY}"}
+                return self.told_by(Seen(command.method, command.path, headers, command.body or b""))
+            case Send():
+                assert self.adopted, "no prompt before a key was adopted"
+                headers = {**command.headers, "authorization": f"Bearer {API_KEY}"}
+                return self.send(Seen(command.method, command.path, headers, command.body))
+            case Read():
+                return next(self._pieces, b"")
+            case Pause():
+                self.monotonic += command.seconds
+            case Report():
+                self.told.append(command.status)
+            case Lock():
+                assert not self.locked
+                self.locked = True
+            case Unlock():
+                self.locked = False
+        return None
+
+    def told_by(self, seen: Seen) -> Told:
+        answer = self.server.respond(seen)
+        return Told(
+            answer.status, {}, answer.content, self.server.deployment.instance_claims().tls.spki_sha256
+        )
+
+    def send(self, seen: Seen) -> Head:
+        answer = self.server.respond(seen)
+        content = _content(answer)
+        sizes = itertools.cycle(self.sizes)
+
+        def pieces() -> Iterator[bytes]:
+            at = 0
+            while at < len(content):
+                size = next(sizes)
+                yield content[at : at + size]
+                at += size
+
+        self._pieces = pieces()
+        return Head(answer.status, {name.lower(): value for name, value in answer.headers.items()})
+
+
+class _Wire(io.BytesIO):
+    def makefile(self, *_: object) -> io.BytesIO:
+        return self
+
+
+def _content(answer: Answer) -> bytes:
+    """What a client makes of the chunks."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    if "Transfer-Encoding" not in answer.headers:
+        return answer.content
+    response = http.client.HTTPResponse(_Wire(head + answer.content))  # type: ignore[arg-type]
+    response.begin()
+    return response.read()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    server = ConnectedServer(tmp_path)
+    yield Memory(server)
+    server._http.server_close()
+
+
+@pytest.fixture
+def guard(memory: Memory) -> Guard:
+    return Guard(memory.server.deployment.policy())
+
+
+def request(path: str = CHAT, **more: Any) -> Request:
+    body = {"model": MODEL, "messages": [], "input": "x", "max_tokens": 9, "stream": True, **more}
+    return Request("POST", path, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+def test_the_order_of_things(memory: Memory, guard: Guard) -> None:
+    memory.run(relay(guard, request()))
+    kinds = [type(command).__name__ for command in memory.done]
+    first = {kind: kinds.index(kind) for kind in ("Meet", "Adopt", "Ask", "Report", "Send", "Begin", "Emit")}
+    assert list(first) == sorted(first, key=lambda kind: first[kind])
+    asked = [command.path for command in memory.done if isinstance(command, Ask)]
+    assert asked[0] == "/v1/rlu/sessions"
+    assert asked[1].startswith("/v1/rlu/receipts/")
+    # The end is given last, once the receipt is there.
+    last = max(n for n, kind in enumerate(kinds) if kind == "Emit")
+    assert last > max(n for n, kind in enumerate(kinds) if kind == "Ask")
+    assert b"[DONE]" in memory.done[last].content  # type: ignore[union-attr]
+
+
+def test_a_second_exchange_asks_for_its_receipt_only(memory: Memory, guard: Guard) -> None:
+    memory.run(relay(guard, request()))
+    memory.done.clear()
+    memory.run(relay(guard, request()))
+    kinds = {type(command) for command in memory.done}
+    assert kinds == {Look, Send, Read, Begin, Emit, Ask}
+
+
+PATHS = [CHAT, RESPONSES, MESSAGES]
+slow = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@slow
+@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=8), stream=st.booleans())
+def test_however_an_answer_is_cut_the_client_gets_it_whole(
+    memory: Memory, guard: Guard, path: str, sizes: list[int], stream: bool
+) -> None:
+    sent: list[bytes] = []
+    memory.server.on_wire = lambda data: sent.append(data) or data  # type: ignore[func-returns-value]
+    memory.sizes = sizes
+    script = {"metadata": {"script": "tool"}}
+    assert memory.run(relay(guard, request(path, stream=stream, **script))) == (200, sent[-1])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@slow
+@given(
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=8),
+    where=st.floats(0, 1, exclude_max=True),
+    inserted=st.binary(max_size=3),
+    removed=st.integers(0, 3),
+)
+def test_whatever_is_changed_on_the_way_no_success_is_seen(
+    memory: Memory, guard: Guard, path: str, sizes: list[int], where: float, inserted: bytes, removed: int
+) -> None:
+    genuine: list[bytes] = []
+
+    def change(data: bytes) -> bytes:
+        at = int(where * len(data))
+        genuine.append(data)
+        genuine.append(data[:at] + inserted + data[at + removed :])
+        return genuine[-1]
+
+    memory.server.on_wire = change
+    memory.sizes = sizes
+    guard.broken = None  # a new user for each example would have to verify anew
+    status, content = memory.run(relay(guard, request(path, metadata={"script": "tool"})))
+    before, after = genuine[-2:]
+    assert status == 200
+    if before == after:
+        assert content == before
+        return
+    error = json.loads(content.rstrip().rpartition(b"data: ")[2])["error"]
+    assert error["code"] in ("receipt.response.mismatch", "receipt.response.size")
+    assert not [mark for mark in ENDS if mark in content]
+    assert guard.broken is not None
+
+
+def test_who_leaves_while_a_session_is_opened_lets_others_open_one(memory: Memory, guard: Guard) -> None:
+    talk = relay(guard, request())
+    command = next(talk)
+    while not isinstance(command, Meet):
+        command = talk.send(memory.do(command))
+    talk.close()
+    memory.locked = False  # a shell gives back what its talk held
+    assert memory.run(relay(guard, request()))[0] == 200
+
+
+def test_a_run_without_an_exchange_ends_quietly(memory: Memory, guard: Guard) -> None:
+    memory.run(close(guard))
+    assert memory.done == []
+
+
+def test_a_rejected_server_is_asked_again_after_a_while(memory: Memory, guard: Guard) -> None:
+    honest = memory.server.on_nonce
+    memory.server.on_nonce = lambda nonce: bytes(32)
+    assert memory.run(relay(guard, request()))[0] == 502
+    memory.server.on_nonce = honest
+    assert memory.run(relay(guard, request()))[0] == 502
+    memory.monotonic += 10
+    assert memory.run(relay(guard, request()))[0] == 200
+    assert [status.event for status in memory.told] == ["rejected", "verified"]
+    assert guard.failures == ["statement.nonce.mismatch"]
