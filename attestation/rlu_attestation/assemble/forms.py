@@ -96,16 +96,9 @@ def assemble(kind: str, data: bytes, pieces: Pieces = NOTHING) -> Assembled:
         )
     else:
         evidence, used = form.assemble(data, pieces)
-    return Assembled(kind, evidence, pieces.collateral, _unused(form, pieces, used))
-
-
-def _unused(form: Form, pieces: Pieces, used: int) -> tuple[str, ...]:
-    found = []
-    if left := len(pieces.certificates) - used:
-        found.append(f"{left} certificate{'s' if left > 1 else ''}")
-    if pieces.event_log is not None and not form.takes_log:
-        found.append("an event log")
-    return tuple(found)
+    return Assembled(
+        kind, evidence, pieces.collateral, pieces.without_collateral(used, takes_log=form.takes_log)
+    )
 
 
 # --- AMD ----------------------------------------------------------------------------------------------------------------

@@ -33,6 +33,20 @@ class Pieces:
     collateral: tuple[Collateral, ...] = ()
     event_log: bytes | None = None
 
+    def without_collateral(self, certificates: int = 0, *, takes_log: bool = False) -> tuple[str, ...]:
+        """What is here beside collateral and was not used, in words.
+
+        Args:
+            certificates: how many were used.
+            takes_log: whether an event log has a place.
+        """
+        found = []
+        if left := len(self.certificates) - certificates:
+            found.append(f"{left} certificate{'s' if left > 1 else ''}")
+        if self.event_log is not None and not takes_log:
+            found.append("an event log")
+        return tuple(found)
+
 
 def read_piece(data: bytes) -> Pieces:
     """Recognise one file: certificates or revocation lists (PEM or DER), the certificate table of an AMD host, Intel's collateral (JSON), a

@@ -71,8 +71,10 @@ class Asked:
                 "--report-data is for bare evidence; a bundle says itself what it is about"
             )
         bundle = bundles.parse(data)
+        unused: tuple[str, ...] = ()
         if self.beside:
             pieces = _pieces(self.beside)
+            unused = pieces.without_collateral()
             bundle = replace(bundle, collateral=(*bundle.collateral, *pieces.collateral))
         chosen = self.choice.load(bundle.policy)
         context = Context(
@@ -82,7 +84,14 @@ class Asked:
             nonce=self.nonce,
             insecure_accept_software_key=self.insecure,
         )
-        return Found(verdict=verify(context), target=self.target, chosen=chosen, data=data, bundle=bundle)
+        return Found(
+            verdict=verify(context),
+            target=self.target,
+            chosen=chosen,
+            data=data,
+            bundle=bundle,
+            unused=unused,
+        )
 
     def _evidence(self, data: bytes) -> Found:
         from rlu_attestation.assemble import FORMS, assemble, recognise

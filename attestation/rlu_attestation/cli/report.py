@@ -55,7 +55,8 @@ class Found:
                 f"{root.certificate.fingerprint.hex()} ({root.file})."
             )
         if self.unused:
-            yield f"Not used, because evidence of kind {self.kind} has no place for it: {', '.join(self.unused)}."
+            what = f"evidence of kind {self.kind}" if self.kind else "a bundle"
+            yield f"Not used, because {what} has no place for it: {', '.join(self.unused)}."
         if self.chosen.from_bundle:
             yield "The policy is the bundle's own, with the digest that you gave."
         elif not self.verdict.policy and self.bundle is not None and self.bundle.policy is not None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes import amd, aws, intel, nvidia
+from fakes import amd, aws, google, intel, nvidia
 from fakes.deployment import Deployment
+from fakes.machine import registrar, vendor_root
 from fakes.pki import AT
+from fakes.tee import Tee
 from fakes.terminal import Ran, rlu
+from rlu_attestation import bundle as bundles
 from rlu_attestation.assemble import FORMS, read_piece
 from rlu_attestation.errors import Malformed, Unsupported
 from rlu_attestation.verifier.alone import KINDS
@@ -213,6 +216,38 @@ def test_items_of_rlu_are_taken_too(tmp_path: Path, capsys: Capture) -> None:
     room.beside = {}
     assert room.verify(kind=False).code == 0
     assert room.verify("--kind", "tdx", kind=False).code == 30
+
+
+def test_collateral_beside_a_bundle(tmp_path: Path, capsys: Capture) -> None:
+    bundle = tmp_path / "bundle.rlu"
+    bundle.write_bytes(Deployment().bundle().encode())
+    more, crl = tmp_path / "more.pem", tmp_path / "crl.der"
+    more.write_bytes(pem(aws.root().der))
+    crl.write_bytes(aws.crls()[0])
+    ran = rlu(capsys, "verify", bundle, "--with", more, "--with", crl, "--save", tmp_path / "saved.rlu")
+    assert "Not used, because a bundle has no place for it: 1 certificate." in ran.out
+    saved = bundles.parse((tmp_path / "saved.rlu").read_bytes())
+    assert [(piece.kind, piece.data) for piece in saved.collateral] == [("x509-crl", aws.crls()[0])]
+
+
+@pytest.mark.parametrize("name", ["tpm2", "gcp-vtpm", "azure-vtpm on sev-snp", "azure-vtpm on tdx"])
+def test_items_of_virtual_and_real_tpms(name: str, tmp_path: Path, capsys: Capture) -> None:
+    kind = name.partition(" ")[0]
+    bundle = Deployment().bundle() if kind == "tpm2" else Tee(name).bundle()
+    room = Room("sev-snp", tmp_path, capsys)
+    room.kind, room.beside = kind, {}
+    room.file.write_bytes(next(item.data for item in bundle.evidence if item.kind == kind))
+    for file, der in {"tpm": vendor_root(), "registrar": registrar(), "gcp-vtpm": google.root()}.items():
+        room.write(f"roots/{file}.der", der.der)
+    room.policy.write_text(POLICY + '[tee]\naccept = ["lower-vmpl"]\n')
+    ran = room.verify("--json", data=None, kind=False)
+    assert ran.json["kind"] == kind
+    missing = ["azure-vtpm.paravisor.unset"] if kind == "azure-vtpm" else []
+    assert failures(ran) == ["quote.binding.unknown", *missing] or failures(ran) == [
+        *missing,
+        "quote.binding.unknown",
+    ]
+    assert room.verify(data=None).out.startswith("REJECTED")
 
 
 def test_kinds_that_are_none(tmp_path: Path, capsys: Capture) -> None:
