@@ -75,6 +75,11 @@ class Operator:
         protected, root = self.protected(size, **changes), self.tree.root(size)
         return cose.assemble_head(protected, root, self.sign(cose.signature_input(protected, root)))
 
+    def head_of(self, tree: Tree, **changes: Any) -> bytes:
+        """A head over another tree, by this key."""
+        protected, root = self.protected(tree.size, **changes), tree.root()
+        return cose.assemble_head(protected, root, self.sign(cose.signature_input(protected, root)))
+
     def proof(self, old_size: int) -> bytes:
         size = self.tree.size
         protected = self.protected(size)

@@ -146,6 +146,15 @@ def test_damage_of_every_kind(room: LogRoom, code: str, change: Callable[[Lines]
     assert found(audit(room.directory)) == code
 
 
+def test_a_head_by_the_right_key_for_another_log(room: LogRoom) -> None:
+    def rename(lines: Lines) -> None:
+        head = room.operator.head_of(room.tree, issuer=Operator().issuer)
+        lines[-1] = json.dumps({"kind": "head", "size": 30, "head": b64u(head)}).encode() + b"\n"
+
+    perturbed(room.directory, rename)
+    assert found(audit(room.directory)) == "log.head.invalid"
+
+
 def test_what_an_observer_saw_must_be_in_it(room: LogRoom) -> None:
     state = room.observed()
     assert audit(room.directory, state).findings == ()

@@ -91,6 +91,16 @@ def with_a_garbage_signature(o: Operator, s: State) -> View:
     return o.view(s, proof=None, head=cose.assemble_head(head.protected, head.root, bytes(63) + b"\x01"))
 
 
+def with_a_head_for_another_log(o: Operator, s: State) -> View:
+    return o.view(s, proof=None, head=o.grow(1).head(issuer=Operator().issuer))
+
+
+def with_a_receipt_whose_entry_is_elsewhere_now(o: Operator, s: State) -> View:
+    early = o.fork(4).seen(3)
+    o.add(o.statements[3])  # the same leaf once more, at the end
+    return o.view(s, seen=(replace(early, now=o.receipt(8)),))
+
+
 def with_an_entry_missing(o: Operator, s: State) -> View:
     return o.grow(4).view(s, leaves=o.leaves(8)[32:])
 
@@ -184,6 +194,8 @@ def with_a_receipt_that_is_not_shown(o: Operator, s: State) -> View:
         ("log.unproven", with_nothing),
         ("log.head.invalid", with_another_signers_head),
         ("log.head.invalid", with_a_garbage_signature),
+        ("log.head.invalid", with_a_head_for_another_log),
+        ("log.rewritten", with_a_receipt_whose_entry_is_elsewhere_now),
         ("log.gap", with_an_entry_missing),
         ("log.gap", with_half_an_entry),
         ("log.rewritten", with_an_entry_rewritten),
