@@ -18,11 +18,11 @@ from types import FrameType, TracebackType
 import uvicorn
 
 from rlu_attestation.connect.async_link import AsyncLink
+from rlu_attestation.connect.closing import close
 from rlu_attestation.connect.errors import Misuse
 from rlu_attestation.connect.guard import Guard
 from rlu_attestation.connect.launch import Local
 from rlu_attestation.connect.proxy import Proxy
-from rlu_attestation.connect.relay import close
 from rlu_attestation.connect.status import Status
 from rlu_attestation.connect.steps import Talk
 from rlu_attestation.connect.target import Target

@@ -21,10 +21,11 @@ from typing import Any
 import httpx2
 
 from rlu_attestation.connect.async_link import AsyncLink
+from rlu_attestation.connect.closing import close
 from rlu_attestation.connect.errors import Misuse
 from rlu_attestation.connect.guard import Guard
 from rlu_attestation.connect.link import Link
-from rlu_attestation.connect.relay import Request, close, refuse, relay
+from rlu_attestation.connect.relay import Request, refuse, relay
 from rlu_attestation.connect.status import Status
 from rlu_attestation.connect.steps import Begin, Emit, Talk
 from rlu_attestation.connect.target import Target, key_of

@@ -9,13 +9,13 @@ import pytest
 
 from fakes.connected import ConnectedServer
 from fakes.connected_clients import User
-from rlu_attestation.connect import relay
+from rlu_attestation.connect import closing
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a receipt at the end of a run."""
-    monkeypatch.setattr(relay, "CLOSING_WAIT_S", 0.05)
+    monkeypatch.setattr(closing, "CLOSING_WAIT_S", 0.05)
 
 
 @pytest.fixture

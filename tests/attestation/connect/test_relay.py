@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from fakes.connected import MODEL, ConnectedServer
 from fakes.connected_clients import CHAT, MESSAGES, RESPONSES
 from fakes.server import API_KEY, Answer, Seen
+from rlu_attestation.connect.closing import close
 from rlu_attestation.connect.guard import Guard
-from rlu_attestation.connect.relay import Request, close, relay
+from rlu_attestation.connect.relay import Request, relay
 from rlu_attestation.connect.status import Status
 from rlu_attestation.connect.steps import (
     Adopt,
