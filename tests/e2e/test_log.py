@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fakes.log_stack import LogStack
 from fakes.terminal import Ran, rlu
@@ -70,6 +72,47 @@ def test_a_log_is_followed_over_a_restart(home: Path, capsys: Capture) -> None:
     (stack.log / "log.jsonl").write_bytes(whole[:-100])
     cut = rlu(capsys, "log", "audit", stack.log, "--state", state, "--json")
     assert (cut.code, codes(cut)) == (FOUND, ["log.truncated"])
+
+
+def test_a_new_key_is_followed_from_the_old_ones_last_head(home: Path, capsys: Capture) -> None:
+    state, early = home / "auditor.json", home / "early.json"
+    with LogStack(home / "server") as stack:
+        stack.open_sessions(2)
+        old = audit(capsys, stack, state).json
+        shutil.copy(state, early)
+        stack.open_sessions(2)
+    stack.secret.write_bytes(new_secret())
+    with stack:
+        stack.open_sessions(1)
+        ran = audit(capsys, stack, state, "--entries")
+        assert (ran.code, ran.json["findings"]) == (WAIVED, [])
+        assert ran.json["instance"] != old["instance"]
+        assert rlu(capsys, "log", "show", state, "--json").json["past_instances"] == [old["instance"]]
+        # Who was there earlier saw the same log.
+        assert audit(capsys, stack, state, "--compare", early).code == WAIVED
+    # An operator who leaves the old log behind is found.
+    shutil.rmtree(stack.log)
+    stack.secret.write_bytes(new_secret())
+    with stack:
+        lost = audit(capsys, stack, state)
+        assert (lost.code, codes(lost)) == (FOUND, ["log.predecessor"])
+
+
+def new_secret() -> bytes:
+    made = ec.generate_private_key(ec.SECP256R1())
+    return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_an_auditor_that_stays_ends_with_the_first_finding(home: Path, capsys: Capture) -> None:
+    with LogStack(home / "server") as stack:
+        stack.open_sessions(1)
+        arguments = ("--state", home / "s", "--every", 1, "--max-age", 2, "--json", *stack.common)
+        ran = rlu(capsys, "log", "audit", stack.url, *arguments)
+        looks = [json.loads(line) for line in ran.out.splitlines()]
+        assert ran.code == FOUND
+        assert len(looks) >= 2
+        assert [f["code"] for f in looks[-1]["findings"]] == ["log.stalled"]
+        assert all(look["findings"] == [] for look in looks[:-1])
 
 
 def test_a_stalled_log(home: Path, capsys: Capture) -> None:
