@@ -25,6 +25,7 @@ MAX_EXCHANGES = 65536
 COLLATERAL = ("nvidia-rim", "ocsp-response", "tdx-collateral", "x509-crl")
 MAX_COLLATERAL = 256
 MAX_POLICY_FILES = 256
+MAX_CONTINUITY = 16
 _MAX_VALUES = 16 * MAX_EXCHANGES
 """More members and elements than any bundle has, so that a small file cannot become millions of objects in memory."""
 _CODE = "bundle.encoding"
@@ -82,6 +83,8 @@ class Bundle:
         channel: SHA-256 of the SubjectPublicKeyInfo of the TLS key, as the bundle's maker saw it.
         roots: SHA-256 fingerprints of the roots that its maker's verification ended in; for readers, nothing trusts them.
         nonce: what the maker says it sent.
+        consistency: COSE Receipts of consistency: earlier heads, under which receipts are, to later ones of the same log.
+        continuity: statements by which earlier keys named their successors (`continuity.py`).
     """
 
     statement: str
@@ -96,6 +99,8 @@ class Bundle:
     collateral: tuple[Collateral, ...] = ()
     roots: tuple[bytes, ...] = ()
     policy: BundledPolicy | None = None
+    consistency: tuple[bytes, ...] = ()
+    continuity: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """The file's bytes, one key a line."""
@@ -126,6 +131,10 @@ class Bundle:
             ]
         if self.roots:
             value["roots"] = [b64u(fingerprint) for fingerprint in self.roots]
+        if self.consistency:
+            value["consistency"] = [b64u(receipt) for receipt in self.consistency]
+        if self.continuity:
+            value["continuity"] = list(self.continuity)
         if self.policy is not None:
             files = [{"data": b64u(data), "name": name} for name, data in self.policy.files]
             value["policy"] = {"files": files, "toml": b64u(self.policy.toml)}
@@ -170,6 +179,8 @@ def _read(value: object) -> Bundle:
             collateral=_each(members, "collateral", MAX_COLLATERAL, _collateral),
             roots=_each(members, "roots", MAX_COLLATERAL, _fingerprint),
             policy=members.optional(lambda name: _policy(members.value(name)), "policy"),
+            consistency=_each(members, "consistency", MAX_EXCHANGES, _binary),
+            continuity=_each(members, "continuity", MAX_CONTINUITY, lambda item: _string(item, "continuity")),
         )
     if bundle.session is None and (bundle.exchanges or bundle.close or bundle.commitment_key is not None):
         raise Malformed(
@@ -226,6 +237,11 @@ def _each(members: Members, name: str, most: int, read: Callable[[object], T]) -
 def _collateral(value: object) -> Collateral:
     with Members(value, "collateral") as members:
         return Collateral(members.choice("kind", COLLATERAL), members.binary("data"))
+
+
+def _binary(value: object) -> bytes:
+    with Members({"data": value}, "consistency") as members:
+        return members.binary("data")
 
 
 def _fingerprint(value: object) -> bytes:

@@ -210,6 +210,9 @@ STEPS = {
         "Machine fits its profile", "evidence and GPUs are what the stated profile promises"
     ),
     "policy.gpu": Entry("GPUs", "the policy accepts the GPUs, their number, memory and versions"),
+    "continuity": Entry(
+        "Continuity of keys", "each key that stepped down named the one that followed; it proves no hardware"
+    ),
     "policy.key": Entry("Key age and revocation", "the key is not revoked, and young enough"),
     "policy.session": Entry("Session age", "the session is as young as the policy wants"),
     "policy.hardware_profile": Entry("Hardware profile", "the policy accepts the profile"),

@@ -14,6 +14,7 @@ from rlu_attestation import x509
 from rlu_attestation.errors import RluError
 from rlu_attestation.instance import PostureValue
 from rlu_attestation.profiles import Profile
+from rlu_attestation.revocation import Revocation
 from rlu_attestation.verdict import Source
 
 ACCEPT = (
@@ -116,6 +117,7 @@ class Policy:
         accept: by rule of `ACCEPT`; a rule that is absent accepts nothing.
         roots: kind of evidence to further roots, beside those pinned.
         revoked_keys: `ueid`s of instance keys that are accepted no more.
+        revocations: the same by signed lists, by `ueid`: up to which head of its log a key is still believed.
         hazards: settings of a TEE that are accepted although they weaken it.
         profiles: by name, beside those built in.
         pcrs: bank to PCR to accepted values; `None` accepts any.
@@ -136,6 +138,7 @@ class Policy:
     unsafe_accept_unverified_boot: bool = False
     roots: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
     revoked_keys: frozenset[str] = frozenset()
+    revocations: Mapping[str, Revocation] = field(default_factory=dict)
     hazards: frozenset[str] = frozenset()
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     max_statement_age_s: int = 3600

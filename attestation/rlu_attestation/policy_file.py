@@ -17,6 +17,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.instance import DEBUG_STATES, POSTURE_ROLES
 from rlu_attestation.policy import ACCEPT, Accepted, Bound, Policy, PolicyError
 from rlu_attestation.policy_hardware import HAZARDS
+from rlu_attestation.policy_revocations import revocations
 from rlu_attestation.policy_table import ReadFile, Table, certificates, digest
 from rlu_attestation.profiles import BUILT_IN
 from rlu_attestation.statements import TLS_ORIGINS
@@ -42,8 +43,8 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         read_file: gives the content of a file that the policy names; may raise `OSError`.
 
     Raises:
-        PolicyError: `policy.encoding`, `policy.unknown_key`, `policy.value`, `policy.certificate`, `policy.references`; the message names
-            the key.
+        PolicyError: `policy.encoding`, `policy.unknown_key`, `policy.value`, `policy.certificate`, `policy.references`, `policy.key`,
+            `policy.revocations` and a cause; the message names the key.
     """
     if len(data) > MAX_POLICY:
         raise PolicyError("policy.encoding", f"a policy has at most {MAX_POLICY} bytes")
@@ -82,6 +83,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         profiles=policy_hardware.profiles(top),
         roots=policy_hardware.roots(trust, read),
         revoked_keys=frozenset(_keys(trust, "revoked_keys")),
+        revocations=revocations(trust, read),
         hazards=frozenset(tee.choices("accept", HAZARDS)),
         channel_origins=frozenset(channel.choices("origins", TLS_ORIGINS)),
         terminators=frozenset(

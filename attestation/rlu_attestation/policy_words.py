@@ -162,6 +162,9 @@ def _trust(policy: Policy) -> Iterable[Rule]:
         "trust.revoked_keys",
         f"no key of these: {', '.join(sorted(policy.revoked_keys)) or 'none is revoked'}",
     )
+    for ueid, entry in sorted(policy.revocations.items()):
+        until = "nothing" if entry.last_good is None else f"up to {entry.last_good.tree_size} log entries"
+        yield Rule(f"trust.revocations {ueid}", f"{until} of this key ({entry.reason})")
     for name, on in (
         ("unsafe_accept_emulated_tpm", policy.unsafe_accept_emulated_tpm),
         ("unsafe_accept_unverified_boot", policy.unsafe_accept_unverified_boot),

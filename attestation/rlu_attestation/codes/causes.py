@@ -37,6 +37,9 @@ CAUSES = {
     "size": "It has another size.",
     "leaf": "It names another place in the log.",
     "id": "It names another session.",
+    "head": "The head of the log that it names is not signed by the key it is of.",
+    "successor": "It names another key as the one that follows.",
+    "predecessor": "The instance names another one before it, or none.",
     "profile": "It names another instance, or another state of it.",
     "gpus": "The GPUs are not those that are promised.",
     "fmspc": "Intel's word is about another platform (FMSPC).",
@@ -119,6 +122,8 @@ CAUSES = {
     "unlisted": "A device reported that the others do not name.",
     # The policy.
     "hazard": "A setting weakens the TEE, and the policy does not accept it by name.",
+    "beyond": "It was signed after the last head of the log up to which a revoked key is believed.",
+    "unproven": "Nothing shows that it was signed before the key was revoked.",
     "off": "The platform does not say that verified boot is on.",
     "weak": "A claim is known less well than the policy demands.",
     "terminated": "A terminator that the policy names stands before the attested key, and can read everything.",

@@ -10,6 +10,7 @@ _EVIDENCE = "Ask the machine for evidence again."
 _FETCH_AGAIN = "Fetch it again, from the vendor itself; nothing was written."
 _IN_TIME = "Fetch while the evidence is young, or pass the --as-of of a time at which both are in force."
 _LATER = "Try again later, or through --proxy or a mirror; what was had is kept."
+_LIST = "Take the newest list from whoever signs it, and put it beside the policy; do not verify without it."
 _SIGNED = "Take policy and signature from whoever maintains them, together; do not use this one."
 
 OUTSIDE = {
@@ -38,6 +39,20 @@ OUTSIDE = {
     ),
     "policy.key": Text(
         "The key is no public key for policies.", "Pass a key on P-256 or an Ed25519 key, as PEM."
+    ),
+    "policy.revocations.encoding": Text(
+        "A list of revoked keys is not of its form (FORMATS section 14.2).", _LIST
+    ),
+    "policy.revocations.signer": Text(
+        "A list of revoked keys is signed by a key that trust.revocation_keys does not name.", _LIST
+    ),
+    "policy.revocations.invalid": Text("The signature on a list of revoked keys does not verify.", _LIST),
+    "policy.revocations.rolled_back": Text(
+        "A list of revoked keys is older than one that is known to exist: its number is below trust.revocation_minimum.",
+        _LIST,
+    ),
+    "policy.revocations.unreadable": Text(
+        "A list of revoked keys, or the key that signs such lists, is not there or cannot be read.", _LIST
     ),
     "policy.bundled": Text("The bundle holds no policy.", "Pass --policy."),
     "policy.digest": Text(

@@ -50,6 +50,10 @@ TEXTS = {
         "Whoever ends the connection can read it, and that is not surely the attested gateway.",
         "Connect without a proxy that opens TLS; name a terminator that you trust in the policy's [channel].",
     ),
+    "continuity": Text(
+        "The keys before this one did not name it; what holds the key is shown by its own evidence, with or without this.",
+        "Ask the operator why the key changed; after a loss there is nobody to name the next one.",
+    ),
     "log.heads": Text("A log only ever grows; this one has two histories.", _LOG),
     "log.head": Text(
         "The head of the log is not signed by this instance, or does not cover what is here.", _ASK_AGAIN

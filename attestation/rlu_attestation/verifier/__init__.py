@@ -9,6 +9,7 @@
         of another kind; gpu.…, nvidia.…            statement (`kinds` lists them); so did the GPUs that it names
      6  endorsement.match                           region, boundary and site are those that the registrar or the cloud endorsed
      7  channel                                     the TLS connection ends at the attested key
+        continuity                                  the key before this one named it; only where the bundle shows such statements
      8  session.inclusion, .statement, .instance,   the same key signed this session, which is of the instance in the attested state,
         .time, .nonce, .channel                     answers the nonce, and was opened for the attested TLS key
      9  session.commitment_key, session.opening     the commitment key is the session's; an implicit session was opened by this request
@@ -40,6 +41,7 @@ from rlu_attestation.verifier.context import (
     VerifiedLeaf,
     VerifiedSession,
 )
+from rlu_attestation.verifier.continued import check_continuity
 from rlu_attestation.verifier.exchanges import check_close, check_exchanges
 from rlu_attestation.verifier.instance import check_instance
 from rlu_attestation.verifier.session import check_commitment_key, check_session, verify_head, verify_history
@@ -56,10 +58,11 @@ def verify(context: Context) -> Verdict:
     """
     trail = Trail(context.policy.waivers)
     signed, instance = check_instance(trail, context)  # 1 to 7
+    check_continuity(trail, context, signed)
     session, leaves = _check_session(trail, context, signed)  # 8 to 11
     _check_log(trail, context, signed, [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)])  # 12
     claims: tuple[Claim, ...] = () if isinstance(instance, Failed) else claims_of(instance, context.policy)
-    appraise(trail, context, instance, session, claims)  # 13
+    appraise(trail, context, instance, session, claims, leaves)  # 13
     hardware = instance.hardware if isinstance(instance, VerifiedInstance) else None
     return Verdict(
         steps=trail.steps,

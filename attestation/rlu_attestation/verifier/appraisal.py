@@ -10,8 +10,9 @@ from rlu_attestation.errors import Refused, Untrusted
 from rlu_attestation.instance import POSTURE_ROLES, InstanceClaims
 from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim
-from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedSession
+from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedLeaf, VerifiedSession
 from rlu_attestation.verifier.hardware import appraise_gpus, appraise_hardware, appraise_profile
+from rlu_attestation.verifier.revoked import appraise_revocation
 from rlu_attestation.verifier.sources import debug_state
 from rlu_attestation.verifier.trail import Failed, Trail, Waived, need
 
@@ -45,6 +46,7 @@ def appraise(
     instance: VerifiedInstance | Failed,
     session: VerifiedSession | Failed | None,
     claims: Sequence[Claim],
+    leaves: Sequence[VerifiedLeaf | Failed],
 ) -> None:
     """Run one step for each rule."""
     policy, run = context.policy, trail.check
@@ -63,7 +65,7 @@ def appraise(
 
         run(step, listed, str)
     run("policy.debug", lambda: appraise_debug(need(instance), policy), str)
-    run("policy.key", lambda: appraise_key(need(instance).claims, context), str)
+    run("policy.key", lambda: appraise_key(need(instance), context, leaves), str)
     run("policy.boot", lambda: appraise_boot(need(instance).claims, policy))
     run("policy.channel", lambda: appraise_channel(need(instance).claims, policy), str)
     run("policy.lock", lambda: appraise_lock(need(instance).claims, policy), str)
@@ -146,15 +148,21 @@ def appraise_debug(instance: VerifiedInstance, policy: Policy) -> str:
     return appraise_values("policy.debug", [("debug_states", debug_state(instance))], policy)
 
 
-def appraise_key(claims: InstanceClaims, context: Context) -> str:
-    """The key is not revoked, and young enough.
+def appraise_key(
+    instance: VerifiedInstance, context: Context, leaves: Sequence[VerifiedLeaf | Failed]
+) -> str:
+    """The key is not revoked, or what it signed is shown to be from before; and it is young enough.
 
     Raises:
-        Refused: `policy.key.revoked`, `.age`.
+        Refused: `policy.key.revoked`, `.beyond`, `.unproven`, `.age`.
     """
-    policy = context.policy
+    policy, claims = context.policy, instance.claims
     if claims.ueid in policy.revoked_keys:
         raise Refused("policy.key.revoked", f"the policy accepts key {claims.ueid} no more")
+    revocation = policy.revocations.get(claims.ueid)
+    if revocation is not None:
+        shown = [need(leaf) for leaf in leaves]
+        return appraise_revocation(revocation, instance.signed.key, shown, context.bundle.consistency)
     age = context.at - claims.key_created
     if age > policy.max_key_age_s + policy.clock_skew_s:
         raise Refused(

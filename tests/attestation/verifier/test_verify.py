@@ -34,7 +34,7 @@ def test_everything_genuine_is_verified(deployment: Deployment, bundle: Bundle) 
     assert verdict.time == "asserted"
     # Every step of the catalogue was made; but for what is of another kind of hardware, or of an implicit session.
     others = {step for kind in ROOMS for step in steps_of(kind)} - set(steps_of("tpm2"))
-    assert {step.id for step in verdict.steps} == set(STEPS) - others - {"gpu.match"} - gpu_steps()
+    assert {step.id for step in verdict.steps} == set(STEPS) - others - {"gpu.match", "continuity"} - gpu_steps()
     inapplicable = [step.id for step in verdict.steps if step.outcome is Outcome.NOT_APPLICABLE]
     assert inapplicable == [
         "quote.ima",
@@ -112,7 +112,7 @@ def test_a_broken_statement_leaves_every_later_step_named_and_not_checked(
     assert verdict.exit_code == 30
     assert verdict.claims == ()
     # Which hardware's steps would have to be made, nobody knows then: `key.hardware` stands for them.
-    hardware = {step for kind in ROOMS for step in steps_of(kind)} | {"gpu.match"} | gpu_steps()
+    hardware = {step for kind in ROOMS for step in steps_of(kind)} | {"gpu.match", "continuity"} | gpu_steps()
     assert {step.id for step in verdict.steps} == set(STEPS) - hardware
     failed = {step.id: step.code for step in verdict.failures}
     assert failed["statement.signature"] == "statement.signature.not_checked"
