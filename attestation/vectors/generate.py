@@ -24,7 +24,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
     from makers import seed
 
     seed.deterministic()
-    from makers import encodings, log, statements
+    from makers import encodings, following, log, statements
 
     return {
         "canonical-json.json": encodings.canonical_json,
@@ -33,6 +33,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
         "commitments.json": encodings.commitments,
         "tree.json": log.tree,
         "heads.json": log.heads,
+        "following.json": following.following,
         "instances.json": statements.instances,
         "engine-arguments.json": statements.engine_arguments,
         "sessions.json": statements.sessions,
