@@ -51,8 +51,8 @@ def close(guard: Guard) -> Talk[None]:
 
 
 def close_idle(guard: Guard) -> Talk[None]:
-    """End the sessions that were replaced and have no exchange running."""
-    while idle := next((session for session in guard.retired if not session.open), None):
+    """End the sessions that were replaced and that no exchange uses."""
+    while idle := next((session for session in guard.retired if not session.users), None):
         guard.retired.remove(idle)
         yield from _close(guard, idle)
 

@@ -89,12 +89,21 @@ class _Exchange:
         made = yield from self._prove(head, route)
         yield from self._release(head, made, screened)
 
+    def use(self, session: Session | None) -> None:
+        """Be one of a session's users, and of no other's."""
+        if self.session is not None:
+            self.session.users -= 1
+        if session is not None:
+            session.users += 1
+        self.session = session
+
     def _send(self, route: Route) -> Talk[Head | None]:
         """The head of the answer, asked for in a session that verified; `None` when the answer was passed on already."""
         headers = {name: self.request.headers[name] for name in PASSED_ON if name in self.request.headers}
         for attempt in range(1, ATTEMPTS + 1):
-            self.session = None  # whatever goes wrong now, the guard has taken note of it
-            session = self.session = yield from self.guard.ready()
+            self.use(None)  # whatever goes wrong now, the guard has taken note of it
+            session = yield from self.guard.ready()
+            self.use(session)
             yield from close_idle(self.guard)
             sent = headers if route.api is None else {**headers, "rlu-session": session.id}
             try:
@@ -200,6 +209,8 @@ def relay(guard: Guard, request: Request) -> Talk[None]:
             yield Emit(apis.error_events(route.api if route else None, error, apis.advise(error.code)))
         else:
             yield from refuse(request.path, error)
+    finally:
+        exchange.use(None)
 
 
 def refuse(path: str, error: RluError) -> Talk[None]:

@@ -27,7 +27,12 @@ _ORIGIN = ("receipt.inclusion", "receipt.statement", "receipt.session")
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """Open. `context` holds the bundle that was verified, and the policy; `open` the receipts' paths of exchanges without an end."""
+    """Open. `context` holds the bundle that was verified, and the policy.
+
+    Attributes:
+        users: exchanges that are using it.
+        open: receipts' paths of answers that began and are not proven.
+    """
 
     verdict: Verdict
     context: Context
@@ -35,6 +40,7 @@ class Session:
     verified: VerifiedSession
     renew_at: int
     exchanges: list[VerifiedExchange] = field(default_factory=list)
+    users: int = 0
     open: dict[str, None] = field(default_factory=dict)
     _numbers: set[int] = field(default_factory=set)
 

@@ -318,6 +318,19 @@ def test_somebody_with_another_tls_key_comes_in_between_later(
     assert [one.path.partition("?")[0] for one in server.seen[seen:]] == ["/v1/rlu/attestation"]
 
 
+def test_a_terminator_that_the_policy_pins_reads_but_cannot_change(
+    server: ConnectedServer, tmp_path: Path
+) -> None:
+    other, spki = make_certificate(tmp_path, "terminator")
+    server.present(other)
+    policy = server.deployment.policy(terminators=frozenset({spki}))
+    with User(server, options={"policy": policy}) as user:
+        assert user.ask(stream=True).status == 200
+        assert (user.told[0].event, user.told[0].waivers) == ("waived", ("channel.terminated",))
+        server.on_wire = swap_text
+        assert_no_success(user.ask(stream=True), "receipt.response.mismatch", stream=True)
+
+
 def test_the_key_changes_before_a_receipt_is_fetched(
     server: ConnectedServer, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

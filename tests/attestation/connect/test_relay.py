@@ -241,6 +241,32 @@ def test_who_leaves_while_a_session_is_opened_lets_others_open_one(memory: Memor
     assert memory.run(relay(guard, request()))[0] == 200
 
 
+def test_a_session_in_use_is_not_closed(memory: Memory, guard: Guard) -> None:
+    slow = relay(guard, request())
+    command = next(slow)
+    while not isinstance(command, Send):
+        command = slow.send(memory.do(command))
+    (first,) = memory.server.sessions.values()
+    memory.server.deployment.at += 3600
+    assert memory.run(relay(guard, request()))[0] == 200
+    assert not first.closed
+    status, content = memory.run(_resumed(slow, memory.do(command)))
+    assert (status, content[-14:]) == (200, b"data: [DONE]\n\n")
+    assert memory.run(relay(guard, request()))[0] == 200
+    assert first.closed
+    assert [status.event for status in memory.told] == ["verified", "verified", "closed"]
+
+
+def _resumed(talk: Talk[None], result: object) -> Talk[None]:
+    """The rest of a talk, whose last command has this result."""
+    while True:
+        try:
+            command = talk.send(result)
+        except StopIteration:
+            return
+        result = yield command
+
+
 def test_a_run_without_an_exchange_ends_quietly(memory: Memory, guard: Guard) -> None:
     memory.run(close(guard))
     assert memory.done == []
