@@ -226,7 +226,9 @@ def appraise_gpus(claims: InstanceClaims, proof: GpuProof | None, policy: Policy
 
 
 def appraise_gpu_reports(proof: GpuProof, policy: Policy) -> str:
-    """Reports that stand alone: the policy accepts as many GPUs, and their versions. Names, memory and modes are the driver's to tell.
+    """Reports that stand alone: the policy accepts as many GPUs, and their versions.
+
+    A report tells the chip, but neither product, memory nor mode, which the driver tells an instance: rules about them refuse.
 
     Raises:
         Refused: `policy.gpu.unset`, `.mismatch`.
@@ -248,6 +250,12 @@ def appraise_gpu_reports(proof: GpuProof, policy: Policy) -> str:
             )
             if accepted is not None and found not in accepted
         ]
+    untold = {
+        "names": rule.names is not None,
+        "memory_mib": rule.memory_mib > 0,
+        "modes": rule.modes is not None,
+    }
+    wrong += [f"{name}: a report alone does not tell it" for name, wanted in untold.items() if wanted]
     if wrong:
         raise Refused("policy.gpu.mismatch", "; ".join(wrong))
     return ", ".join(proof.describe())

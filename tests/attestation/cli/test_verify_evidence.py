@@ -196,6 +196,32 @@ def test_without_a_piece(
     assert named in (ran.json.get("code"), *(failures(ran) if code == 10 else ()))
 
 
+ANY_GPU = 'names = "any"\ndrivers = "any"\nvbios = "any"\nmodes = "any"\n'
+
+
+@pytest.mark.parametrize(
+    ("rule", "failed"),
+    [
+        ("", ["policy.gpu.unset"]),
+        ("[gpu]\ncount = 2\n" + ANY_GPU, ["policy.gpu.mismatch"]),
+        ("[gpu]\n" + ANY_GPU.replace('drivers = "any"', 'drivers = ["1.0"]'), ["policy.gpu.mismatch"]),
+        ("[gpu]\n" + ANY_GPU.replace('vbios = "any"', 'vbios = ["00"]'), ["policy.gpu.mismatch"]),
+        # What a report alone does not tell is refused, not passed over.
+        ("[gpu]\n" + ANY_GPU.replace('names = "any"', 'names = ["NVIDIA H200"]'), ["policy.gpu.mismatch"]),
+        ("[gpu]\n" + ANY_GPU.replace('modes = "any"', 'modes = ["on"]'), ["policy.gpu.mismatch"]),
+        ("[gpu]\nmemory_mib = 1\n" + ANY_GPU, ["policy.gpu.mismatch"]),
+        ("[gpu]\ncount = 1\n" + ANY_GPU, []),
+    ],
+)
+def test_gpus_alone_are_held_against_the_policy(
+    rule: str, failed: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    room = Room("nvidia", tmp_path, capsys)
+    room.policy.write_text("version = 1\n" + rule)
+    ran = room.verify("--json")
+    assert (ran.code, failures(ran)) == (10 if failed else 0, failed)
+
+
 def test_what_has_no_place_is_said(tmp_path: Path, capsys: Capture) -> None:
     room = Room("tdx", tmp_path, capsys)
     room.beside["more.der"] = amd.ark("Milan").der

@@ -198,6 +198,13 @@ def test_another_bundled_policy(room: Room) -> None:
     assert "[policy.digest]" in ran.err
 
 
+def test_nothing_of_a_bundled_policy_is_read_before_its_digest_fits(room: Room) -> None:
+    room.policy.write_text("this is no TOML")
+    digest = bundled(room)
+    assert "[policy.digest]" in room.verify("--bundled-policy", "00" * 32).err
+    assert "[policy.encoding]" in room.verify("--bundled-policy", digest).err
+
+
 @pytest.mark.parametrize(
     ("files", "code", "named"),
     [
