@@ -113,11 +113,12 @@ class LogClient(Client):
             start += len(piece) // HASH_SIZE
         return bytes(found)
 
-    def entries(self, start: int) -> dict[str, Any]:
-        """Entries for the export, as the server shows them."""
-        value = self._log(f"entries?start={start}&count={MAX_ENTRIES}")
-        if not isinstance(value, dict):
-            raise Malformed(answers.CODE, "the server shows no entries")
+    def entries(self, start: int, issuer: str | None = None) -> dict[str, Any] | None:
+        """Entries for the export as the server shows them, of its instance or an earlier one; None if it has none of that."""
+        of = "" if issuer is None else f"&issuer={quote(issuer)}"
+        value = self._log(f"entries?start={start}&count={MAX_ENTRIES}{of}")
+        if value is not None and not isinstance(value, dict):
+            raise Malformed(answers.CODE, "the entries are not an object")
         return value
 
     def exported(self, size: int) -> None:

@@ -81,9 +81,28 @@ def test_a_new_key_is_followed_from_the_old_ones_last_head(home: Path, capsys: C
         old = audit(capsys, stack, state).json
         shutil.copy(state, early)
         stack.open_sessions(2)
+        exporting = (
+            "--policy",
+            stack.policy,
+            "--api-key-file",
+            stack.exporter,
+            "--insecure-accept-software-key",
+        )
+        siem = ("--to", home / "siem.jsonl", "--cursor", home / "cursor.json", "--once", *exporting)
+        assert rlu(capsys, "log", "export", stack.url, *siem).code == 0
+        stack.open_sessions(1)  # not exported while this instance lived
     stack.secret.write_bytes(new_secret())
     with stack:
         stack.open_sessions(1)
+        ran = rlu(capsys, "log", "export", stack.url, *siem)
+        assert (ran.code, ran.err) == (0, "")
+        lines = [json.loads(line) for line in (home / "siem.jsonl").read_text().splitlines()]
+        of_old = [x["index"] for x in lines if x["iss"] == old["instance"] and x["kind"] != "head"]
+        assert of_old == list(range(len(of_old)))
+        whole = rlu(capsys, "log", "audit", stack.log, "--json").json
+        history = stack.call("GET", "/v1/rlu/log/history")[1]["instances"]
+        assert [i["tree_size"] for i in history] == [len(of_old)]
+        assert {x["iss"] for x in lines} == {old["instance"], whole["instance"]}
         ran = audit(capsys, stack, state, "--entries")
         assert (ran.code, ran.json["findings"]) == (WAIVED, [])
         assert ran.json["instance"] != old["instance"]

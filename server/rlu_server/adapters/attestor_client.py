@@ -108,8 +108,8 @@ class AttestorClient:
         request = messages.ReadLeaves(id=self.next_id(), start=start, count=count)
         return (await self.call(request, messages.Leaves)).leaves
 
-    async def entries(self, start: int, count: int) -> messages.Entries:
-        request = messages.ReadEntries(id=self.next_id(), start=start, count=count)
+    async def entries(self, start: int, count: int, issuer: str | None) -> messages.Entries:
+        request = messages.ReadEntries(id=self.next_id(), start=start, count=count, issuer=issuer)
         return await self.call(request, messages.Entries)
 
     async def exported(self, size: int) -> int:

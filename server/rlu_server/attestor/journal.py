@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlu_attestation.encoding import unb64u
+from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.instance import Predecessor
 from rlu_server.attestor import records
 from rlu_server.attestor.errors import LogCorrupt, NotReady
@@ -52,7 +52,8 @@ class Journal:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = directory / FILE_NAME
         self._starting = directory / STARTING
-        self._lock = _lock(directory)
+        self._lock: int | None = _lock(directory)
+        _undo_half_succession(self._path, issuer)
         if retired(self._path, issuer).exists():
             os.close(self._lock)
             raise NotReady(
@@ -63,16 +64,56 @@ class Journal:
         if not self._path.exists():
             self._starting.unlink(missing_ok=True)
             _begin(self._path, records.first_line(issuer, jwk, predecessor, records.SegmentRecord(1, 0)))
+        self.predecessor = self._attach(issuer)
+
+    def _attach(self, issuer: str) -> Predecessor | None:
+        """Open the file at `_path`; gives the predecessor that its first line names."""
         self.tiles = retired(self._path, issuer).with_suffix("")
         data = _map(self._path)
         first = data.find(b"\n") + 1
         self._header = records.read_first(data[:first])
-        self.predecessor = _predecessor(self._header)
         self.sealed = self._header.segment.size
         self._open()
         self._size = first
         self.batches: Iterator[records.Batch] = records.read_batches(data, first)
         self._torn = len(data)
+        return _predecessor(self._header)
+
+    @classmethod
+    def _beside(cls, directory: Path, path: Path, issuer: str, lock: int | None) -> Journal:
+        """A second log of one attestor, whose lock is held already."""
+        journal = cls.__new__(cls)
+        journal._path, journal._starting, journal._lock = path, directory / STARTING, lock
+        journal.predecessor = journal._attach(issuer)
+        return journal
+
+    def succeed(self, issuer: str, jwk: dict[str, str], head: bytes) -> Journal:
+        """Step down: a new instance's log begins, and this one goes on as that of an earlier instance, until its sessions have ended.
+
+        A crash at any point leaves the one or the other. Segments are not finished here any more.
+
+        Args:
+            head: the latest signed head of this log, which the new one names.
+
+        Raises:
+            OSError: the disk is full or broken; nothing has changed.
+        """
+        directory, mine = self._path.parent, self._header.iss
+        new = self._path.with_name(f".{FILE_NAME}.new")
+        new.unlink(missing_ok=True)
+        named = records.PredecessorRecord(b64u(head), mine)
+        _begin(new, records.first_line(issuer, jwk, named, records.SegmentRecord(1, 0)))
+        os.link(self._path, retired(self._path, mine))
+        os.replace(new, self._path)
+        sync_directory(directory)
+        current, self._path = self._path, retired(self._path, mine)
+        lock, self._lock = self._lock, None
+        return Journal._beside(directory, current, issuer, lock)
+
+    def resume(self, issuer: str) -> Journal | None:
+        """The log of an earlier instance, to be gone on with, as `succeed` left it; None if there is none."""
+        path = retired(self._path, issuer)
+        return Journal._beside(self._path.parent, path, issuer, None) if path.exists() else None
 
     def accept(self, last: records.Batch | None) -> bool:
         """Keep the file up to the end of a batch, or only its first line, and cut off what a crash left behind it.
@@ -160,7 +201,8 @@ class Journal:
     def close(self) -> None:
         """Close the file and let another attestor have it."""
         os.close(self._descriptor)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _finished(self, number: int) -> Path:
         return self.tiles.with_name(f"{self.tiles.name}.{number:06}.jsonl")
@@ -179,8 +221,8 @@ class Retired:
     size: int
     tiles: Path
     sealed: int
-    leaves: tuple[str, ...]
-    """Those after the sealed ones, base64url."""
+    rest: tuple[records.LeafRecord, ...]
+    """The lines of the leaves after the sealed ones."""
 
 
 def history(directory: Path) -> list[Retired]:
@@ -196,13 +238,11 @@ def history(directory: Path) -> list[Retired]:
         data = _map(path)
         first = data.find(b"\n") + 1
         header = records.read_first(data[:first])
-        leaves: list[str] = []
+        rest: list[records.LeafRecord] = []
         last: records.HeadRecord | None = None
         for batch in records.read_batches(data, first):
             last = batch.head
-            leaves += [
-                r.leaf for r in batch.leaves if not isinstance(r, records.OpenRecord | records.StartRecord)
-            ]
+            rest += [r for r in batch.leaves if not isinstance(r, records.OpenRecord | records.StartRecord)]
         if last is not None:
             found.append(
                 Retired(
@@ -212,7 +252,7 @@ def history(directory: Path) -> list[Retired]:
                     last.size,
                     path.with_suffix(""),
                     header.segment.size,
-                    tuple(leaves),
+                    tuple(rest),
                 )
             )
     return found
@@ -263,9 +303,17 @@ def _retire_other(path: Path, issuer: str) -> records.PredecessorRecord | None:
     last: records.HeadRecord | None = None
     for batch in records.read_batches(data, first):
         last = batch.head
+    _undo_half_succession(path, header.iss)
     os.rename(path, retired(path, header.iss))
     sync_directory(path.parent)
     return None if last is None else records.PredecessorRecord(last.head, header.iss)
+
+
+def _undo_half_succession(path: Path, issuer: str) -> None:
+    """A crash in `succeed` may have left a log with two names."""
+    other = retired(path, issuer)
+    if path.exists() and other.exists() and os.path.samefile(path, other):
+        other.unlink()
 
 
 def _predecessor(header: records.LogRecord) -> Predecessor | None:

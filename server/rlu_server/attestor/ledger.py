@@ -81,6 +81,10 @@ class Ledger:
         """How many sessions are live."""
         return len(self._sessions)
 
+    def __contains__(self, session_id: str) -> bool:
+        """Is this session live in this log?"""
+        return session_id in self._sessions
+
     def stamp(self, now: int) -> Stamp:
         """Issuer, time and a fresh blind for one statement."""
         return Stamp(self.issuer, now, self._random(BLIND_SIZE))
@@ -249,12 +253,9 @@ class Ledger:
             leaf = unb64u(record.leaf)
             if isinstance(record, records.SessionRecord):
                 self._enter(Session(record.session, leaf, record.exp, unb64u(record.profile), leaf, None))
-                meta = Meta("session", record.iat)
-            elif isinstance(record, records.GapRecord):
-                meta = Meta("gap", record.iat, first=record.first)
-            else:
-                meta = self._replay_later(record, leaf)
-            self.tree.put(leaf, meta)
+            elif not isinstance(record, records.GapRecord):
+                self._replay_later(record, leaf)
+            self.tree.put(leaf, records.meta(record))
         if batch.head.size != self.tree.size:
             raise LogCorrupt("log.size", f"a head over {batch.head.size} leaves follows {self.tree.size}")
         self.signed_size = self.tree.size
@@ -280,19 +281,18 @@ class Ledger:
             lines.append(records.open_line(record))
         return b"".join(lines)
 
-    def _replay_later(self, record: records.ReceiptRecord | records.CloseRecord, leaf: bytes) -> Meta:
+    def _replay_later(self, record: records.ReceiptRecord | records.CloseRecord, leaf: bytes) -> None:
         session = self._sessions.get(record.session)
         if session is None:
             raise LogCorrupt("log.session", f"leaf {record.index} belongs to no live session")
         if isinstance(record, records.CloseRecord):
             del self._sessions[record.session]
-            return Meta("close", record.iat)
+            return
         session.running = running_next(session.running, leaf)
         session.count += 1
         session.last_seq = max(session.last_seq, record.seq)
         session.next_seq = session.last_seq + 1
         self._recall_later(record)
-        return Meta("receipt", record.iat, record.status, record.usage)
 
     def _recall_later(self, record: records.ReceiptRecord) -> None:
         self._recalled[(record.session, record.seq)] = (record.index, record.iat)

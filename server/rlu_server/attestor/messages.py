@@ -112,9 +112,10 @@ class CloseSession(Message, frozen=True, tag="close_session"):
 
 
 class Prove(Message, frozen=True, tag="prove"):
-    """COSE Receipt of inclusion for a leaf, under the latest signed head."""
+    """COSE Receipt of inclusion for a leaf, under the latest signed head of this instance's log or of an earlier one's."""
 
     leaf_index: Size
+    issuer: Issuer | None = None
 
 
 class ProveConsistency(Message, frozen=True, tag="prove_consistency"):
@@ -143,10 +144,11 @@ class ReadLeaves(Message, frozen=True, tag="read_leaves"):
 
 
 class ReadEntries(Message, frozen=True, tag="read_entries"):
-    """Leaf hashes with what is kept beside them; those that were given up are passed over."""
+    """Leaf hashes with what is kept beside them, of this instance or an earlier one; those that were given up are passed over."""
 
     start: Size
     count: Annotated[int, Meta(ge=1, le=MAX_ENTRIES)]
+    issuer: Issuer | None = None
 
 
 class AckExport(Message, frozen=True, tag="ack_export"):
@@ -180,6 +182,9 @@ Request = (
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
+    """Answers `Hello`. With `id` 0 nobody asked: the key was rotated, and sessions opened from now on are of the new instance. Those that
+    are open stay what they are, on this very connection."""
+
     statement: str
     """The current instance statement (JWS) for this gateway's TLS key."""
     jwk: dict[str, str]

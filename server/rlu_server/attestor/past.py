@@ -6,13 +6,18 @@ Reading a finished log takes a while, so it is done when it is first asked for, 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from rlu_attestation import cose
 from rlu_attestation.encoding import unb64u
+from rlu_server.attestor import records
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.journal import Retired, history
 from rlu_server.attestor.tiles import TiledTree
+
+T = TypeVar("T")
 
 
 class Past:
@@ -35,6 +40,26 @@ class Past:
                 self._instances = history(self._directory)
             return self._instances
 
+    def forget(self) -> None:
+        """Read again: one of them still grows, or has ended since."""
+        with self._lock:
+            self._instances = self._tree = None
+
+    def inclusion(self, issuer: str, leaf_index: int) -> bytes:
+        """COSE Receipt of inclusion under an instance's final head.
+
+        Raises:
+            AttestorError: `not_in_log`.
+            LogCorrupt: the log does not lead to its final head.
+        """
+        found = self._find(issuer)
+        if not 0 <= leaf_index < found.size:
+            raise AttestorError("not_in_log", "that instance's log was shorter")
+        head = cose.parse_head(found.head)
+        with self._lock:
+            path = self._tree_of(found).inclusion_path(leaf_index, found.size)
+        return cose.assemble_inclusion(head.protected, head.signature, found.size, leaf_index, path)
+
     def consistency(self, issuer: str, old_size: int) -> bytes:
         """COSE Receipt of consistency between an earlier size and an instance's final head.
 
@@ -42,18 +67,35 @@ class Past:
             AttestorError: `not_in_log`.
             LogCorrupt: the log does not lead to its final head.
         """
-        found = next((i for i in self.instances() if i.issuer == issuer), None)
-        if found is None or not 0 < old_size <= found.size:
-            raise AttestorError("not_in_log", "no such instance came before this one, or its log was shorter")
+        found = self._find(issuer)
+        if not 0 < old_size <= found.size:
+            raise AttestorError("not_in_log", "that instance's log was shorter")
         head = cose.parse_head(found.head)
         with self._lock:
             path = self._tree_of(found).consistency_path(old_size, found.size)
         return cose.assemble_consistency(head.protected, head.signature, old_size, found.size, path)
 
+    def read(self, issuer: str, show: Callable[[TiledTree, int], T]) -> T:
+        """What `show` makes of an instance's tree and size.
+
+        Raises:
+            AttestorError: `not_in_log`.
+            LogCorrupt: the log is damaged.
+        """
+        found = self._find(issuer)
+        with self._lock:
+            return show(self._tree_of(found), found.size)
+
+    def _find(self, issuer: str) -> Retired:
+        found = next((i for i in self.instances() if i.issuer == issuer), None)
+        if found is None:
+            raise AttestorError("not_in_log", "no such instance came before this one")
+        return found
+
     def _tree_of(self, instance: Retired) -> TiledTree:
         if self._tree is None or self._tree[0] != instance.issuer:
             tree = TiledTree(instance.tiles, instance.sealed)
-            for leaf in instance.leaves:
-                tree.append(unb64u(leaf))
+            for record in instance.rest:
+                tree.put(unb64u(record.leaf), records.meta(record))
             self._tree = (instance.issuer, tree)
         return self._tree[1]

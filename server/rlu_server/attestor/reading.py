@@ -55,11 +55,22 @@ def show(request: LogRequest, signed: SignedTree, tree: TiledTree, floor: int) -
     if isinstance(request, messages.ReadLeaves):
         end = min(request.start + request.count, signed.size)
         return messages.Leaves(id=request.id, start=request.start, leaves=tree.leaves(request.start, end))
+    return entries(request, tree, signed.size, floor)
+
+
+def entries(request: messages.ReadEntries, tree: TiledTree, size: int, floor: int) -> messages.Entries:
+    """Entries for the export, of a tree of which so many leaves are signed.
+
+    Raises:
+        AttestorError: `not_in_log`.
+    """
+    if request.start > size:
+        raise AttestorError("not_in_log", "the log has no such leaf under a signed head")
     start = max(request.start, floor)
-    end = min(start + request.count, signed.size)
+    end = min(start + request.count, size)
     leaves, metas = tree.leaves(start, end), tree.metas(start, end)
-    entries = [_entry(leaves[32 * n : 32 * n + 32], meta) for n, meta in enumerate(metas)]
-    return messages.Entries(id=request.id, start=start, tree_size=signed.size, entries=entries)
+    found = [_entry(leaves[32 * n : 32 * n + 32], meta) for n, meta in enumerate(metas)]
+    return messages.Entries(id=request.id, start=start, tree_size=size, entries=found)
 
 
 def inclusion(signed: SignedTree, index: int, path: list[bytes]) -> bytes:

@@ -29,6 +29,7 @@ import msgspec
 from msgspec import Meta
 
 from rlu_attestation.encoding import b64u
+from rlu_server.attestor import tiles
 from rlu_server.attestor.errors import LogCorrupt
 from rlu_server.attestor.messages import SessionId, Size, Status
 
@@ -186,6 +187,15 @@ def open_line(record: OpenRecord) -> bytes:
 def head_line(head: bytes, size: int) -> bytes:
     """A signed head's line."""
     return f'{{"head":"{b64u(head)}","kind":"head","size":{size}}}\n'.encode("ascii")
+
+
+def meta(record: LeafRecord) -> tiles.Meta:
+    """What is kept beside a leaf, of its line."""
+    if isinstance(record, ReceiptRecord):
+        return tiles.Meta("receipt", record.iat, record.status, record.usage)
+    if isinstance(record, GapRecord):
+        return tiles.Meta("gap", record.iat, first=record.first)
+    return tiles.Meta("session" if isinstance(record, SessionRecord) else "close", record.iat)
 
 
 def read_first(line: bytes) -> LogRecord:

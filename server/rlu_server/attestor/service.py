@@ -21,6 +21,7 @@ from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.past import Past
 from rlu_server.attestor.reading import LogRequest
 from rlu_server.attestor.sessions import Entry, PendingSession
+from rlu_server.attestor.tiles import TiledTree
 
 Send = Callable[[messages.Answer], None]
 
@@ -121,7 +122,7 @@ class Gateway:
         elif isinstance(request, messages.AckExport):
             self._later(request.id, self._acknowledge(request))
         elif isinstance(request, messages.History) or (
-            isinstance(request, messages.ProveConsistency)
+            isinstance(request, messages.ProveConsistency | messages.ReadEntries)
             and request.issuer not in (None, self._ledger.issuer)
         ):
             self._later(request.id, self._look_back(request))
@@ -230,12 +231,22 @@ class Gateway:
             raise AttestorError("signer_unavailable", "no head has been signed yet")
         self.answer(reading.show(request, signed, self._ledger.tree, self._attestor.exporting.floor))
 
-    async def _look_back(self, request: messages.History | messages.ProveConsistency) -> None:
+    async def _look_back(
+        self, request: messages.History | messages.ProveConsistency | messages.ReadEntries
+    ) -> None:
         past = self._attestor.past
         if isinstance(request, messages.ProveConsistency):
             assert request.issuer is not None
             proof = await asyncio.to_thread(past.consistency, request.issuer, request.old_size)
             self.answer(messages.Proof(id=request.id, receipt=proof))
+            return
+        if isinstance(request, messages.ReadEntries):
+            assert request.issuer is not None
+
+            def show(tree: TiledTree, size: int) -> messages.Entries:
+                return reading.entries(request, tree, size, 0)
+
+            self.answer(await asyncio.to_thread(past.read, request.issuer, show))
             return
         instances = await asyncio.to_thread(past.instances)
         known = [

@@ -90,6 +90,12 @@ def export(
                     while True:
                         while run.step():
                             pass
+                        if run.lost is not None:
+                            lost = (
+                                f"entries from {run.lost.next} on of {run.lost.issuer} are no more to be had"
+                            )
+                            print(f"rlu: {lost} [export.lost]", file=sys.stderr)
+                            run.lost = None
                         if once:
                             return
                         time.sleep(every)

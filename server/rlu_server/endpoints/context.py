@@ -134,8 +134,8 @@ class Context(Protocol):
     async def history(self) -> Sequence[Instance]:
         """The instances before this one."""
 
-    async def entries(self, principal: Principal, start: int, count: int) -> Entries:
-        """Entries for the export; `not_exporter` for everyone but its principal."""
+    async def entries(self, principal: Principal, start: int, count: int, issuer: str | None) -> Entries:
+        """Entries for the export, of this instance or an earlier one; `not_exporter` for everyone but its principal."""
 
     async def exported(self, principal: Principal, size: int) -> int:
         """Note what has been exported; gives what counts as exported now. `not_exporter` as above."""

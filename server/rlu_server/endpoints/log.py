@@ -34,6 +34,9 @@ MAX_SIZE = 2**53 - 1
 MAX_HEAD = 1024
 """Characters of a head; ours have about 430."""
 Index = Annotated[int, Query(ge=0, le=MAX_SIZE)]
+Earlier = Annotated[
+    str | None, Query(pattern=r"^urn:rlu:instance:[A-Za-z0-9_-]{44}$", description="an earlier instance")
+]
 
 router = APIRouter(prefix="/v1/rlu/log", tags=["log"])
 
@@ -56,10 +59,7 @@ async def log_consistency(
     _caller: Caller,
     gateway: Gateway,
     old_size: Index,
-    issuer: Annotated[
-        str | None,
-        Query(pattern=r"^urn:rlu:instance:[A-Za-z0-9_-]{44}$", description="an earlier instance"),
-    ] = None,
+    issuer: Earlier = None,
 ) -> LogProof:
     """COSE Receipt of consistency between an earlier size and the latest head, or the final head of an earlier instance."""
     return LogProof(receipt=b64u(await gateway.consistency(old_size, issuer)))
@@ -99,9 +99,10 @@ async def log_entries(
     gateway: Gateway,
     start: Index,
     count: Annotated[int, Query(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES,
+    issuer: Earlier = None,
 ) -> LogEntries:
     """Entries for the export. `start` in the answer is later than asked for when entries were given up; a gap entry says which."""
-    found = await gateway.entries(caller, start, count)
+    found = await gateway.entries(caller, start, count, issuer)
     return LogEntries(
         start=found.start,
         tree_size=found.tree_size,

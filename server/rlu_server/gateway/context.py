@@ -105,9 +105,11 @@ class GatewayContext:
     async def history(self) -> Sequence[messages.Instance]:
         return await self._attestor.history()
 
-    async def entries(self, principal: Principal, start: int, count: int) -> messages.Entries:
+    async def entries(
+        self, principal: Principal, start: int, count: int, issuer: str | None
+    ) -> messages.Entries:
         self._check_exporter(principal)
-        return await self._attestor.entries(start, count)
+        return await self._attestor.entries(start, count, issuer)
 
     async def exported(self, principal: Principal, size: int) -> int:
         self._check_exporter(principal)

@@ -127,8 +127,9 @@ class MemoryGateway:
     async def history(self) -> Sequence[Instance]:
         return [Instance(issuer="urn:rlu:instance:old", jwk={"kty": "EC"}, head=b"final", tree_size=3)]
 
-    async def entries(self, principal: Principal, start: int, count: int) -> Entries:
+    async def entries(self, principal: Principal, start: int, count: int, issuer: str | None) -> Entries:
         self._exporter(principal)
+        self._do("entries", start, issuer)
         receipt = LogEntry(
             leaf=bytes(32), kind="receipt", iat=NOW, status="complete", usage=(1, 2, 0), first=0
         )

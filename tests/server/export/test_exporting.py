@@ -34,8 +34,13 @@ class Log:
         self.operator = Operator().grow(count)
         self.floor = 0
         self.acknowledged: list[int] = []
+        self.past: dict[str, Log] = {}
 
-    def entries(self, start: int) -> Mapping[str, Any]:
+    def entries(self, start: int, issuer: str | None = None) -> Mapping[str, Any] | None:
+        if issuer is not None:
+            return self.past[issuer].entries(start) if issuer in self.past else None
+        if start > self.operator.tree.size:
+            return None
         first = max(start, self.floor)
         shown = range(first, min(first + PAGE, self.operator.tree.size))
         return {
@@ -142,12 +147,35 @@ def test_what_was_given_up_is_counted_and_told(tmp_path: Path) -> None:
     assert [r["index"] for r in sink.arrived if r["kind"] != "head"] == [5, 6, 7]
 
 
-def test_another_instance_begins_at_its_beginning(tmp_path: Path) -> None:
-    Cursor("urn:rlu:instance:old", 99).save(tmp_path / "cursor")
-    log, sink = Log(2), Kept()
-    drained(Export(log, log.operator.issuer, sink, tmp_path / "cursor"))
-    assert [r["index"] for r in sink.arrived] == [0, 1, 2]
+def test_another_instance_begins_when_the_one_before_was_brought_to_its_end(tmp_path: Path) -> None:
+    old, log, sink = Log(8), Log(2), Kept()
+    log.past[old.operator.issuer] = old
+    Cursor(old.operator.issuer, 3).save(tmp_path / "cursor")
+    for _ in range(9):  # a new process each time
+        Export(log, log.operator.issuer, sink, tmp_path / "cursor").step()
+    found = [(r["iss"], r["index"]) for r in sink.arrived if r["kind"] != "head"]
+    assert found == [(old.operator.issuer, n) for n in range(3, 8)] + [
+        (log.operator.issuer, n) for n in (0, 1)
+    ]
     assert load(tmp_path / "cursor") == Cursor(log.operator.issuer, 2)
+
+
+def test_an_instance_whose_log_is_gone_is_told(tmp_path: Path) -> None:
+    gone = Cursor("urn:rlu:instance:gone", 99)
+    gone.save(tmp_path / "cursor")
+    log, sink = Log(2), Kept()
+    export = Export(log, log.operator.issuer, sink, tmp_path / "cursor")
+    drained(export)
+    assert export.lost == gone
+    assert [r["index"] for r in sink.arrived] == [0, 1, 2]
+
+
+def test_a_cursor_ahead_of_the_log_is_not_believed(tmp_path: Path) -> None:
+    log = Log(2)
+    Cursor(log.operator.issuer, 9).save(tmp_path / "cursor")
+    with pytest.raises(Malformed, match=r"export\.cursor_ahead"):
+        Export(log, log.operator.issuer, Kept(), tmp_path / "cursor").step()
+    assert log.acknowledged == []
 
 
 @pytest.mark.parametrize(
