@@ -1,5 +1,5 @@
 // A bundle, section 10: parsed, then everything in it verified against the instance key.
-import { Malformed, Refused, b64u, binary, equal, hash32, list, must, oneOf, sha256, shape, text } from "./bytes.mjs";
+import { Malformed, Refused, ascii, b64u, binary, equal, hash32, list, must, oneOf, sha256, shape, text } from "./bytes.mjs";
 import { parseHead, parseInclusion, verifySignature } from "./cose.mjs";
 import { parseItem, verifyItem } from "./evidence.mjs";
 import { parse } from "./json.mjs";
@@ -44,11 +44,12 @@ export function parseBundle(bytes) {
   return bundle;
 }
 
+const SOFTWARE_KEY = ascii('{"kind":"none"}');
 const SKEW = 60; // seconds by which clocks may differ
 
 const same = (one, other) => one === undefined ? other === undefined : other !== undefined && equal(one, other);
 
-async function verifyEvidence(bundle, instance, at, steps) {
+async function verifyEvidence(bundle, instance, at, steps, softwareKey) {
   const { claims } = instance;
   await steps.take("evidence.submods", async () => {
     const kinds = bundle.attestation.evidence.map(({ kind }) => kind);
@@ -62,6 +63,13 @@ async function verifyEvidence(bundle, instance, at, steps) {
     must(kinds.includes(claims.rlu_key.hardware), "nothing speaks for the key");
   });
   for (const { kind, data } of bundle.attestation.evidence) {
+    if (kind === "none") {
+      await steps.take("evidence.none", () => {
+        if (!equal(data, SOFTWARE_KEY)) throw new Malformed("not the item of a software key");
+        must(softwareKey, "no hardware holds the key");
+      });
+      continue;
+    }
     const parsed = await steps.take(`evidence.${kind}`, () => {
       if (kind !== "tpm2") throw new Refused("a kind that this verifier cannot judge");
       return parseItem(data);
@@ -84,7 +92,7 @@ async function leaf(id, given, read, instance, at, steps) {
     must(proof.iat - SKEW <= at, "the head is of the future");
     const root = await rootFrom(hash, proof.index, proof.treeSize, proof.path);
     await verifySignature(proof, root, instance.identity);
-    return { index: proof.index, size: proof.treeSize, iat: proof.iat, root };
+    return { index: proof.index, size: proof.treeSize, root };
   });
   return statement === null || place === null ? null : { ...statement, hash, ...place };
 }
@@ -96,6 +104,7 @@ async function verifySession(session, bundle, instance, at, steps) {
     must(here.origin === there.origin && same(here.spki_sha256, there.spki_sha256), "another channel");
     must(session.iat < session.exp, "it ends before it begins");
     must(at <= session.exp + SKEW, "it has ended");
+    must(session.iat <= at + SKEW, "of the future");
   });
   if (session.eat_nonce !== undefined)
     await steps.take("session.nonce", () => must(same(session.eat_nonce, bundle.nonce), "another nonce, or none is known"));
@@ -111,11 +120,18 @@ async function verifyCommitment(claim, key, tag, session, seq, content, what) {
   must(equal(claim.commitment, await statements.commit(key, tag, session, seq, content)), `${what}: other bytes`);
 }
 
-async function verifyExchange(id, receipt, given, session, key, steps) {
+// Was this said while the session can have been open, and not in the future?
+function checkTime(statement, session, at) {
+  must(statement.iat >= session.iat - SKEW, "before its session");
+  must(statement.iat <= at + SKEW, "of the future");
+}
+
+async function verifyExchange(id, receipt, given, session, key, at, steps) {
   await steps.take(`${id}.session`, () => {
     must(equal(receipt.rlu_session, session.jti), "another session");
     must(equal(receipt.rlu_session_leaf, session.hash), "another session statement");
     must(receipt.index > session.index, "logged before its session");
+    checkTime(receipt, session, at);
   });
   if (key === undefined) return;
   await steps.take(`${id}.content`, async () => {
@@ -128,31 +144,31 @@ async function verifyExchange(id, receipt, given, session, key, steps) {
   });
 }
 
-// The request that opened an implicit session is that of the first exchange.
+// The request that opened an implicit session is that of one of its exchanges; a later request may have been given a lower number.
 async function verifyOpening(session, receipts, key, steps) {
   if (session.rlu_opening === undefined || key === undefined) return;
-  const first = receipts.find(({ receipt }) => receipt.rlu_seq === 1);
-  if (first?.given.request === undefined) return;
   await steps.take("session.opening", async () => {
-    const { request } = first.given;
-    must(session.rlu_opening.bytes === request.length, "another length");
-    must(equal(session.rlu_opening.commitment, await statements.opening(key, request)), "other bytes");
+    const { bytes, commitment } = session.rlu_opening;
+    for (const { given } of receipts)
+      if (given.request?.length === bytes && equal(commitment, await statements.opening(key, given.request))) return;
+    throw new Refused("not the request of any exchange here");
   });
 }
 
-async function verifyClose(close, session, receipts, whole, steps) {
+async function verifyClose(close, session, receipts, whole, at, steps) {
   await steps.take("close.session", () => {
     must(equal(close.rlu_session, session.jti), "another session");
     must(equal(close.rlu_session_leaf, session.hash), "another session statement");
     must(close.index > session.index, "logged before its session");
     for (const { receipt } of receipts) must(close.index > receipt.index, "logged before a receipt");
     for (const { receipt } of receipts) must(receipt.rlu_seq <= close.rlu_last_seq, "a receipt beyond the last");
-    must(close.rlu_count <= close.rlu_last_seq, "more receipts than exchanges");
     must(receipts.length <= close.rlu_count, "more receipts than were logged");
+    checkTime(close, session, at);
   });
   if (!whole) return;
   await steps.take("close.running", async () => {
     must(receipts.length === close.rlu_count, "receipts are missing");
+    must(close.rlu_last_seq === close.rlu_count, "a number without a receipt");
     const order = [...receipts].sort((one, other) => one.receipt.index - other.receipt.index);
     const leaves = order.map(({ receipt }) => receipt.hash);
     must(equal(close.rlu_running, await statements.running(session.hash, leaves)), "another running commitment");
@@ -186,20 +202,25 @@ async function verifyLog(places, head, instance, at, steps) {
   });
 }
 
-export async function verifyBundle(bundle, at, steps) {
+// A key in software proves nothing about a machine; `softwareKey` goes on all the same.
+export async function verifyBundle(bundle, at, steps, softwareKey = false) {
   const instance = await steps.take("statement.encoding", () => statements.parseInstance(bundle.attestation.statement));
   if (instance === null) return;
   const { claims } = instance;
   await steps.take("statement.signature", () => statements.verifyInstance(instance));
-  await steps.take("statement.time", () => must(claims.iat - SKEW <= at && at <= claims.exp + SKEW, "not valid at this time"));
+  await steps.take("statement.time", () => {
+    must(claims.iat < claims.exp, "it ends before it begins");
+    must(claims.iat - SKEW <= at && at <= claims.exp + SKEW, "not valid at this time");
+  });
   await steps.take("statement.nonce", () => {
     must(bundle.nonce !== undefined, "no nonce is known");
     must(same(claims.eat_nonce, bundle.nonce), "another nonce");
   });
-  await steps.take("statement.channel", () =>
-    must(same(claims.rlu_tls.spki_sha256, bundle.channel?.spki_sha256), "another channel, or none is known"),
-  );
-  await verifyEvidence(bundle, instance, at, steps);
+  await steps.take("statement.channel", () => {
+    must(claims.rlu_tls.origin !== "plaintext", "no channel is bound");
+    must(same(claims.rlu_tls.spki_sha256, bundle.channel?.spki_sha256), "another channel, or none is known");
+  });
+  await verifyEvidence(bundle, instance, at, steps, softwareKey);
 
   const exchanges = bundle.exchanges ?? [];
   const places = [];
@@ -215,7 +236,7 @@ export async function verifyBundle(bundle, at, steps) {
       if (receipt === null) continue;
       receipts.push({ receipt, given });
       places.push(receipt);
-      await verifyExchange(id, receipt, given, session, bundle.commitment_key, steps);
+      await verifyExchange(id, receipt, given, session, bundle.commitment_key, at, steps);
     }
     await steps.take("exchanges.sequence", () =>
       must(new Set(receipts.map(({ receipt }) => receipt.rlu_seq)).size === receipts.length, "a number twice"),
@@ -225,7 +246,7 @@ export async function verifyBundle(bundle, at, steps) {
       const close = await leaf("close", bundle.close, statements.parseClose, instance, at, steps);
       if (close !== null) {
         places.push(close);
-        await verifyClose(close, session, receipts, receipts.length === exchanges.length, steps);
+        await verifyClose(close, session, receipts, receipts.length === exchanges.length, at, steps);
       }
     }
   }

@@ -112,7 +112,7 @@ const typed = (test, expected) => (value, what) => {
   if (!test(value)) throw new Malformed(`${what}: not ${expected}`);
   return value;
 };
-export const text = typed((value) => typeof value === "string", "a string");
+export const text = typed((value) => typeof value === "string" && value !== "", "a string");
 export const bool = typed((value) => typeof value === "boolean", "a boolean");
 export const count = typed((value) => Number.isSafeInteger(value) && value >= 0, "a count");
 export const object = typed((value) => value !== null && typeof value === "object" && !Array.isArray(value), "an object");

@@ -5,6 +5,7 @@ import { leafHash } from "./tree.mjs";
 
 const PROFILE = "tag:rlu.internal,2026:";
 const KINDS = ["tpm2", "gcp-vtpm", "azure-vtpm", "nitrotpm", "nitro", "sev-snp", "tdx", "none"];
+const DEBUG = ["enabled", "disabled", "disabled-since-boot", "disabled-permanently", "disabled-fully-and-permanently"];
 const profile = (name) => oneOf(`${PROFILE}${name}#1`);
 const nonce = binary(8, 64);
 const blind = binary(16, 16);
@@ -38,6 +39,12 @@ function channel(value, what) {
   return found;
 }
 
+function posture(value, what) {
+  for (const [name, found] of Object.entries(object(value, what)))
+    if (found === null || typeof found === "object") throw new Malformed(`${what}.${name}`);
+  return value;
+}
+
 const gpus = (value, what) =>
   shape(
     value,
@@ -66,7 +73,7 @@ const instanceClaims = (payload) =>
       exp: count,
       ueid: text,
       oemboot: bool,
-      dbgstat: text,
+      dbgstat: oneOf(...DEBUG),
       cnf: (value, what) => shape(value, { jwk: publicKey }, {}, what),
       rlu_key: (value, what) => shape(value, { created: count, hardware: oneOf(...KINDS) }, {}, what),
       rlu_tls: channel,
@@ -74,11 +81,14 @@ const instanceClaims = (payload) =>
       rlu_engine: (value, what) => shape(value, { arguments_sha256: hash32, name: text, version: text }, {}, what),
       rlu_gateway: (value, what) => shape(value, { name: text, version: text }, { image_sha256: hash32 }, what),
       rlu_hardware: (value, what) => shape(value, { profile: text }, {}, what),
-      rlu_lock: object,
+      rlu_lock: (value, what) => shape(value, {}, { attestor: posture, engine: posture, gateway: posture }, what),
+      rlu_region: text,
+      rlu_boundary: text,
+      rlu_site: text,
       rlu_log: (value, what) =>
         shape(value, { start_count: count }, { predecessor: (one, name) => shape(one, { head: binary(), iss: text }, {}, name) }, what),
     },
-    { eat_nonce: nonce, rlu_gpus: gpus, rlu_region: text, rlu_boundary: text, rlu_site: text, submods },
+    { eat_nonce: nonce, rlu_gpus: gpus, submods },
     "instance",
   );
 
@@ -175,12 +185,16 @@ export const parseReceipt = (bytes) => {
       rlu_response: commitment,
       rlu_rewritten: list(text),
       rlu_usage: (value, what) =>
-        shape(value, {}, { cached_input_tokens: count, input_tokens: count, output_tokens: count }, what),
+        shape(value, { cached_input_tokens: count, input_tokens: count, output_tokens: count }, {}, what),
       rlu_reason: text,
     },
     "receipt",
   );
   if (found.rlu_seq === 0) throw new Malformed("receipt: rlu_seq is 0");
+  const silent = found.rlu_request === undefined;
+  if (silent !== (found.rlu_response === undefined)) throw new Malformed("receipt: request and response, or neither");
+  if (silent && (found.rlu_status !== "failed" || found.rlu_forwarded !== undefined))
+    throw new Malformed("receipt: no request, though something was relayed");
   return found;
 };
 
