@@ -1,8 +1,9 @@
 """Hardware profiles: what a machine of each certified configuration has, and what stays unattested on it.
 
 A profile is a promise about evidence: which kinds may speak for the instance key, and which GPUs serve. Whether those GPUs are attested is
-a step of its own (`gpu.attestation`), which passes only with their reports. `BUILT_IN` holds the certified ones; a policy adds its own under `[profiles.<name>]`. Sources: the vendors' product pages for
-names and memory; `NVIDIA A100` has no attestation report, AMD Instinct has none either, and an enclave has no GPU at all.
+a step of its own (`gpu.attestation`), which passes only with their reports. `BUILT_IN` holds the certified ones; a policy adds its own
+under `[profiles.<name>]`. Sources: the vendors' product pages for names and memory; `NVIDIA A100` has no attestation report, AMD Instinct
+has none either, and an enclave has no GPU at all.
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ _HEADLINES = {
 }
 _BRANCHES = (
     ("Instance statement", ("statement", "evidence", "key.hardware")),
-    ("Hardware", ("ek", "ak", "key", "quote", "gcp-vtpm", "azure-vtpm", "sev-snp", "tdx", "nitro", "nitrotpm")),
+    (
+        "Hardware",
+        ("ek", "ak", "key", "quote", "gcp-vtpm", "azure-vtpm", "sev-snp", "tdx", "nitro", "nitrotpm"),
+    ),
     ("GPUs", ("gpu", "nvidia")),
     ("Place and channel", ("endorsement", "channel")),
     ("Session", ("session",)),
