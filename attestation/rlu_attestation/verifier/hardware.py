@@ -34,6 +34,8 @@ def appraise_hardware(trail: Trail, policy: Policy, proved: Callable[[], Hardwar
 
 def appraise_tpm(proof: HardwareProof, policy: Policy) -> None:
     """Raises Refused: `policy.tpm.emulator`, unless the policy accepts it (`Waived`)."""
+    if proof.kind != "tpm2":
+        raise NotApplicable("no TPM of a vendor's: the sources of its claims say what this hardware is")
     if not proof.emulated:
         return
     if policy.unsafe_accept_emulated_tpm:
