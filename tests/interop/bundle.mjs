@@ -1,10 +1,10 @@
 // A bundle, section 10: parsed, then everything in it verified against the instance key.
 import { Malformed, Refused, ascii, b64u, binary, equal, hash32, list, must, oneOf, sha256, shape, text } from "./bytes.mjs";
-import { parseHead, parseInclusion, verifySignature } from "./cose.mjs";
+import { parseConsistency, parseHead, parseInclusion, verifySignature } from "./cose.mjs";
 import { parseItem, verifyItem } from "./evidence.mjs";
 import { parse } from "./json.mjs";
 import * as statements from "./statements.mjs";
-import { leafHash, rootFrom } from "./tree.mjs";
+import { leafHash, newRootFrom, rootFrom } from "./tree.mjs";
 
 const PARTS_OF_A_SESSION = ["commitment_key", "exchanges", "close"];
 const MAX_BUNDLE = 64 * 1024 * 1024;
@@ -35,6 +35,8 @@ export function parseBundle(bytes) {
       head: binary(),
       collateral: list(collateral, 256),
       roots: list(hash32),
+      consistency: list(binary()),
+      continuity: list(text, 16),
       policy,
     },
     "bundle",
@@ -176,7 +178,8 @@ async function verifyClose(close, session, receipts, whole, at, steps) {
 }
 
 // All that was signed about one log: two leaves have two places, and one size has one root.
-async function verifyLog(places, head, instance, at, steps) {
+async function verifyLog(places, bundle, instance, at, steps) {
+  const { head, consistency = [] } = bundle;
   await steps.take("log.places", () => {
     const seen = new Map();
     for (const { index } of places) {
@@ -191,14 +194,43 @@ async function verifyLog(places, head, instance, at, steps) {
     for (const place of places) must(place.size <= found.treeSize, "older than a receipt");
     return found;
   });
-  await steps.take("log.one_tree", () => {
-    const roots = new Map();
-    const heads = latest ? [...places, { size: latest.treeSize, root: latest.root }] : places;
-    for (const { size, root } of heads) {
-      const text = b64u(root);
-      must((roots.get(size) ?? text) === text, `two trees of ${size} leaves`);
-      roots.set(size, text);
+  const roots = new Map();
+  const known = (size, root) => {
+    must(equal(roots.get(size) ?? root, root), `two trees of ${size} leaves`);
+    roots.set(size, root);
+  };
+  const one = await steps.take("log.one_tree", () => {
+    for (const { size, root } of places) known(size, root);
+    if (latest) known(latest.treeSize, latest.root);
+  });
+  if (consistency.length === 0 || one === null) return;
+  await steps.take("log.consistency", async () => {
+    const proofs = consistency.map(parseConsistency).sort((first, second) => first.oldSize - second.oldSize);
+    for (const proof of proofs) {
+      must(roots.has(proof.oldSize), "from a head that nothing here is under");
+      must(proof.iat - SKEW <= at, "of the future");
+      const root = await newRootFrom(proof.oldSize, proof.treeSize, proof.path, roots.get(proof.oldSize));
+      await verifySignature(proof, root, instance.identity);
+      known(proof.treeSize, root);
     }
+  });
+}
+
+// Section 14.1: keys that stepped down, oldest first, each naming the next.
+async function verifyContinuity(given, instance, at, steps) {
+  await steps.take("continuity", async () => {
+    const chain = await Promise.all(given.map(statements.parseContinuity));
+    for (const [number, one] of chain.entries()) {
+      await statements.verifyJws(one);
+      must(one.claims.iss === one.identity.iss, "iss is not the old key's");
+      must(one.claims.iat <= at + SKEW, "of the future");
+      const head = parseHead(one.claims.rlu_head);
+      await verifySignature(head, head.root, one.identity);
+      const next = number + 1 < chain.length ? chain[number + 1].identity : instance.identity;
+      const { iss, jkt } = one.claims.rlu_successor;
+      must(iss === next.iss && equal(jkt, next.thumbprint), "another key follows");
+    }
+    must(instance.claims.rlu_log.predecessor?.iss === chain.at(-1).claims.iss, "not the predecessor in the log");
   });
 }
 
@@ -221,6 +253,7 @@ export async function verifyBundle(bundle, at, steps, softwareKey = false) {
     must(same(claims.rlu_tls.spki_sha256, bundle.channel?.spki_sha256), "another channel, or none is known");
   });
   await verifyEvidence(bundle, instance, at, steps, softwareKey);
+  if (bundle.continuity?.length) await verifyContinuity(bundle.continuity, instance, at, steps);
 
   const exchanges = bundle.exchanges ?? [];
   const places = [];
@@ -250,5 +283,5 @@ export async function verifyBundle(bundle, at, steps, softwareKey = false) {
       }
     }
   }
-  if (places.length || bundle.head !== undefined) await verifyLog(places, bundle.head, instance, at, steps);
+  if (places.length || bundle.head !== undefined) await verifyLog(places, bundle, instance, at, steps);
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 // Make bundles from the formats alone, each signed by a software key of its own: node make.mjs DIRECTORY SECONDS.
-// Writes them and prints {"accepted": [{"name", "file"}], "refused": […]}. What is wrong with a refused one was signed as it stands:
+// Writes them and prints {"accepted": [{"name", "file"}], "refused": […], "stricter": […]}. What is wrong with a refused one was signed as it stands:
 // nothing but the meaning gives it away.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { ascii, b64u, utf8 } from "./bytes.mjs";
-import { REQUESTS, RESPONSES, ZERO, make, profile, random } from "./maker.mjs";
+import { Log, REQUESTS, RESPONSES, ZERO, generate, make, profile, random, stepDown } from "./maker.mjs";
 
 const [directory, now] = [process.argv[2], Number(process.argv[3])];
 
@@ -21,7 +21,31 @@ const lost = async (claims, given) => {
   put({ rlu_status: "failed", rlu_reason: "gateway_lost", rlu_route: "unknown", rlu_model: "unknown", rlu_http_status: 0 })(claims);
 };
 
+// A session whose receipt is under a tree of 2 leaves, and proofs that lead further.
+const further = (how) => ({
+  sessionSize: 2,
+  async bundle(bundle, { log }) {
+    bundle.consistency = (await how(log)).map(b64u);
+  },
+});
+
+const keys = [await generate(), await generate(), await generate()];
+const follows = (number) => put({ rlu_log: { start_count: 2, predecessor: { head: b64u(ascii("head")), iss: keys[number].iss } } });
+const continued = (...statements) => ({
+  key: keys[2],
+  instance: follows(1),
+  async bundle(bundle) {
+    bundle.continuity = await Promise.all(statements.map(([from, to, how]) => stepDown(now, keys[from], keys[to], how)));
+  },
+});
+
 const ACCEPTED = {
+  "with a proof of consistency": further(async (log) => [await log.consistency(2)]),
+  "with proofs of consistency on the way": further(async (log) => [await log.consistency(3), await log.consistency(2, 3)]),
+  "with a proof that a tree is itself": further(async (log) => [await log.consistency(2, 2)]),
+  "with no proofs": { bundle: put({ consistency: [], continuity: [] }) },
+  "a key followed another": continued([1, 2]),
+  "a key followed two others": continued([0, 1], [1, 2]),
   explicit: {},
   implicit: { implicit: true },
   "logged in another order": { order: ["session", 2, 0, 1, "close"] },
@@ -66,7 +90,40 @@ const ACCEPTED = {
   "with an image": { instance: put({ rlu_gateway: { name: "rlu", version: "0.1.0", image_sha256: ZERO } }) },
 };
 
+const otherLog = new Log(now, keys[2], {});
+for (const word of ["a", "b", "c", "d", "e", "f"]) await otherLog.append(ascii(word));
+
+// The published verifier looks at these proofs only when a revocation list makes it.
+const STRICTER = {
+  "consistency: from a head that nothing is under": further(async (log) => [await log.consistency(3)]),
+  "consistency: of another log": { key: keys[2], ...further(async () => [await otherLog.consistency(2)]) },
+  "consistency: by another key": further(async () => [await otherLog.consistency(2)]),
+  "consistency: a head": further(async (log) => [await log.head()]),
+  "consistency: a receipt of inclusion": further(async (log) => [await log.receipt(1)]),
+  "consistency: with another tree of the head's size": {
+    key: keys[2],
+    sessionSize: 2,
+    async bundle(bundle, { log }) {
+      log.leaves = [...log.leaves.slice(0, -1), new Uint8Array(32)];
+      bundle.consistency = [b64u(await log.consistency(2))];
+    },
+  },
+};
+
 const REFUSED = {
+  "continuity: of another key": continued([0, 2]),
+  "continuity: not the predecessor": { ...continued([1, 2]), instance: follows(0) },
+  "continuity: no predecessor": { ...continued([1, 2]), instance: undefined },
+  "continuity: in another order": continued([1, 2], [0, 1]),
+  "continuity: for another successor": continued([1, 0]),
+  "continuity: successor of another name": continued([1, 2, { payload: (claims) => void (claims.rlu_successor.iss = "urn:rlu:instance:other") }]),
+  "continuity: another typ": continued([1, 2, { header: put({ typ: "eat+jwt" }) }]),
+  "continuity: another kid": continued([1, 2, { header: put({ kid: ZERO }) }]),
+  "continuity: another iss": continued([1, 2, { payload: put({ iss: "urn:rlu:instance:other" }) }]),
+  "continuity: a head of another": continued([1, 2, { payload: put({ rlu_head: b64u(await otherLog.head()) }) }]),
+  "continuity: unknown claim": continued([1, 2, { payload: put({ comment: "x" }) }]),
+  "continuity: of the future": continued([1, 2, { payload: put({ iat: now + 61 }) }]),
+  "continuity: twice": continued([1, 2], [1, 2]),
   "instance: unknown claim": { instance: put({ rlu_colour: "green" }) },
   "instance: a claim is null": { instance: put({ rlu_site: null }) },
   "instance: no oemboot": { instance: cut("oemboot") },
@@ -195,9 +252,9 @@ const REFUSED = {
   },
 };
 
-const names = { accepted: [], refused: [] };
+const names = { accepted: [], refused: [], stricter: [] };
 let number = 0;
-for (const [verdict, cases] of [["accepted", ACCEPTED], ["refused", REFUSED]])
+for (const [verdict, cases] of [["accepted", ACCEPTED], ["refused", REFUSED], ["stricter", STRICTER]])
   for (const [name, how] of Object.entries(cases)) {
     const file = `${number++}.rlu`;
     writeFileSync(join(directory, file), await make(now, how));

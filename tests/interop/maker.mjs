@@ -13,7 +13,7 @@ const cbor = (value) => encode(value, rfc8949EncodeOptions);
 export const profile = (name) => `tag:rlu.internal,2026:${name}#1`;
 export const ZERO = b64u(new Uint8Array(32));
 
-async function generate() {
+export async function generate() {
   const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign", "verify"]);
   const { crv, kty, x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);
   const names = await statements.identity({ crv, kty, x, y });
@@ -39,7 +39,7 @@ async function pathOf(leaves, index) {
   return [...(await pathOf(right, index - at)), await rootOf(left)];
 }
 
-class Log {
+export class Log {
   constructor(now, key, how) {
     Object.assign(this, { now, key, how, leaves: [] });
   }
@@ -68,6 +68,21 @@ class Log {
     return this.#head(size, new Map(), root, root);
   }
 
+  // The path of RFC 9162 section 2.1.4.1.
+  static async #between(leaves, old, whole) {
+    if (old === leaves.length) return whole ? [] : [await rootOf(leaves)];
+    const at = split(leaves.length);
+    const [left, right] = [leaves.slice(0, at), leaves.slice(at)];
+    if (old <= at) return [...(await Log.#between(left, old, whole)), await rootOf(right)];
+    return [...(await Log.#between(right, old - at, false)), await rootOf(left)];
+  }
+
+  async consistency(old, size = this.leaves.length) {
+    const leaves = this.leaves.slice(0, size);
+    const proof = cbor([old, size, await Log.#between(leaves, old, true)]);
+    return this.#head(size, new Map([[396, new Map([[-2, [proof]]])]]), null, await rootOf(leaves));
+  }
+
   async receipt(index, size = this.leaves.length) {
     const leaves = this.leaves.slice(0, size);
     const proof = cbor([size, index, await pathOf(leaves, index)]);
@@ -76,6 +91,24 @@ class Log {
 }
 
 const NONE = canonical({ kind: "none" });
+
+// A key that steps down signs who follows, section 14.1.
+export async function stepDown(now, old, successor, how = {}) {
+  const log = new Log(now, old, {});
+  await log.append(ascii("the last one"));
+  const payload = {
+    cnf: { jwk: { ...old.jwk } },
+    iss: old.iss,
+    iat: now - 100,
+    rlu_head: b64u(await log.head()),
+    rlu_successor: { iss: successor.iss, jkt: successor.kid },
+  };
+  how.payload?.(payload);
+  const header = { alg: "ES256", kid: old.kid, typ: "rlu-continuity+jwt" };
+  how.header?.(header);
+  const signed = `${b64u(canonical(header))}.${b64u(canonical(payload))}`;
+  return `${signed}.${b64u(await old.sign(ascii(signed)))}`;
+}
 
 async function instanceOf(now, key, how, nonce, spki) {
   const payload = {
@@ -113,7 +146,7 @@ export const RESPONSES = ["good morning", "still here", "no"].map((text) => utf8
 
 // A bundle as of a time. `how` has hooks that change what is said before it is signed, and what is logged in which order.
 export async function make(now, how) {
-  const [key, commitmentKey, nonce, spki, id] = [await generate(), random(32), random(32), random(32), random(16)];
+  const [key, commitmentKey, nonce, spki, id] = [how.key ?? (await generate()), random(32), random(32), random(32), random(16)];
   const instance = await instanceOf(now, key, how, nonce, spki);
   const log = new Log(now, key, how);
   await log.append(ascii("another's"));

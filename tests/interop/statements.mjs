@@ -106,14 +106,14 @@ export const profileDigest = (payload) =>
     canonical(without(payload, ["submods", "eat_nonce", "iat", "exp", "rlu_log"])),
   );
 
-// An instance statement: its parts, all of them well formed. Nothing is verified yet.
-export async function parseInstance(jws) {
+// A compact JWS by the key that its payload names: its parts, all of them well formed. Nothing is verified yet.
+async function parseJws(jws, typ, read) {
   const parts = text(jws, "statement").split(".");
   if (parts.length !== 3) throw new Malformed("not a compact JWS");
   const [header, payloadBytes, signature] = parts.map(unb64u);
   const payload = parseCanonical(payloadBytes);
-  const claims = instanceClaims(payload);
-  const wanted = shape(parseCanonical(header), { alg: oneOf("ES256"), kid: hash32, typ: oneOf("eat+jwt") }, {}, "header");
+  const claims = read(payload);
+  const wanted = shape(parseCanonical(header), { alg: oneOf("ES256"), kid: hash32, typ: oneOf(typ) }, {}, "header");
   if (signature.length !== 64) throw new Malformed("the signature has another length");
   return {
     payload,
@@ -122,14 +122,38 @@ export async function parseInstance(jws) {
     signature,
     signed: ascii(`${parts[0]}.${parts[1]}`),
     identity: await identity(claims.cnf.jwk),
-    binding: await bindingOf(payload),
-    profile: await profileDigest(payload),
   };
 }
 
-export async function verifyInstance({ claims, kid, signature, signed, identity: names }) {
+export async function verifyJws({ kid, signature, signed, identity: names }) {
   must(equal(kid, names.thumbprint), "kid is not the key's thumbprint");
   must(await ecdsa(names.jwk, "SHA-256", signature, signed), "the signature");
+}
+
+export async function parseInstance(jws) {
+  const found = await parseJws(jws, "eat+jwt", instanceClaims);
+  return { ...found, binding: await bindingOf(found.payload), profile: await profileDigest(found.payload) };
+}
+
+const continuityClaims = (payload) =>
+  shape(
+    payload,
+    {
+      cnf: (value, what) => shape(value, { jwk: publicKey }, {}, what),
+      iss: text,
+      iat: count,
+      rlu_head: binary(),
+      rlu_successor: (value, what) => shape(value, { iss: text, jkt: hash32 }, {}, what),
+    },
+    {},
+    "continuity",
+  );
+
+export const parseContinuity = (jws) => parseJws(jws, "rlu-continuity+jwt", continuityClaims);
+
+export async function verifyInstance(statement) {
+  await verifyJws(statement);
+  const { claims, identity: names } = statement;
   must(claims.ueid === names.ueid && claims.iss === names.iss, "ueid or iss is not the key's");
 }
 

@@ -116,6 +116,8 @@ def test_bundles_made_from_the_formats_alone(second: Second, tmp_path: Path) -> 
                 failed = [step for step in found[case["file"]]["steps"] if not step["ok"]]
                 differing.append((expected, case["name"], failed, theirs))
     assert differing == []
+    assert len(cases["stricter"]) > 5
+    assert [case["name"] for case in cases["stricter"] if found[case["file"]]["ok"]] == []
 
 
 def _write(path: Path, data: bytes) -> Path:
