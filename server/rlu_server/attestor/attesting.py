@@ -77,8 +77,15 @@ class Attesting:
         self._gpus = gpus
         self._collectors = collectors
         self._oemboot = platform.verified_boot
+        self.predecessor = key.predecessor
+        """May be followed by a later head of the same log, while that one still grows."""
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
+
+    @property
+    def created(self) -> int:
+        """When the key was made, in seconds since the epoch."""
+        return self._key.created
 
     @property
     def jwk(self) -> dict[str, str]:
@@ -154,5 +161,12 @@ class Attesting:
     def _claims(self, hello: Hello, nonce: bytes | None) -> InstanceClaims:
         known = facts.read(self._directory)
         return facts.claims(
-            self._key, known, hello, nonce, self._clock(), self._ttl_s, self._oemboot, self._gpus
+            replace(self._key, predecessor=self.predecessor),
+            known,
+            hello,
+            nonce,
+            self._clock(),
+            self._ttl_s,
+            self._oemboot,
+            self._gpus,
         )

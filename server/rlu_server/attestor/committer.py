@@ -62,6 +62,7 @@ class Committer:
     Args:
         latest: the time of the log's last head.
         segment_leaves: how many leaves end a segment of the log.
+        thread: the signer's thread, where two keys of one device share it.
     """
 
     def __init__(
@@ -74,16 +75,17 @@ class Committer:
         *,
         latest: int = 0,
         segment_leaves: int = SEGMENT_LEAVES,
+        thread: ThreadPoolExecutor | None = None,
     ) -> None:
         self.ledger = ledger
         self.platform = platform
         self.signed: SignedTree | None = None
-        self._journal = journal
+        self.journal = journal
         self._clock = clock
         self._events = events
         self._key = platform.public_key
         self._kid = jose.thumbprint(jose.public_jwk(self._key))
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signer")
+        self.thread = thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="signer")
         self._waiting: deque[Pending] = deque()
         self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._wake = asyncio.Event()
@@ -92,8 +94,18 @@ class Committer:
         self._segment_leaves = segment_leaves
         self._beat = False
         self._committed: list[Entry] = []
+        self._busy = False
         self.failing = False
         """Did the latest signature of a head fail?"""
+
+    @property
+    def idle(self) -> bool:
+        """Does nothing wait for a signature?"""
+        return not (self._waiting or self._work or self._busy)
+
+    def keep_segment(self) -> None:
+        """Finish no more segments: the log is that of an instance which steps down."""
+        self._segment_leaves = 2**53
 
     def check_room(self) -> None:
         """Ask before a gateway's request changes anything.
@@ -145,7 +157,7 @@ class Committer:
 
     def close(self) -> None:
         """End the signer's thread."""
-        self._thread.shutdown(wait=True)
+        self.thread.shutdown(wait=True)
 
     async def sign_head(self, lines: bytes = b"") -> None:
         """A fresh head over the tree as it is, shows that the key works; `lines` go into the log with it. Only before `run`.
@@ -160,6 +172,13 @@ class Committer:
 
     async def _commit_batch(self) -> None:
         self._beat = False
+        self._busy = True
+        try:
+            await self._commit_next()
+        finally:
+            self._busy = False
+
+    async def _commit_next(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
         now = self._clock()
         draft = self.ledger.draft(batch, now)
@@ -175,19 +194,19 @@ class Committer:
             self.failing = False
             self._events.emit(Event.SIGNER_RECOVERED)
         self._committed = draft.entries
-        if self.ledger.tree.size - self._journal.sealed >= self._segment_leaves:
+        if self.ledger.tree.size - self.journal.sealed >= self._segment_leaves:
             await self._rotate(signed)
 
     async def _rotate(self, signed: SignedTree) -> None:
         sealing = self.ledger.tree.sealing()
         lines = self.ledger.snapshot() + head_line(signed.head, signed.size)
         try:
-            await self._in_thread(lambda: self._journal.rotate(sealing, lines))
+            await self._in_thread(lambda: self.journal.rotate(sealing, lines))
         except OSError as error:
             self._events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}")
             self._segment_leaves *= 2  # the segment goes on; not to be tried again with every batch
         else:
-            self.ledger.tree.seal(sealing, self._journal.tiles)
+            self.ledger.tree.seal(sealing, self.journal.tiles)
 
     def _fail(self, batch: Sequence[Pending], error: RluError | OSError) -> None:
         self.failing = True
@@ -225,7 +244,7 @@ class Committer:
                 await asyncio.sleep(0)
 
     async def _in_thread(self, operation: Callable[[], T]) -> T:
-        running = asyncio.get_running_loop().run_in_executor(self._thread, operation)
+        running = asyncio.get_running_loop().run_in_executor(self.thread, operation)
         # Making the answers of one batch takes the loop a while; meanwhile the signer has the next one.
         await self._tell()
         return await running
@@ -242,7 +261,7 @@ class Committer:
         # A signature that does not verify must not get into the log; this costs less than a tenth of a millisecond.
         jose.verify_es256(self._key, message, signature)
         signed = SignedTree(draft.size, draft.root, protected, signature)
-        self._journal.append(draft.lines + head_line(signed.head, draft.size))
+        self.journal.append(draft.lines + head_line(signed.head, draft.size))
         self._latest = now
         return signed
 

@@ -27,6 +27,13 @@ class Event(str, Enum):
     STATEMENT_RENEWED = "statement.renewed"
     INSTANCE_CHANGED = "instance.changed"
     FACTS_REFUSED = "facts.refused"
+    DRIFTED = "instance.drifted"
+    DRIFT_ENDED = "instance.drift_ended"
+    KEY_ROTATED = "key.rotated"
+    KEY_ROTATION_DUE = "key.rotation_due"
+    KEY_ROTATION_FAILED = "key.rotation_failed"
+    KEY_REHEARSED = "key.rotation_rehearsed"
+    KEY_RETIRED = "key.retired"
     INTERNAL = "internal.error"
 
 

@@ -7,9 +7,10 @@ key may live at a persistent handle instead.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tpm2_pytss import (
@@ -28,6 +29,7 @@ from tpm2_pytss.tsskey import TSSPrivKey
 
 from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.secret import write_private
+from rlu_server.attestor.tpm import wire
 from rlu_server.attestor.tpm.connection import Tpm, guard
 
 STORAGE_KEY = "ecc256:aes128cfb"
@@ -54,6 +56,13 @@ class LoadedKey:
     handle: int
     name: bytes
     public: bytes
+    auth: bytes = field(default=b"", repr=False)
+    """Its authorisation value."""
+
+    @property
+    def stays(self) -> bool:
+        """At a persistent handle, where it takes no place of the few for loaded objects."""
+        return self.handle >= FIRST_PERSISTENT
 
 
 def read_pcrs(tpm: Tpm, pcrs: tuple[int, ...]) -> dict[int, bytes]:
@@ -77,6 +86,29 @@ def read_pcrs(tpm: Tpm, pcrs: tuple[int, ...]) -> dict[int, bytes]:
         moment = int(counter)
         values.update(zip(wanted, (bytes(d) for d in digests), strict=True))
     return values
+
+
+def current_policy(tpm: Tpm, pcrs: tuple[int, ...]) -> bytes:
+    """authPolicy of an instance key for the platform as it is now."""
+    values = read_pcrs(tpm, pcrs)
+    composite = hashlib.sha256(b"".join(values[pcr] for pcr in sorted(values))).digest()
+    return wire.policy_digest(pcrs, composite)
+
+
+@contextmanager
+def put_aside(tpm: Tpm, key: LoadedKey) -> Iterator[list[LoadedKey]]:
+    """While the block runs the key takes no place in the TPM; afterwards it is the one element of the list."""
+    back = [key]
+    if key.stays:
+        yield back
+        return
+    with guard("context_save"):
+        saved = tpm.esapi.context_save(key.reference)
+    tpm.flush(key.reference)
+    yield back
+    with guard("context_load"):
+        reference = tpm.esapi.context_load(saved)
+    back[0] = _loaded(tpm, reference, key.auth)
 
 
 @contextmanager
@@ -220,4 +252,4 @@ def _loaded(tpm: Tpm, reference: ESYS_TR, auth: bytes) -> LoadedKey:
         tpm.esapi.tr_set_auth(reference, auth)
         public, name, _ = tpm.esapi.read_public(reference)
         handle = int(tpm.esapi.tr_get_tpm_handle(reference))
-    return LoadedKey(reference, handle, bytes(name), bytes(public.publicArea.marshal()))
+    return LoadedKey(reference, handle, bytes(name), bytes(public.publicArea.marshal()), auth)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from tpm2_pytss import TPM2_ALG, TPMT_PUBLIC, TPMT_SIG_SCHEME
+from tpm2_pytss import TPMT_PUBLIC
 
 from rlu_attestation.evidence.binding import SINGLE
-from rlu_server.attestor.errors import AttestorError, HardwareUnavailable, NotReady
+from rlu_server.attestor.errors import HardwareUnavailable
 from rlu_server.attestor.platform import Evidence, evidence_of
 from rlu_server.attestor.secret import authorisation
 from rlu_server.attestor.tpm import counter, keys, wire
 from rlu_server.attestor.tpm.attestation_key import AttestationKey, TpmParts
-from rlu_server.attestor.tpm.connection import ATTEMPTS, Tpm, guard
+from rlu_server.attestor.tpm.connection import ATTEMPTS, guard
+from rlu_server.attestor.tpm.shared import Loaded, SharedTpm, Slot
 
 T = TypeVar("T")
 MAX_EVENT_LOG = 128 * 1024
@@ -36,21 +35,13 @@ class TpmConfiguration:
     event_log: Path | None = None
 
 
-@dataclass(slots=True)
-class _Loaded:
-    tpm: Tpm
-    key: keys.LoadedKey
-    ak: keys.LoadedKey
-    certify: tuple[bytes, bytes]
-    session: wire.PolicySession | None = None
-
-
 class TpmPlatform:
     """The instance key in a TPM 2.0.
 
     Args:
         secret: the attestor's.
         ak: which key attests, and whose word it has.
+        beside: another key of the same TPM, whose connection is shared.
 
     Raises at construction:
         HardwareUnavailable: no TPM there.
@@ -60,14 +51,25 @@ class TpmPlatform:
 
     collects_beside = False
 
-    def __init__(self, configuration: TpmConfiguration, secret: bytes, ak: AttestationKey) -> None:
+    def __init__(
+        self,
+        configuration: TpmConfiguration,
+        secret: bytes,
+        ak: AttestationKey,
+        beside: TpmPlatform | None = None,
+    ) -> None:
         self._configuration = configuration
+        self._secret = secret
         self._key_auth = authorisation(secret, "instance-key")
         self._ak = ak
         self._selection = wire.pcr_selection(configuration.pcrs)
-        self._loaded: _Loaded | None = None
-        self._public: bytes | None = None
-        self._ready()
+        self._shared = (
+            SharedTpm(configuration.tcti, configuration.pcrs, self._key_auth, ak)
+            if beside is None
+            else beside._shared
+        )
+        self.slot = Slot(configuration.key)
+        self._shared.join(self.slot)
 
     @property
     def kind(self) -> str:
@@ -75,13 +77,13 @@ class TpmPlatform:
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        assert self._public is not None
-        return public_key_of(self._public)
+        assert self.slot.public is not None
+        return public_key_of(self.slot.public)
 
     @property
     def ak_name(self) -> bytes:
         """TPM name of the AK."""
-        return self._ready().ak.name
+        return self._shared.ready().ak.name
 
     @property
     def verified_boot(self) -> bool:
@@ -100,53 +102,29 @@ class TpmPlatform:
         return self._twice(lambda loaded: counter.increment(loaded.tpm))
 
     def close(self) -> None:
-        if self._loaded is not None:
-            loaded, self._loaded = self._loaded, None
-            for key in (loaded.key, loaded.ak):
-                if key.handle < keys.FIRST_PERSISTENT:
-                    loaded.tpm.flush(key.reference)
-            _end_session(loaded)
-            loaded.tpm.close()
+        self._shared.leave(self.slot)
 
-    def _twice(self, operation: Callable[[_Loaded], T]) -> T:
+    def beside(self, key: Path) -> TpmPlatform:
+        """One more key of the same TPM, certified by the same AK; it is made if the file is absent.
+
+        Raises:
+            AttestorError: as at construction; this key goes on.
+        """
+        return TpmPlatform(replace(self._configuration, key=key), self._secret, self._ak, self)
+
+    def _twice(self, operation: Callable[[Loaded], T]) -> T:
         """Once more on a new connection: a TPM that was reset, or a resource manager that restarted, lost what we had loaded."""
         try:
-            return operation(self._ready())
+            return operation(self._shared.ready())
         except HardwareUnavailable:
-            self._abandon()
+            self._shared.abandon()
         try:
-            return operation(self._ready())
+            return operation(self._shared.ready())
         except HardwareUnavailable:
-            self._abandon()
+            self._shared.abandon()
             raise
 
-    def _abandon(self) -> None:
-        if self._loaded is not None:
-            self._loaded.tpm.close()
-            self._loaded = None
-
-    def _ready(self) -> _Loaded:
-        if self._loaded is None:
-            tpm = Tpm(self._configuration.tcti)
-            try:
-                self._loaded = self._load(tpm)
-            except BaseException:
-                tpm.close()
-                raise
-        return self._loaded
-
-    def _load(self, tpm: Tpm) -> _Loaded:
-        config = self._configuration
-        policy = current_policy(tpm, config.pcrs)
-        key = keys.load_or_create(tpm, config.key, keys.INSTANCE_ATTRIBUTES, policy, self._key_auth)
-        keys.check_public(key, keys.INSTANCE_ATTRIBUTES, policy)
-        if self._public is not None and key.public != self._public:
-            raise NotReady("key.changed", "the instance key was replaced while the attestor ran: restart it")
-        ak = self._ak.load(tpm)
-        self._public = key.public
-        return _Loaded(tpm, key, ak, _certify(tpm, key, ak))
-
-    def _sign(self, loaded: _Loaded, digest: bytes) -> bytes:
+    def _sign(self, loaded: Loaded, digest: bytes) -> bytes:
         for attempt in range(ATTEMPTS):
             try:
                 return self._sign_once(loaded, digest)
@@ -156,22 +134,23 @@ class TpmPlatform:
                     raise
         raise AssertionError("unreachable")
 
-    def _sign_once(self, loaded: _Loaded, digest: bytes) -> bytes:
+    def _sign_once(self, loaded: Loaded, digest: bytes) -> bytes:
         tpm = loaded.tpm
         if loaded.session is None:
             nonce = secrets.token_bytes(wire.NONCE_SIZE)
             loaded.session = wire.parse_session(tpm.transact(wire.start_policy_session(nonce)))
+        key = loaded.held[self.slot].key
         session, nonce = loaded.session, secrets.token_bytes(wire.NONCE_SIZE)
         try:
             tpm.transact(wire.policy_pcr(session.handle, self._selection))
             tpm.transact(wire.policy_auth_value(session.handle))
-            command = wire.sign(loaded.key.handle, loaded.key.name, self._key_auth, digest, session, nonce)
+            command = wire.sign(key.handle, key.name, self._key_auth, digest, session, nonce)
             return wire.parse_signature(tpm.transact(command), session, self._key_auth, nonce)
         except Exception:
-            _end_session(loaded)  # its digest is half made, or its nonce unknown
+            loaded.end_session()  # its digest is half made, or its nonce unknown
             raise
 
-    def _collect(self, loaded: _Loaded, root: bytes) -> Evidence:
+    def _collect(self, loaded: Loaded, root: bytes) -> Evidence:
         for _ in range(ATTEMPTS):
             pcrs = keys.read_pcrs(loaded.tpm, self._configuration.pcrs)
             quote = _quote(loaded, self._configuration.pcrs, root)
@@ -179,11 +158,11 @@ class TpmPlatform:
                 return self._evidence(loaded, pcrs, quote)
         raise HardwareUnavailable("tpm.pcr_changed", "PCRs were extended during every attempt to quote them")
 
-    def _evidence(self, loaded: _Loaded, pcrs: dict[int, bytes], quote: tuple[bytes, bytes]) -> Evidence:
+    def _evidence(self, loaded: Loaded, pcrs: dict[int, bytes], quote: tuple[bytes, bytes]) -> Evidence:
         parts = TpmParts(
             ak_public=loaded.ak.public,
-            key_public=loaded.key.public,
-            certify=loaded.certify,
+            key_public=loaded.held[self.slot].key.public,
+            certify=loaded.held[self.slot].certify,
             quote=quote,
             pcrs={"sha256": pcrs},
             event_log=self._event_log(),
@@ -202,13 +181,6 @@ class TpmPlatform:
         return data if 0 < len(data) <= MAX_EVENT_LOG else None
 
 
-def current_policy(tpm: Tpm, pcrs: tuple[int, ...]) -> bytes:
-    """authPolicy of an instance key for the platform as it is now."""
-    values = keys.read_pcrs(tpm, pcrs)
-    composite = hashlib.sha256(b"".join(values[pcr] for pcr in sorted(values))).digest()
-    return wire.policy_digest(pcrs, composite)
-
-
 def public_key_of(public: bytes) -> ec.EllipticCurvePublicKey:
     """The P-256 key of a TPMT_PUBLIC."""
     point = TPMT_PUBLIC.unmarshal(public)[0].unique.ecc
@@ -216,23 +188,8 @@ def public_key_of(public: bytes) -> ec.EllipticCurvePublicKey:
     return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 
 
-def _certify(tpm: Tpm, key: keys.LoadedKey, ak: keys.LoadedKey) -> tuple[bytes, bytes]:
-    scheme = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
-    with tpm.hmac_session() as first, tpm.hmac_session() as second, guard("certify"):
-        attest, signature = tpm.esapi.certify(key.reference, ak.reference, b"", scheme, first, second)
-    return bytes(attest), bytes(signature.marshal())
-
-
-def _quote(loaded: _Loaded, pcrs: tuple[int, ...], root: bytes) -> tuple[bytes, bytes]:
+def _quote(loaded: Loaded, pcrs: tuple[int, ...], root: bytes) -> tuple[bytes, bytes]:
     selection = "sha256:" + ",".join(map(str, sorted(set(pcrs))))
     with loaded.tpm.hmac_session() as session, guard("quote"):
         attest, signature = loaded.tpm.esapi.quote(loaded.ak.reference, selection, root, session1=session)
     return bytes(attest), bytes(signature.marshal())
-
-
-def _end_session(loaded: _Loaded) -> None:
-    if loaded.session is None:
-        return
-    handle, loaded.session = loaded.session.handle, None
-    with suppress(AttestorError):  # gone with the connection, then
-        loaded.tpm.transact(wire.flush_context(handle))

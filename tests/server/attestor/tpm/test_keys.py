@@ -32,10 +32,11 @@ from rlu_attestation.tpm.constants import Alg, Attribute, Curve
 from rlu_attestation.tpm.public import EccKey, parse_public
 from rlu_server.attestor import secret
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
-from rlu_server.attestor.tpm import keys, platform
+from rlu_server.attestor.tpm import counter, keys
 from rlu_server.attestor.tpm.attestation_key import Endorsement, EnrolledKey
 from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
+from rlu_server.attestor.tpm.shared import Loaded
 from rlu_server.swtpm import SoftwareTpm
 
 pytestmark = pytest.mark.tpm
@@ -67,19 +68,23 @@ def extend(tpm: Tpm, pcr: int) -> None:
     tpm.esapi.pcr_extend(ESYS_TR(pcr), TPML_DIGEST_VALUES([value]))
 
 
-def loaded(made: TpmPlatform) -> platform._Loaded:
-    assert made._loaded is not None
-    return made._loaded
+def loaded(made: TpmPlatform) -> Loaded:
+    assert made._shared._loaded is not None
+    return made._shared._loaded
+
+
+def instance_key(made: TpmPlatform) -> keys.LoadedKey:
+    return loaded(made).held[made.slot].key
 
 
 def test_the_instance_key_has_exactly_the_required_attributes(opened: TpmPlatform) -> None:
-    public = parse_public(loaded(opened).key.public)
+    public = parse_public(instance_key(opened).public)
     assert public.attributes == KEY_ATTRIBUTES
     assert not public.attributes & Attribute.USER_WITH_AUTH
     assert isinstance(public.key, EccKey)
     assert public.key.curve is Curve.NIST_P256
     assert public.name_alg is Alg.SHA256
-    assert public.auth_policy == platform.current_policy(loaded(opened).tpm, PCRS)
+    assert public.auth_policy == keys.current_policy(loaded(opened).tpm, PCRS)
 
 
 def test_the_ak_is_restricted_and_wants_its_secret(opened: TpmPlatform) -> None:
@@ -104,7 +109,7 @@ def test_it_signs_and_the_signature_verifies(opened: TpmPlatform) -> None:
 
 def test_the_secret_alone_does_not_sign(opened: TpmPlatform) -> None:
     """No userWithAuth: the authorisation value without the policy is no use."""
-    tpm, key = loaded(opened).tpm, loaded(opened).key
+    tpm, key = loaded(opened).tpm, instance_key(opened)
     with pytest.raises(TSS2_Exception):
         tpm.esapi.sign(key.reference, bytes(32), TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL), ticket())
 
@@ -146,7 +151,7 @@ def test_another_secret_does_not_sign(configuration: TpmConfiguration) -> None:
 
 
 def test_the_key_cannot_be_exported(opened: TpmPlatform) -> None:
-    tpm, key = loaded(opened).tpm, loaded(opened).key
+    tpm, key = loaded(opened).tpm, instance_key(opened)
     nothing = TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL)
     with pytest.raises(TSS2_Exception):
         tpm.esapi.duplicate(key.reference, ESYS_TR.NONE, b"", nothing)
@@ -165,7 +170,7 @@ def test_the_key_file_is_of_no_use_in_another_tpm(
 
 def test_a_key_with_weaker_attributes_is_refused(configuration: TpmConfiguration) -> None:
     tpm = Tpm(configuration.tcti)
-    policy = platform.current_policy(tpm, PCRS)
+    policy = keys.current_policy(tpm, PCRS)
     auth = secret.authorisation(SECRET, "instance-key")
     weaker = keys.create(tpm, keys.AK_ATTRIBUTES & ~int(Attribute.RESTRICTED), policy, auth)
     tpm.close()
@@ -248,7 +253,7 @@ def test_the_start_counter_only_rises_even_when_it_is_made_again(
     values = [made.raise_start_counter() for _ in range(3)]
     assert values == [values[0], values[0] + 1, values[0] + 2]
     tpm = loaded(made).tpm
-    index = tpm.esapi.tr_from_tpmpublic(platform.counter.INDEX)
+    index = tpm.esapi.tr_from_tpmpublic(counter.INDEX)
     tpm.esapi.nv_undefine_space(index, ESYS_TR.RH_OWNER)
     assert made.raise_start_counter() > values[-1]
     made.close()
@@ -301,3 +306,31 @@ def test_an_owner_password_is_named(configuration: TpmConfiguration) -> None:
     tpm.close()
     with pytest.raises(HardwareRefused, match=r"tpm\.owner_password"):
         unenrolled(configuration)
+
+
+def test_two_keys_in_three_places(opened: TpmPlatform, tmp_path: Path) -> None:
+    """One TPM without a resource manager holds both keys and the AK; each signs, and has evidence of its own."""
+    second = opened.beside(tmp_path / "next.pem")
+    assert second.public_key.public_numbers() != opened.public_key.public_numbers()
+    for key in (opened, second, opened):
+        digest = hashlib.sha256(b"message").digest()
+        signature = key.sign(digest)
+        verify_es256(key.public_key, b"message", signature)
+    held = loaded(opened).held
+    assert loaded(opened) is loaded(second)
+    assert held[opened.slot].certify != held[second.slot].certify
+    loaded(opened).tpm.close()  # as if the TPM had been away: both are loaded again
+    for key in (second, opened):
+        verify_es256(key.public_key, b"message", key.sign(digest))
+    second.close()
+    verify_es256(opened.public_key, b"message", opened.sign(digest))
+    again = opened.beside(tmp_path / "next.pem")
+    assert again.public_key.public_numbers() == second.public_key.public_numbers()
+    again.close()
+
+
+def test_a_second_key_of_another_platform_state_leaves_the_first(opened: TpmPlatform, tmp_path: Path) -> None:
+    (tmp_path / "next.pem").write_text("garbage")
+    with pytest.raises(NotReady, match=r"key\.software"):
+        opened.beside(tmp_path / "next.pem")
+    verify_es256(opened.public_key, b"message", opened.sign(hashlib.sha256(b"message").digest()))
