@@ -12,7 +12,7 @@ import typer
 
 from rlu_attestation.cli.output import print_json
 from rlu_attestation.cli.verify import read_api_key
-from rlu_attestation.errors import RluError, Unreachable
+from rlu_attestation.errors import Unreachable
 from rlu_attestation.files import load_policy, read
 from rlu_attestation.printing import printable
 from rlu_server.export import backup as backups
@@ -147,7 +147,7 @@ def _sink(to: str, max_bytes: int, keep: int, token_file: Path | None, ca: Path 
 
     token = None if token_file is None else read(token_file, MAX_TOKEN).decode("ascii", "replace").strip()
     if token is not None and not token.isprintable():
-        raise RluError("export.token", f"{token_file} does not hold a token")
+        raise typer.BadParameter(f"{token_file} does not hold a token")
     return OtlpSink(to.removeprefix("otlp+"), token, None if ca is None else str(ca))
 
 

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -54,9 +54,16 @@ def create(state: Path, out: Path) -> dict[str, Any]:
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-            # The segment in use first: it says how many of the sealed leaves count, and those are there by then.
+            # The segment in use first: it says how many of the sealed leaves count, and those are there by then. One that is finished
+            # while this runs is in the backup already.
+            active = state / "log" / FILE_NAME
+            with active.open("rb") as opened:
+                later = _not_before(opened.readline())
+                digests[active.relative_to(state).as_posix()] = _add(tar, state, active, opened)
             for path in _files(state):
-                digests[path.relative_to(state).as_posix()] = _add(tar, state, path)
+                if path != active and not later(path.name):
+                    with path.open("rb") as opened:
+                        digests[path.relative_to(state).as_posix()] = _add(tar, state, path, opened)
             manifest = {"rlu_backup": "1", "files": digests}
             data = json.dumps(manifest, indent=1, sort_keys=True).encode("ascii")
             tar.addfile(_member(MANIFEST, len(data)), io.BytesIO(data))
@@ -109,22 +116,31 @@ def restore(backup: Path, state: Path) -> dict[str, Any]:
 
 
 def _files(state: Path) -> Iterator[Path]:
-    active = state / "log" / FILE_NAME
-    yield active
     for part in PARTS:
         for path in sorted((state / part).rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.name not in SKIPPED and path != active:
+            if path.is_file() and not path.is_symlink() and path.name not in SKIPPED:
                 yield path
 
 
-def _add(tar: tarfile.TarFile, state: Path, path: Path) -> dict[str, Any]:
-    name = path.relative_to(state).as_posix()
-    with path.open("rb") as file:
-        size = _complete(file) if path.name == FILE_NAME else os.fstat(file.fileno()).st_size
-        file.seek(0)
-        reader = _Digesting(file)
-        tar.addfile(_member(name, size), reader)
-        return {"sha256": b64u(reader.digest.digest()), "size": size}
+def _not_before(first: bytes) -> Callable[[str], bool]:
+    """Tells, by its name, a segment that was not finished when the one with this first line was in use."""
+    header = records.read_first(first)
+    prefix = f"{header.iss.rpartition(':')[2]}."
+
+    def later(name: str) -> bool:
+        number = name.removeprefix(prefix).removesuffix(".jsonl")
+        return name.startswith(prefix) and number.isdigit() and int(number) >= header.segment.number
+
+    return later
+
+
+def _add(tar: tarfile.TarFile, state: Path, path: Path, file: BinaryIO) -> dict[str, Any]:
+    file.seek(0)
+    size = _complete(file) if path.name == FILE_NAME else os.fstat(file.fileno()).st_size
+    file.seek(0)
+    reader = _Digesting(file)
+    tar.addfile(_member(path.relative_to(state).as_posix(), size), reader)
+    return {"sha256": b64u(reader.digest.digest()), "size": size}
 
 
 def _complete(file: BinaryIO) -> int:

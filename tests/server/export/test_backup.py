@@ -7,11 +7,14 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes.log_room import LogRoom
 from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.log import files
+from rlu_server.export import backup
 from rlu_server.export.backup import BackupError, create, restore
 
 
@@ -61,6 +64,36 @@ def test_a_backup_is_made_while_the_log_is_written_to(room: LogRoom, tmp_path: P
     assert (tmp_path / "new" / "log" / "log.jsonl").read_bytes().endswith(b'"size":730}\n')
 
 
+def test_a_segment_that_is_finished_meanwhile_is_in_it_once(
+    room: LogRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, done = backup._add, []
+
+    def slowly(tar: tarfile.TarFile, state: Path, path: Path, file: Any) -> dict[str, Any]:
+        if not done:
+            done.append(add(tar, state, path, file))
+            room.batch(700)  # finishes the segment that was just copied
+            return done[0]
+        return add(tar, state, path, file)
+
+    monkeypatch.setattr(backup, "_add", slowly)
+    create(tmp_path / "state", tmp_path / "backup")
+    room.close()
+    restore(tmp_path / "backup", tmp_path / "new")
+    assert len(list((tmp_path / "state" / "log").glob("*.0*.jsonl"))) == 2
+    again = LogRoom(tmp_path / "new" / "log", room)
+    assert again.tree.size == 730
+    again.batch(700)
+    again.close()
+    assert again.tree.root() != room.tree.root()
+    segments = [
+        *sorted((tmp_path / "new" / "log").glob("*.0*.jsonl")),
+        tmp_path / "new" / "log" / "log.jsonl",
+    ]
+    read = ((path.name, path.read_bytes().splitlines(keepends=True)) for path in segments)
+    assert files.check(read, [], None).findings == ()
+
+
 def test_nothing_is_overwritten(room: LogRoom, tmp_path: Path) -> None:
     room.close()
     create(tmp_path / "state", tmp_path / "backup")
@@ -75,13 +108,13 @@ def test_nothing_is_overwritten(room: LogRoom, tmp_path: Path) -> None:
 
 
 def repacked(
-    backup: Path,
+    archive: Path,
     change: Callable[[str, bytes], tuple[str, bytes] | None],
     extra: tarfile.TarInfo | None = None,
 ) -> None:
-    with tarfile.open(backup) as old:
+    with tarfile.open(archive) as old:
         members = [(m.name, old.extractfile(m).read()) for m in old]  # type: ignore[union-attr]
-    with tarfile.open(backup, "w") as new:
+    with tarfile.open(archive, "w") as new:
         if extra is not None:
             new.addfile(extra, io.BytesIO(bytes(extra.size)))
         for name, data in members:
