@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SCOPES: dict[str, tuple[str, str]] = {
     "verifier": (
-        "verifier/*.py policy.py policy_file.py bundle.py verdict.py client.py",
+        "verifier/*.py policy.py policy_file.py bundle.py verdict.py client.py answers.py",
         "verifier test_policy_file.py test_bundle.py test_verdict.py test_client.py",
     ),
     "primitives": (
@@ -18,6 +18,11 @@ SCOPES: dict[str, tuple[str, str]] = {
     "vtpm": (
         "evidence/gcp_vtpm/*.py evidence/azure_vtpm/*.py tpm/ima.py tpm/ima_log.py tpm/describe.py",
         "evidence/gcp_vtpm evidence/azure_vtpm tpm/test_ima.py tpm/test_ima_log.py",
+    ),
+    "connect": (
+        "answers.py connect/guard.py connect/relay.py connect/closing.py connect/session.py connect/screen.py connect/sse.py "
+        "connect/apis.py connect/pin.py connect/proxy.py",
+        "connect test_client.py",
     ),
     "parsers": (
         "evidence/__init__.py evidence/tpm2/e*.py evidence/tpm2/i*.py tpm/algorithm.py tpm/attest.py tpm/eventlog.py "

@@ -34,6 +34,8 @@ from rlu_attestation.statements import Receipt
 
 RECEIPT_WAIT_S = 30.0
 """How long a receipt may take after the last byte of its answer."""
+MAX_RESPONSE = 256 * 1024 * 1024
+"""Of an answer, which is kept until its receipt was held against it."""
 ATTEMPTS = 2
 GONE = frozenset({"session_not_found", "session_expired", "session_closed"})
 PASSED_ON = ("accept", "anthropic-beta", "anthropic-version", "content-type")
@@ -76,9 +78,8 @@ class _Exchange:
         if not self.receipt:
             if head.status < 400:
                 raise Unproven("receipt.absent", "the answer names no receipt")
-            yield from self._pass(
-                head
-            )  # a refusal: nothing was asked of the model, so there is nothing to prove
+            # A refusal: nothing was asked of the model, so there is nothing to prove.
+            yield from self._pass(head)
             return
         self.session.open[self.receipt] = None
         content_type = head.headers.get("content-type", "")
@@ -135,6 +136,8 @@ class _Exchange:
             if not piece:
                 return
             self.response += piece
+            if len(self.response) > MAX_RESPONSE:
+                raise Unproven("response.too_large", f"the answer is longer than {MAX_RESPONSE} bytes")
             passed = screened.feed(piece)
             if passed:
                 yield Emit(passed)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fakes.connected import MODEL, ConnectedServer
 from fakes.connected_clients import CHAT, MESSAGES, RESPONSES
 from fakes.server import API_KEY, Answer, Seen
+from rlu_attestation.connect import relay as module
 from rlu_attestation.connect.closing import close
 from rlu_attestation.connect.guard import Guard
 from rlu_attestation.connect.relay import Request, relay
@@ -40,6 +41,7 @@ from rlu_attestation.connect.steps import (
     Told,
     Unlock,
 )
+from rlu_attestation.errors import RluError, Untrusted
 
 ENDS = (b'finish_reason":"', b"[DONE]", b"response.completed", b"message_stop", b"arguments.done")
 
@@ -53,6 +55,7 @@ class Memory:
         self.told: list[Status] = []
         self.sizes = [1 << 20]
         self.monotonic = 0.0
+        self.changes = 0  # so many connections for prompts show another key
         self.adopted: list[bytes | None] = []
         self.locked = False
         self._pieces: Iterator[bytes] = iter(())
@@ -70,7 +73,12 @@ class Memory:
                 elif isinstance(command, Emit):
                     assert status, "content before its head"
                     content += command.content
-                command = talk.send(self.do(command))
+                try:
+                    result = self.do(command)
+                except RluError as error:
+                    command = talk.throw(error)
+                else:
+                    command = talk.send(result)
         except StopIteration:
             assert not self.locked
             return status, content
@@ -89,6 +97,9 @@ class Memory:
                 return self.told_by(Seen(command.method, command.path, headers, command.body or b""))
             case Send():
                 assert self.adopted, "no prompt before a key was adopted"
+                self.changes -= 1
+                if self.changes >= 0:
+                    raise Untrusted("channel.changed", "another key")
                 headers = {**command.headers, "authorization": f"Bearer {API_KEY}"}
                 return self.send(Seen(command.method, command.path, headers, command.body))
             case Read():
@@ -239,6 +250,60 @@ def test_who_leaves_while_a_session_is_opened_lets_others_open_one(memory: Memor
     talk.close()
     memory.locked = False  # a shell gives back what its talk held
     assert memory.run(relay(guard, request()))[0] == 200
+
+
+def test_a_key_that_changed_once_is_attested_anew(memory: Memory, guard: Guard) -> None:
+    memory.changes = 1
+    assert memory.run(relay(guard, request()))[0] == 200
+    assert len(memory.server.sessions) == 2
+    assert guard.failures == []
+
+
+def test_a_key_that_goes_on_changing(memory: Memory, guard: Guard) -> None:
+    memory.changes = 2
+    status, content = memory.run(relay(guard, request()))
+    assert (status, json.loads(content)["error"]["code"]) == (502, "channel.changed")
+    assert memory.server.prompts == []
+    # Nobody lied about an answer: the next prompt may be sent.
+    assert memory.run(relay(guard, request()))[0] == 200
+
+
+@pytest.mark.parametrize("changes", [{"status": "partial"}, {"status": "aborted"}])
+def test_an_error_that_was_cut_is_not_passed_on(
+    memory: Memory, guard: Guard, changes: dict[str, Any]
+) -> None:
+    memory.server.receipts = changes
+    status, content = memory.run(relay(guard, request(metadata={"script": "refuses"})))
+    assert (status, json.loads(content)["error"]["code"]) == (502, "receipt.status")
+
+
+def test_every_status_of_an_error_is_passed_on(memory: Memory, guard: Guard) -> None:
+    assert memory.run(relay(guard, request(model="unknown to the engine")))[0] == 404
+    status, content = memory.run(relay(guard, Request("POST", CHAT, {}, b"{")))
+    assert (status, b"JSON decode error" in content) == (400, True)
+    memory.server.answers[CHAT] = Answer(400, b'{"error":{"code":"json_malformed"}}')
+    assert memory.run(relay(guard, request())) == (400, b'{"error":{"code":"json_malformed"}}')
+    assert guard.failures == []
+
+
+def test_a_refusal_is_bounded(memory: Memory, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HELD", 100)
+    memory.server.answers[CHAT] = Answer(400, b"x" * 100)
+    assert memory.run(relay(guard, request())) == (400, b"x" * 100)
+    memory.server.answers[CHAT] = Answer(400, b"x" * 101)
+    status, content = memory.run(relay(guard, request()))
+    assert (status, json.loads(content)["error"]["code"]) == (502, "response.too_large")
+
+
+def test_an_answer_is_bounded(memory: Memory, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.sizes = [10]
+    whole = len(memory.run(relay(guard, request()))[1])
+    monkeypatch.setattr(module, "MAX_RESPONSE", whole)
+    assert memory.run(relay(guard, request()))[1].endswith(b"data: [DONE]\n\n")
+    monkeypatch.setattr(module, "MAX_RESPONSE", whole - 1)
+    content = memory.run(relay(guard, request()))[1]
+    assert b"response.too_large" in content
+    assert not [mark for mark in ENDS if mark in content]
 
 
 def test_a_session_in_use_is_not_closed(memory: Memory, guard: Guard) -> None:

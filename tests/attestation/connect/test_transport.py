@@ -55,18 +55,20 @@ def test_the_openai_sdk(server: ConnectedServer, library: Any) -> None:
 
 
 @pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
-async def test_the_openai_sdk_in_an_event_loop(server: ConnectedServer, library: Any) -> None:
-    transport = AsyncVerifyingTransport(server.url, **options(server))
-    async with (
-        library.AsyncClient(transport=transport) as http,
-        openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, http_client=http) as sdk,
-    ):
+def test_the_openai_sdk_in_an_event_loop(server: ConnectedServer, library: Any) -> None:
+    async def ask(sdk: openai.AsyncOpenAI) -> str:
+        stream = await sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-        async def ask() -> str:
-            stream = await sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
-            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    async def ask_at_once() -> list[str]:
+        transport = AsyncVerifyingTransport(server.url, **options(server))
+        async with (
+            library.AsyncClient(transport=transport) as http,
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, http_client=http) as sdk,
+        ):
+            return await asyncio.gather(*(ask(sdk) for _ in range(5)))
 
-        assert await asyncio.gather(*(ask() for _ in range(5))) == [SAID] * 5
+    assert asyncio.run(ask_at_once()) == [SAID] * 5
     (opened,) = server.sessions.values()
     assert (len(opened.logged), opened.closed) == (5, True)
 
@@ -85,14 +87,17 @@ def test_the_anthropic_sdk(server: ConnectedServer) -> None:
         assert sdk.messages.count_tokens(model=MODEL, messages=ASKED).input_tokens > 0
 
 
-async def test_the_anthropic_sdk_in_an_event_loop(server: ConnectedServer) -> None:
-    transport = AsyncVerifyingTransport(server.url, **options(server))
-    async with (
-        httpx2.AsyncClient(transport=transport) as http,
-        anthropic.AsyncAnthropic(base_url=server.url, api_key=API_KEY, http_client=http) as sdk,
-        sdk.messages.stream(model=MODEL, messages=ASKED, max_tokens=9) as stream,
-    ):
-        assert await stream.get_final_text() == SAID
+def test_the_anthropic_sdk_in_an_event_loop(server: ConnectedServer) -> None:
+    async def ask() -> str:
+        transport = AsyncVerifyingTransport(server.url, **options(server))
+        async with (
+            httpx2.AsyncClient(transport=transport) as http,
+            anthropic.AsyncAnthropic(base_url=server.url, api_key=API_KEY, http_client=http) as sdk,
+            sdk.messages.stream(model=MODEL, messages=ASKED, max_tokens=9) as stream,
+        ):
+            return await stream.get_final_text()
+
+    assert asyncio.run(ask()) == SAID
 
 
 def swapped(data: bytes) -> bytes:
