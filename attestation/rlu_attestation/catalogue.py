@@ -285,6 +285,7 @@ WAIVABLE = (
     "nvidia.revocation",
     "nvidia.rim_driver",
     "nvidia.rim_vbios",
+    "nvidia.topology",
     "quote.binding",
     "sev-snp.binding",
     "sev-snp.revocation",

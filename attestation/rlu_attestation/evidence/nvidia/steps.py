@@ -60,14 +60,18 @@ def claims_of(
     return NvidiaClaims(devices[: len(evidence.gpus)], devices[len(evidence.gpus) :], seen)
 
 
-def verify_devices(evidence: NvidiaEvidence) -> None:
+def verify_devices(evidence: NvidiaEvidence, gpu_required: bool = True) -> None:
     """nvidia.devices: no device occurs twice, by report, key of leaf or device, or device id.
+
+    Args:
+        evidence: the parsed item.
+        gpu_required: whether there must be a GPU; a switch's report alone has none.
 
     Raises:
         Untrusted: `nvidia.devices.twice`, `.no_gpu` for an item without a GPU.
     """
     step = "nvidia.devices"
-    if not evidence.gpus:
+    if gpu_required and not evidence.gpus:
         raise Untrusted(f"{step}.no_gpu", "the evidence holds no GPU")
     seen: dict[tuple[str, bytes], str] = {}
 

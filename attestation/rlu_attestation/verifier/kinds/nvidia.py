@@ -7,11 +7,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
+from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence import nvidia
 from rlu_attestation.evidence.nvidia import PINNED, NvidiaEvidence, Root, Roots
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.proof import Conditions, Gpu, GpuProof
-from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, absent_is_not_made, blocking, need
+from rlu_attestation.verifier.trail import (
+    Failed,
+    NotApplicable,
+    NotMade,
+    Trail,
+    absent_is_not_made,
+    blocking,
+    need,
+)
 
 T = TypeVar("T")
 KIND = nvidia.KIND
@@ -36,7 +45,9 @@ def check(
     held = given
     if not isinstance(given, Failed):
         held = trail.check("nvidia.collateral", lambda: with_collateral(given, conditions))
-    devices = run("devices", nvidia.verify_devices)
+    # Without a statement, reports are of single devices: those that they are wired to may be elsewhere.
+    alone = subject.signed is None
+    devices = run("devices", lambda found: nvidia.verify_devices(found, gpu_required=not alone))
     root = run("root", lambda found: nvidia.verify_root(found, roots))
     chain = run("chain", lambda found: nvidia.verify_chain(found, at))
     identities = run(
@@ -51,7 +62,7 @@ def check(
         lambda found: nvidia.verify_measurements(found, need(drivers), need(firmware)),
         lambda counts: f"{sum(counts)} reference values",
     )
-    topology = run("topology", nvidia.verify_topology)
+    topology = run("topology", lambda found: _topology(found, alone))
     revoked = run(
         "revocation", lambda found: nvidia.verify_revocation(found, at, age), lambda n: f"{n} certificates"
     )
@@ -84,10 +95,28 @@ def check(
             driver=device.report.opaque.driver or "",
             vbios=device.report.opaque.vbios,
             measured=not isinstance(compared, Failed),
+            protected=_protected(device.report.opaque),
         )
         for device, identity in zip(evidence.gpus, models, strict=True)
     )
     return GpuProof(gpus, len(evidence.switches))
+
+
+def _topology(held: NvidiaEvidence, alone: bool) -> nvidia.Topology:
+    try:
+        return nvidia.verify_topology(held)
+    except Untrusted as error:
+        if alone:
+            raise NotMade(
+                error.code, f"{error.message}; of reports alone the others need not be here"
+            ) from error
+        raise
+
+
+def _protected(opaque: nvidia.OpaqueData) -> bool | None:
+    """Protected PCIe mode, by either field that tells it."""
+    told = (opaque.protected_pcie, None if opaque.feature is None else opaque.feature is nvidia.Feature.PPCIE)
+    return None if told == (None, None) else True in told
 
 
 def with_collateral(evidence: NvidiaEvidence, conditions: Conditions) -> NvidiaEvidence:
