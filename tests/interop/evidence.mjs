@@ -36,8 +36,9 @@ function values(value, what) {
     out[bank] = new Map();
     for (const [index, found] of Object.entries(object(pcrs, what))) {
       if (!/^(0|[1-9][0-9]?)$/.test(index)) throw new Malformed(`${what}: ${index}`);
-      out[bank].set(Number(index), binary(20, 64)(found, what));
+      out[bank].set(Number(index), binary(tpm.SIZES[bank], tpm.SIZES[bank])(found, what));
     }
+    if (out[bank].size === 0) throw new Malformed(`${what}: bank ${bank} is empty`);
   }
   return out;
 }
@@ -88,7 +89,8 @@ function quoted(selection, pcrs) {
   const seen = new Set();
   const parts = selection.banks.flatMap(({ hash, pcrs: indexes }) => {
     const bank = tpm.BANKS[hash];
-    must(bank !== undefined && !seen.has(bank), "an unknown bank, or one twice");
+    must(bank !== undefined, "an unknown bank");
+    if (indexes.length === 0) return [];
     seen.add(bank);
     must(pcrs[bank]?.size === indexes.length, `bank ${bank}: other PCRs than those quoted`);
     return indexes.map((index) => {

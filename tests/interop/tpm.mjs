@@ -8,6 +8,7 @@ const CURVES = { 0x0003: { name: "P-256", size: 32 }, 0x0004: { name: "P-384", s
 const GENERATED = 0xff544347;
 const TYPES = { 0x8017: "certify", 0x8018: "quote" };
 export const HASHES = { [ALG.SHA1]: "SHA-1", [ALG.SHA256]: "SHA-256", [ALG.SHA384]: "SHA-384", [ALG.SHA512]: "SHA-512" };
+export const SIZES = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
 export const BANKS = { [ALG.SHA1]: "sha1", [ALG.SHA256]: "sha256", [ALG.SHA384]: "sha384", [ALG.SHA512]: "sha512" };
 export { ALG, SCHEME };
 
@@ -104,10 +105,13 @@ function selection(reader) {
   if (number > 16) throw new Malformed("TPML_PCR_SELECTION: too many banks");
   const banks = Array.from({ length: number }, () => {
     const hash = reader.u16();
-    const map = reader.take(reader.u8());
+    const size = reader.u8();
+    if (size !== 3 && size !== 4) throw new Malformed("TPMS_PCR_SELECTION: the size of its map");
+    const map = reader.take(size);
     const pcrs = [...map].flatMap((byte, at) => [0, 1, 2, 3, 4, 5, 6, 7].filter((bit) => byte & (1 << bit)).map((bit) => 8 * at + bit));
     return { hash, pcrs };
   });
+  if (new Set(banks.map(({ hash }) => hash)).size !== number) throw new Malformed("TPML_PCR_SELECTION: a bank twice");
   return { bytes: reader.bytes.subarray(start, reader.at), banks };
 }
 
