@@ -15,6 +15,8 @@ from rlu_attestation.cursor import Cursor
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 SEQUENCE, SET = 0x30, 0x31
+MAX_OID, MAX_INTEGER = 128, 64
+"""Bytes. Longer ones occur in no certificate; they would cost quadratic time, and have more digits than Python writes."""
 _DIGITS = frozenset(b"0123456789")
 
 
@@ -73,6 +75,8 @@ class Reader:
     def oid(self, field: str) -> str:
         """An object identifier in dotted form."""
         content = self.element(OID, field).content
+        if len(content) > MAX_OID:
+            raise self._cursor.malformed(f"{field}: an object identifier of more than {MAX_OID} bytes")
         arcs: list[int] = []
         value = 0
         for position, byte in enumerate(content):
@@ -91,8 +95,10 @@ class Reader:
         return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
 
     def integer(self, field: str) -> int:
-        """A minimal two's complement integer."""
+        """A minimal two's complement integer of at most 64 bytes."""
         content = self.element(INTEGER, field).content
+        if len(content) > MAX_INTEGER:
+            raise self._cursor.malformed(f"{field}: an integer of more than {MAX_INTEGER} bytes")
         if not content or (
             len(content) > 1
             and ((content[0] == 0 and content[1] < 0x80) or (content[0] == 0xFF and content[1] >= 0x80))

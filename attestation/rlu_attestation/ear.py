@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from rlu_attestation import canonical, jose
-from rlu_attestation.verdict import Blame, Outcome, Result, Source, Step, Verdict
+from rlu_attestation.verdict import Blame, Claim, Outcome, Result, Source, Step, Verdict
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
 DEVELOPER = "Remote Locked Use"
@@ -255,12 +255,19 @@ def _configuration(verdict: Verdict) -> dict[str, int]:
     rules = ("policy.debug", "policy.tee", "policy.boot", "policy.lock", "policy.engine", "policy.gateway")
     rest = _Rest(rules)
     value = _value(verdict, rest)
+    if _debugged(verdict):
+        return {"configuration": CONTRAINDICATED_96}
     if value is None or tier(value) != AFFIRMING:
         return {} if value is None else {"configuration": value}
     of_interest = {"debug", "verified_boot", "lock", "engine", "gateway"}
     sources = [claim.source for claim in verdict.claims if claim.name in of_interest]
     known = bool(sources) and all(source.at_least(Source.MEASURED) for source in sources)
     return {"configuration": GENUINE if known else NO_CLAIM}
+
+
+def _debugged(verdict: Verdict) -> bool:
+    """Whether the hardware itself says that others may look into what runs."""
+    return Claim("debug", "enabled", Source.HARDWARE) in verdict.claims
 
 
 def _judged(verdict: Verdict) -> int:

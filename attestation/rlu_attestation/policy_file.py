@@ -181,6 +181,8 @@ def _lock(top: Table) -> Mapping[str, Mapping[str, Bound] | None]:
         elif role in lock:
             posture = lock.table(role)
             found[role] = {key: _bound(posture, key) for key in posture.names()}
+            if not found[role]:
+                raise lock.wrong(role, 'must name what the process measured of its lock, or be "any"')
     lock.end()
     return found
 

@@ -14,7 +14,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.instance import KEY_HARDWARE
 from rlu_attestation.policy import ANY_GPU, ANY_TCB, GpuRule, PolicyError, TcbRule
 from rlu_attestation.policy_table import ReadFile, Table, certificates
-from rlu_attestation.profiles import GpuDemand, Profile
+from rlu_attestation.profiles import BUILT_IN, GpuDemand, Profile
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,6 +134,8 @@ def profiles(top: Table) -> Mapping[str, Profile]:
     """`profiles`: an operator's own configurations."""
     table, found = top.table("profiles"), {}
     for name in table.names():
+        if name in BUILT_IN:
+            raise table.wrong(name, "is built in, and says the same to everybody: choose another name")
         own = table.table(name)
         demand = None
         if "gpus" in own:
@@ -161,8 +163,12 @@ def reference_values(top: Table, read_file: ReadFile) -> tuple[Pcrs | None, Meas
     """`pcrs` and `measurements`, of the policy and of the files it names."""
     tables = [top, *(_references(top, name, read_file) for name in top.strings("references"))]
     every = [(_pcrs(table), _measurements(table)) for table in tables]
-    for table in tables[1:]:
+    for table, (pcrs, measured) in zip(tables[1:], every[1:], strict=True):
         table.end()
+        if pcrs is None or None in measured.values():
+            raise PolicyError(
+                "policy.value", f'{table.name} names reference values; "any" is for the policy itself to say'
+            )
     banks = [found for found, _ in every]
     kinds = [found for _, found in every]
     return (

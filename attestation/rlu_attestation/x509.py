@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,7 +32,6 @@ DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, KEY_AGREEMENT, KEY_CERT_SIGN = 0, 2, 4, 5
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 _CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +190,28 @@ def parse_many(data: bytes) -> tuple[Certificate, ...]:
         raise Malformed(CODE, f"a certificate file has at most {MAX_PEM} bytes")
     if data[:1] == bytes([der.SEQUENCE]):
         return (parse(data),)
+    found = pem_blocks(data)
+    if not found or any(label != b"CERTIFICATE" for label, _ in found):
+        raise Malformed(CODE, "expected certificates in PEM, and nothing else in PEM")
+    return tuple(parse(content) for _, content in found)
+
+
+def pem_blocks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Label and content of every PEM block (RFC 7468), with free text between them; in time linear in their size.
+
+    Raises:
+        Malformed: a block without its end, or not base64 (`x509.encoding`).
+    """
     found = []
-    for block in _PEM.findall(data):
+    for part in data.split(b"-----BEGIN ")[1:]:
+        label, mark, rest = part.partition(b"-----")
+        block, end, _ = rest.partition(b"-----END " + label + b"-----")
+        if not mark or not end:
+            raise Malformed(CODE, "a PEM block has no end")
         try:
-            found.append(parse(base64.b64decode(b"".join(block.split()), validate=True)))
+            found.append((label, base64.b64decode(b"".join(block.split()), validate=True)))
         except binascii.Error as error:
             raise Malformed(CODE, "a PEM block is not base64") from error
-    if not found or data.count(b"-----BEGIN ") != len(found):
-        raise Malformed(CODE, "expected certificates in PEM, and nothing else in PEM")
     return tuple(found)
 
 

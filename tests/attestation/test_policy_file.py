@@ -102,6 +102,7 @@ def test_every_key() -> None:
         flag = false
         swap = ["off", "none"]
         [lock.gateway]
+        wiped = true
         [minimum_source]
         default = "asserted"
         key = "hardware"
@@ -138,7 +139,7 @@ def test_every_key() -> None:
             "flag": Bound(values=(False,)),
             "swap": Bound(values=("off", "none")),
         },
-        "gateway": {},
+        "gateway": {"wiped": Bound(values=(True,))},
     }
     assert policy.default_source is Source.ASSERTED
     assert policy.minimum_source == {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,7 +13,6 @@ from rlu_attestation.x509 import Certificate
 
 MAX_PIECE = 8 * 1024 * 1024
 _DER = b"\x30"
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _SPEC_ID = slice(32, 47)
 _TDX_COLLATERAL = frozenset({"tcb_info", "tcb_info_signature", "qe_identity", "qe_identity_signature"})
 
@@ -106,19 +102,14 @@ def join(pieces: Iterable[Pieces]) -> Pieces:
 
 def _pem(data: bytes) -> Pieces:
     pieces = []
-    for label, block in _PEM.findall(data):
-        try:
-            der = base64.b64decode(b"".join(block.split()), validate=True)
-        except binascii.Error as error:
-            raise Malformed("x509.encoding", "a PEM block is not base64") from error
+    for label, der in x509.pem_blocks(data):
         if label in (b"CERTIFICATE", b"TRUSTED CERTIFICATE", b"X509 CRL"):
             pieces.append(_der(der))
         else:
             raise Unsupported(
-                "assemble.piece", f"PEM of type {label.decode()} is neither certificate nor revocation list"
+                "assemble.piece",
+                f"PEM of type {label[:32].decode('ascii', 'replace')} is neither certificate nor revocation list",
             )
-    if len(pieces) != data.count(b"-----BEGIN "):
-        raise Malformed("x509.encoding", "a PEM block has no end")
     return join(pieces)
 
 

@@ -10,11 +10,14 @@ from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.statements import NONCE_SIZES
 
+_LAST = 253402300799
+"""The last second of the year 9999 in UTC, beyond which Python has no dates."""
+
 
 def moment(text: str) -> int:
     """`--as-of`: seconds since the epoch, or ISO 8601 with a time zone."""
     if text.isascii() and text.isdigit() and len(text) <= 11:
-        return int(text)
+        return int(text)  # the year 5138 at most
     try:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError as error:
@@ -23,7 +26,10 @@ def moment(text: str) -> int:
         ) from error
     if found.tzinfo is None:
         raise typer.BadParameter("--as-of needs a time zone, such as a Z at the end")
-    return int(found.timestamp())
+    seconds = int(found.timestamp())
+    if not 0 <= seconds <= _LAST:
+        raise typer.BadParameter("--as-of must lie between the years 1970 and 9999, in UTC")
+    return seconds
 
 
 def nonce(text: str) -> bytes:

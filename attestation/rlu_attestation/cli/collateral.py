@@ -233,7 +233,7 @@ def bundle(
         _say(
             f"It verifies as of {time_of}, by the policy inside it, for who knows its sha256 from elsewhere:"
         )
-        _say(f"  rlu verify {out} --as-of {time_of} --bundled-policy --policy-sha256 {digest}")
+        _say(f"  rlu verify {out} --as-of {time_of} --bundled-policy {digest}")
     else:
         _say(f"Not written: {source} does not verify by this policy at this time.")
         for step in verdict.failures:

@@ -7,19 +7,16 @@ used to open a session, send the probe, and verify what comes back.
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rlu_attestation.cli import arguments
 from rlu_attestation.cli.asked import Asked
 from rlu_attestation.cli.policies import Choice
 from rlu_attestation.cli.report import Format, report
-from rlu_attestation.encoding import unb64u
-from rlu_attestation.errors import RluError
 from rlu_attestation.files import read, write_private
-from rlu_attestation.statements import NONCE_SIZES
 
 MAX_KEY_FILE = 4096
 MAX_REPORT_DATA = 64
@@ -179,14 +176,14 @@ def command(
     asked = Asked(
         target=target,
         choice=choice,
-        at=None if as_of is None else _time(as_of),
-        nonce=None if nonce is None else _nonce(nonce),
+        at=None if as_of is None else arguments.moment(as_of),
+        nonce=None if nonce is None else arguments.nonce(nonce),
         insecure=insecure_accept_software_key,
         kind=kind,
         beside=tuple(beside or ()),
         expected=None if report_data is None else _report_data(report_data),
     )
-    if _is_url(target):
+    if arguments.is_url(target):
         found = asked.server(read_api_key(api_key_file), probe)
     else:
         if probe is not None or api_key_file is not None:
@@ -198,34 +195,6 @@ def command(
     if save is not None and found.bundle is not None:
         write_private(save, found.bundle.encode())
     raise typer.Exit(found.verdict.exit_code)
-
-
-def _is_url(target: str) -> bool:
-    return target.startswith(("https://", "http://"))
-
-
-def _time(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= 11:
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise typer.BadParameter(
-            "--as-of must be like 2026-12-01T00:00:00Z, or seconds since the epoch"
-        ) from error
-    if moment.tzinfo is None:
-        raise typer.BadParameter("--as-of needs a time zone, such as a Z at the end")
-    return int(moment.timestamp())
-
-
-def _nonce(text: str) -> bytes:
-    try:
-        nonce = unb64u(text)
-    except RluError:
-        nonce = b""
-    if len(nonce) not in NONCE_SIZES:
-        raise typer.BadParameter("--nonce must be 8 to 64 bytes in base64url without padding")
-    return nonce
 
 
 def _report_data(text: str) -> bytes:

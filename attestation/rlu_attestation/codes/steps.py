@@ -130,8 +130,9 @@ TEXTS = {
     ),
     "policy.gpu": Text("GPUs, their number, memory or versions are not what the policy names.", _POLICY),
     "policy.key": Text(
-        "The key is revoked, or older than keys may get: they are rotated each quarter.",
-        "Have the server's key rotated; never take a revoked key off the list again.",
+        "The key is revoked, or older than keys may get: they are rotated each quarter. Or it was made after the time of the check, "
+        "says the server.",
+        "Have the server's key rotated, or its clock set; never take a revoked key off the list again.",
     ),
     "policy.session": Text(
         "The session is older than the policy accepts.",

@@ -154,7 +154,7 @@ def appraise_key(
     """The key is not revoked, or what it signed is shown to be from before; and it is young enough.
 
     Raises:
-        Refused: `policy.key.revoked`, `.beyond`, `.unproven`, `.age`.
+        Refused: `policy.key.revoked`, `.beyond`, `.unproven`, `.future`, `.age`.
     """
     policy, claims = context.policy, instance.claims
     if claims.ueid in policy.revoked_keys:
@@ -164,6 +164,8 @@ def appraise_key(
         shown = [need(leaf) for leaf in leaves]
         return appraise_revocation(revocation, instance.signed.key, shown, context.bundle.consistency)
     age = context.at - claims.key_created
+    if -age > policy.clock_skew_s:
+        raise Refused("policy.key.future", f"the key was made {-age} s after the time given, says the server")
     if age > policy.max_key_age_s + policy.clock_skew_s:
         raise Refused(
             "policy.key.age",

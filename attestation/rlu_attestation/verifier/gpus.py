@@ -15,7 +15,7 @@ from rlu_attestation.verifier.context import Context, SignedStatement, Subject
 from rlu_attestation.verifier.proof import GpuProof
 from rlu_attestation.verifier.trail import Failed, NotApplicable, NotMade, Trail, need
 
-KIND = NVIDIA
+KIND, PROTECTED = NVIDIA, "ppcie"
 CHIPS = {
     "GH100": frozenset({"GH200", "H100", "H20", "H200", "H800"}),
     "GB100": frozenset({"B100", "B200", "GB200"}),
@@ -75,7 +75,7 @@ def _is_of(name: str, chip: str) -> bool:
 
 
 def verify_gpus(claims: InstanceClaims, proof: GpuProof) -> str:
-    """The statement names as many GPUs as answered, and their versions.
+    """The statement names as many GPUs as answered, and their versions; protected PCIe mode only where they say so too.
 
     Raises:
         Untrusted: `gpu.match.differs`.
@@ -95,6 +95,11 @@ def verify_gpus(claims: InstanceClaims, proof: GpuProof) -> str:
     ):
         if found != {stated}:
             wrong.append(f"{name}: stated {stated}, reported {', '.join(sorted(found))}")
+    if (gpus.mode == PROTECTED) in {
+        None if gpu.protected is None else not gpu.protected for gpu in proof.gpus
+    }:
+        reported = "not " if gpus.mode == PROTECTED else ""
+        wrong.append(f"mode: stated {gpus.mode or 'none'}, reported {reported}{PROTECTED}")
     if wrong:
         raise Untrusted("gpu.match.differs", "; ".join(wrong))
     return f"{gpus.count} GPUs, driver {gpus.driver}, VBIOS {gpus.vbios}"

@@ -15,6 +15,8 @@ from rlu_attestation.policy import Policy
 from rlu_attestation.verdict import Claim, Source
 
 PcrBanks = Mapping[str, Mapping[int, bytes]]
+LOWER_VMPL = "lower-vmpl"
+"""The hazard that what asked for the report is not what was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Gpu:
     vbios: str
     measured: bool
     """Its measurements are the vendor's reference values."""
+    protected: bool | None = None
+    """It says that it runs in protected PCIe mode; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

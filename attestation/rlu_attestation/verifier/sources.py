@@ -6,12 +6,28 @@ TPM emulator holds is asserted too, since whoever runs the emulator can change i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from rlu_attestation.encoding import b64u
 from rlu_attestation.instance import InstanceClaims, PostureValue, Software
 from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim, Source
 from rlu_attestation.verifier.context import VerifiedInstance
-from rlu_attestation.verifier.proof import HardwareProof, Place
+from rlu_attestation.verifier.proof import LOWER_VMPL, HardwareProof, Place
+
+SOFTWARE: Mapping[str, tuple[frozenset[str], ...]] = MappingProxyType(
+    {
+        "nitro": (frozenset({"pcr0"}), frozenset({"pcr1", "pcr2"})),
+        "nitrotpm": (frozenset({"pcr4"}),),
+        "sev-snp": (frozenset({"measurement"}),),
+        "tdx": (frozenset({"mr_td", "rtmr1", "rtmr2"}),),
+    }
+)
+"""Kind to the measurements of which a policy must name all of one set, so that it is known which software was started. The others say who
+started it, where, or for what (HOST_DATA, MRCONFIGID, an instance's id …), which whoever starts other software can repeat."""
+BOOT_PCR = 4
+"""What a TPM's firmware started (TCG PC Client Platform Firmware Profile, section 3.3.4.5)."""
 
 
 def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
@@ -19,7 +35,7 @@ def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
     claims, hardware = instance.claims, instance.hardware
     lock = "; ".join(f"{role}: {_posture(posture)}" for role, posture in sorted(claims.lock.items()))
     stated = software_source(hardware, policy)
-    debug = Source.ASSERTED if hardware is None or hardware.debug is None else Source.HARDWARE
+    debug = Source.ASSERTED if hardware is None or hardware.debug is None else hardware.source
     return (
         *_hardware(hardware, claims),
         *_gpus(instance, stated),
@@ -49,13 +65,21 @@ def debug_state(instance: VerifiedInstance) -> str:
 
 
 def software_source(hardware: HardwareProof | None, policy: Policy) -> Source:
-    """How well that is known which only the software says: `measured` when a TEE measured that software and the policy names its
-    measurements, for then it is known which software speaks. `asserted` otherwise: root on a machine with a TPM can say anything.
+    """How well that is known which only the software says.
+
+    `measured` when a TEE measured that software and the policy names its measurements (`SOFTWARE`), for then it is known which software
+    speaks. `asserted` otherwise: root on a machine with a TPM can say anything.
     """
     if hardware is None or hardware.emulated or not hardware.isolated or hardware.debug:
         return Source.ASSERTED
-    named = policy.pcrs if hardware.pcrs is not None else policy.measurements.get(hardware.kind)
-    return Source.MEASURED if named else Source.ASSERTED
+    if LOWER_VMPL in (hardware.hazards or {}):
+        return Source.ASSERTED
+    if hardware.pcrs is not None:
+        covered = any(BOOT_PCR in values for values in (policy.pcrs or {}).values())
+    else:
+        named = frozenset(policy.measurements.get(hardware.kind) or {})
+        covered = any(software <= named for software in SOFTWARE.get(hardware.kind, ()))
+    return Source.MEASURED if covered else Source.ASSERTED
 
 
 def _hardware(proof: HardwareProof | None, claims: InstanceClaims) -> tuple[Claim, ...]:

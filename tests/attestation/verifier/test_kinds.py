@@ -17,6 +17,7 @@ from rlu_attestation.verdict import Outcome, Result, Source
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.kinds import ROOMS
 from rlu_attestation.verifier.proof import Conditions
+from rlu_attestation.verifier.sources import SOFTWARE
 from rlu_attestation.verifier.trail import Trail
 
 TEN_YEARS = 10 * 366 * 86400
@@ -70,8 +71,10 @@ def test_ten_years_later_it_is_over_and_as_of_then_it_is_not(kind: str) -> None:
 def test_measurements_that_the_policy_names(kind: str) -> None:
     tee = Tee(kind)
     name = MEASUREMENT[kind]
-    value = _proof(tee).measurements[name]
-    named = tee.policy(measurements={kind: {name: frozenset({value})}}, default_source=Source.MEASURED)
+    measured = _proof(tee).measurements
+    value = measured[name]
+    software = {part: frozenset({measured[part]}) for part in SOFTWARE[kind][0]}
+    named = tee.policy(measurements={kind: software}, default_source=Source.MEASURED)
     bundle = tee.bundle()
     verdict = tee.verdict(
         bundle, replace(named, minimum_source={"debug": Source.ASSERTED, "region": Source.ENDORSED})
@@ -135,7 +138,12 @@ def test_without_a_paravisor_that_the_policy_names_nothing_is_proved(name: str) 
     unnamed = tee.policy(measurements={"azure-vtpm": None})
     assert findings(tee.verdict(bundle, unnamed)) == ["azure-vtpm.paravisor.unset"]
     waived = replace(unnamed, waivers={"azure-vtpm.paravisor": "Microsoft publishes no measurements"})
-    assert tee.verdict(bundle, waived).exit_code == 11
+    assert findings(tee.verdict(bundle, waived)) == [
+        "policy.sources.weak"
+    ]  # this policy wants a key of hardware's
+    verdict = tee.verdict(bundle, replace(waived, minimum_source={}))
+    assert verdict.exit_code == 11
+    assert {claim.source for claim in verdict.claims} == {Source.ASSERTED}
     other = {"mr_td" if name.endswith("tdx") else "measurement": frozenset({bytes(48)})}
     verdict = tee.verdict(bundle, tee.policy(measurements={"azure-vtpm": other}))
     assert "azure-vtpm.paravisor.mismatch" in findings(verdict)

@@ -5,7 +5,7 @@ The hardware's own evidence is of another kind, SEV-SNP or TDX, whose steps run 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlu_attestation.evidence import azure_vtpm, sev_snp, tdx
 from rlu_attestation.evidence.azure_vtpm import AzureVtpmEvidence, SevSnpHardware
@@ -69,20 +69,24 @@ def check(
     pcrs, proved = need(quoted.pcrs), need(below)
     claims = azure_vtpm.claims_of(need(held), pcrs)
     secure_boot = {True: "on", False: "off", None: "unknown"}[claims.secure_boot]
+    # Without a paravisor that the policy names, the hardware's word is about a VM that need not be the AK's.
+    known = not isinstance(paravisor, Failed)
+    source = Source.HARDWARE if known else Source.ASSERTED
     return HardwareProof(
         kind=azure_vtpm.KIND,
         what=f"virtual TPM of an Azure confidential VM on {proved.what}",
         claims=(
-            *proved.claims,
-            Claim("tpm", f"Azure virtual TPM, Secure Boot {secure_boot}", Source.HARDWARE),
-            Claim("pcrs", describe_pcrs(pcrs), Source.HARDWARE),
+            *(proved.claims if known else (replace(claim, source=source) for claim in proved.claims)),
+            Claim("tpm", f"Azure virtual TPM, Secure Boot {secure_boot}", source),
+            Claim("pcrs", describe_pcrs(pcrs), source),
         ),
         pcrs=pcrs,
         measurements=proved.measurements,
         tcb=proved.tcb,
         debug=proved.debug,
         hazards=proved.hazards,
-        isolated=True,
+        source=source,
+        isolated=known,
     )
 
 

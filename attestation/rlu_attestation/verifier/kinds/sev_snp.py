@@ -18,7 +18,7 @@ from rlu_attestation.evidence.sev_snp import (
 from rlu_attestation.names import common_name
 from rlu_attestation.verdict import Claim, Source
 from rlu_attestation.verifier.context import Subject
-from rlu_attestation.verifier.proof import Conditions, HardwareProof, Tcb
+from rlu_attestation.verifier.proof import LOWER_VMPL, Conditions, HardwareProof, Tcb
 from rlu_attestation.verifier.trail import Failed, Trail, absent_is_not_made, blocking, need
 
 parse = sev_snp.parse
@@ -61,7 +61,7 @@ def proof(claims: SevSnpClaims) -> HardwareProof:
     if claims.migration_agent_allowed:
         hazards["migration"] = "a migration agent may move the guest, and its secrets, elsewhere"
     if claims.vmpl != 0:
-        hazards["lower-vmpl"] = (
+        hazards[LOWER_VMPL] = (
             f"privilege level {claims.vmpl} asked for the report: the measurement is of what runs above it"
         )
     if claims.provisional_firmware:
