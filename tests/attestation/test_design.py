@@ -21,6 +21,8 @@ BLAMES = {
     "PolicyError",
     "Unproven",
     "Misuse",
+    "InUse",
+    "KeyFile",
 }
 SOURCES = (
     "verifier/*.py",
@@ -29,6 +31,8 @@ SOURCES = (
     "policy_file.py",
     "files.py",
     "client.py",
+    "log/[cfs]*.py",
+    "log_client.py",
     "bundle.py",
     "cli/*.py",
     "connect/*.py",

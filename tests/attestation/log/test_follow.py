@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -343,3 +344,8 @@ def test_evidence_convinces_a_third_party() -> None:
         head.verify(operator.key.public_key())
     assert first.tree_size == second.tree_size
     assert first.root != second.root
+
+
+def test_every_finding_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[3] / "attestation" / "DESIGN.md").read_text("utf-8")
+    assert [code for code in FINDINGS if f"`{code}`" not in text] == []
