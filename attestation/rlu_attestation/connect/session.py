@@ -95,7 +95,7 @@ class Session:
         failures = _failures(trail)
         if isinstance(found, Failed):
             _raise(failures)
-            raise Unproven("receipt.absent", f"the receipt cannot be read ({found.step})")
+        assert isinstance(found, VerifiedExchange)  # neither its inclusion nor its reading can be waived
         return found, failures
 
     def _keep(self, found: VerifiedExchange) -> None:
@@ -122,8 +122,7 @@ def establish(context: Context) -> Session:
     """
     verdict = _judge(context, frozenset({"instance", "session"}))
     bundle = context.bundle
-    if bundle.session is None or bundle.commitment_key is None:
-        raise Untrusted("session.absent", "no session was opened")
+    assert bundle.session is not None  # it is what was asked about
     signed = verify_statement(parse_statement(bundle.statement))
     leaf = verify_leaf(signed, bundle.session, context)
     session = SessionStatement.parse(leaf.statement)

@@ -298,6 +298,9 @@ def test_the_nonce_is_ours_and_fresh(server: ConnectedServer) -> None:
         assert opened.verdict.freshness == "verifier"
         assert opened.verdict.covers == ("instance", "session")
         assert opened.statement.nonce == opened.signed.claims.nonce
+        # A minute before the policy's hour since the statement was made, 10 s ago, is over.
+        assert opened.renew_at == server.deployment.at - 10 + 3600 - 60
+        assert [opened.due(opened.renew_at - 1), opened.due(opened.renew_at)] == [False, True]
 
 
 def test_a_session_is_renewed_before_it_runs_out(server: ConnectedServer, user: User) -> None:
