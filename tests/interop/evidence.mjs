@@ -3,6 +3,7 @@ import { Malformed, binary, count, digest, equal, hash32, list, must, object, on
 import { certificate, forSignatures, isAuthority, purposes } from "./der.mjs";
 import { ITEM, parseCanonical } from "./json.mjs";
 import { replay } from "./eventlog.mjs";
+import { verifyIma } from "./ima.mjs";
 import * as tpm from "./tpm.mjs";
 import { rootFrom } from "./tree.mjs";
 
@@ -214,5 +215,6 @@ export async function verifyItem(item, statement, at, steps) {
     must(certify.resetCount === quote.resetCount, "after another reset");
   });
   if (item.event_log !== undefined) await steps.take("quote.eventlog", () => replay(item.event_log, item.pcrs));
+  if (item.ima_log !== undefined) await steps.take("quote.ima", () => verifyIma(item.ima_log, item.pcrs));
 }
 
