@@ -100,6 +100,7 @@ def test_a_new_key_is_followed_from_the_old_ones_last_head(home: Path, capsys: C
         of_old = [x["index"] for x in lines if x["iss"] == old["instance"] and x["kind"] != "head"]
         assert of_old == list(range(len(of_old)))
         whole = rlu(capsys, "log", "audit", stack.log, "--json").json
+        assert (whole["findings"], whole["earlier"]) == ([], [old["instance"]])
         history = stack.call("GET", "/v1/rlu/log/history")[1]["instances"]
         assert [i["tree_size"] for i in history] == [len(of_old)]
         assert {x["iss"] for x in lines} == {old["instance"], whole["instance"]}
@@ -109,6 +110,13 @@ def test_a_new_key_is_followed_from_the_old_ones_last_head(home: Path, capsys: C
         assert rlu(capsys, "log", "show", state, "--json").json["past_instances"] == [old["instance"]]
         # Who was there earlier saw the same log.
         assert audit(capsys, stack, state, "--compare", early).code == WAIVED
+    # So are files of the old log that end elsewhere than the new one says.
+    former = next(p for p in stack.log.glob("*.jsonl") if p.name != "log.jsonl")
+    whole_former = former.read_bytes().splitlines(keepends=True)
+    heads = [n for n, line in enumerate(whole_former) if b'"kind":"head"' in line]
+    former.write_bytes(b"".join(whole_former[: heads[-2] + 1]))
+    at_rest = rlu(capsys, "log", "audit", stack.log, "--json")
+    assert (at_rest.code, codes(at_rest)) == (FOUND, ["log.predecessor"])
     # An operator who leaves the old log behind is found.
     shutil.rmtree(stack.log)
     stack.secret.write_bytes(new_secret())

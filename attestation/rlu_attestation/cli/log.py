@@ -6,13 +6,13 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from rlu_attestation.cli import log_directory
 from rlu_attestation.cli.observing import (
     Look,
     Observer,
@@ -25,7 +25,6 @@ from rlu_attestation.cli.output import console, print_json
 from rlu_attestation.cli.verify import read_api_key
 from rlu_attestation.errors import Unreachable
 from rlu_attestation.files import load_policy
-from rlu_attestation.log import files as log_files
 from rlu_attestation.log.finding import FINDINGS, Finding
 from rlu_attestation.log.state import State
 from rlu_attestation.policy import Policy
@@ -33,8 +32,6 @@ from rlu_attestation.printing import printable
 from rlu_attestation.verdict import EXIT_CODES, Result
 
 FOUND = 10
-PIECE = 1 << 20
-LOG_FILE = "log.jsonl"
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Follow, check, export, back up and restore a log."
@@ -218,55 +215,20 @@ def _tell(as_json: bool, value: dict[str, Any], findings: list[Finding]) -> None
 
 def _audit_directory(directory: Path, state_file: Path | None, as_json: bool) -> int:
     state = None if state_file is None else _other(state_file)
-    report = log_files.check(_segments(directory), _sealed(directory), state)
-    value: dict[str, Any] = {
-        "exit_code": FOUND if report.findings else 0,
-        "at": int(time.time()),
-        "waivers": [],
-    }
-    if report.log is not None and report.log.head is not None:
-        head = report.log.head
+    findings, logs = log_directory.audit(directory, state)
+    value: dict[str, Any] = {"exit_code": FOUND if findings else 0, "at": int(time.time()), "waivers": []}
+    if logs and logs[0].head is not None:
+        head = logs[0].head
         value |= {
-            "instance": report.log.issuer,
+            "instance": logs[0].issuer,
             "tree_size": head.tree_size,
             "head_time": head.iat,
             "age_s": value["at"] - head.iat,
-            "read_from": report.log.read_from,
+            "read_from": logs[0].read_from,
+            "earlier": [log.issuer for log in logs[1:]],
         }
-    _tell(as_json, value, list(report.findings))
+    _tell(as_json, value, findings)
     return int(value["exit_code"])
-
-
-def _segments(directory: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    active = directory / LOG_FILE
-    finished = sorted(directory.glob(f"{_leaves_directory(directory).name}.[0-9]*.jsonl"))
-    for path in (*finished, active):
-        if path.is_file():
-            yield path.name, _lines(path)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while line := file.readline(log_files.MAX_LINE + 1):
-            yield line
-
-
-def _sealed(directory: Path) -> Iterator[bytes]:
-    path = _leaves_directory(directory) / "leaves.bin"
-    if path.is_file():
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                yield piece
-
-
-def _leaves_directory(directory: Path) -> Path:
-    """Where the sealed part of the log in `log.jsonl` is: a directory named as the instance."""
-    try:
-        with (directory / LOG_FILE).open("rb") as file:
-            name = json.loads(file.readline(log_files.MAX_LINE))["iss"].rpartition(":")[2]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return directory / "none"
-    return directory / name if "/" not in name and name not in ("", ".", "..") else directory / "none"
 
 
 def _other(path: Path) -> State:

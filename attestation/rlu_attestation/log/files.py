@@ -7,7 +7,7 @@ backed up or sent to somebody ends with a head.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from rlu_attestation import cose, jose
 from rlu_attestation.cose import SignedHead
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import issuer
+from rlu_attestation.instance import Predecessor, issuer
 from rlu_attestation.log.finding import Finding
 from rlu_attestation.log.frontier import Frontier
 from rlu_attestation.log.state import State
@@ -39,12 +39,31 @@ class Summary:
     start_count: int | None
     read_from: int
     """The first entry that was read as a line; what came before was taken from the sealed leaves."""
+    predecessor: Predecessor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
     findings: tuple[Finding, ...]
     log: Summary | None
+
+
+def follows(logs: Sequence[Summary]) -> list[Finding]:
+    """Do the instances whose logs are here follow each other? A predecessor whose log is not here is not looked at."""
+    ends = {log.issuer: log.head for log in logs}
+    findings = []
+    for log in logs:
+        named = log.predecessor
+        head = None if named is None else ends.get(named.issuer)
+        if named is None or head is None:
+            continue
+        final = cose.assemble_head(head.protected, head.root, head.signature)
+        if final != named.head:
+            detail = (
+                f"{log.issuer} names another head as the last one of {named.issuer} than its log ends with"
+            )
+            findings.append(Finding("log.predecessor", detail, (final, named.head)))
+    return findings
 
 
 class _Found(Exception):
@@ -87,10 +106,17 @@ class _Reader:
         self._number = 0
         self._read_from = 0
         self._where = ""
+        self._predecessor: Predecessor | None = None
 
     def summary(self) -> Summary:
         return Summary(
-            self._issuer, self._jwk, self._head, self._frontier.nodes, self._count, self._read_from
+            self._issuer,
+            self._jwk,
+            self._head,
+            self._frontier.nodes,
+            self._count,
+            self._read_from,
+            self._predecessor,
         )
 
     def segment(self, name: str, lines: Iterable[bytes], sealed: Iterable[bytes]) -> None:
@@ -143,12 +169,20 @@ class _Reader:
             raise self._found("log.gap", f"segment {number} follows segment {self._number}")
         if not self._number and size:
             self._take(sealed, size)
+        self._predecessor = self._named(record.get("predecessor"))
         self._issuer, self._jwk, self._key, self._number = named, jose.public_jwk(key), key, number
         if size != self._frontier.size:
             raise self._found(
                 "log.gap", f"the segment begins after {size} entries, {self._frontier.size} are here"
             )
         return number > 1
+
+    def _named(self, value: object) -> Predecessor | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not isinstance(value.get("iss"), str):
+            raise self._found("log.files", "the predecessor in the first line is none")
+        return Predecessor(value["iss"], self._binary(value, "head"))
 
     def _take(self, sealed: Iterable[bytes], size: int) -> None:
         for piece in sealed:
