@@ -27,7 +27,7 @@ from rlu_attestation import cose, jose
 from rlu_attestation.instance import issuer
 from rlu_attestation.merkle import root_from_inclusion, verify_consistency
 from rlu_attestation.statements import Channel
-from rlu_server.attestor import composition, messages, process, records
+from rlu_server.attestor import composition, instances, messages, records
 from rlu_server.attestor.committer import SEGMENT_LEAVES
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
@@ -160,8 +160,8 @@ def segment(entries: int, directory: Path) -> dict[str, Any]:
     size = (directory / "log.jsonl").stat().st_size
     began = time.perf_counter()
     journal = Journal(directory, name, jwk)
-    again = process.open_ledger(name, journal, b"k" * 32)
-    process.rebuild(again, journal, key.public_key())
+    again = instances.open_ledger(name, journal, b"k" * 32)
+    instances.rebuild(again, journal, key.public_key())
     took = time.perf_counter() - began
     journal.close()
     if again.tree.root() != ledger.tree.root():

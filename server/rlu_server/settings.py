@@ -69,6 +69,8 @@ class Attestation(Section):
     renew_s: Annotated[int, Field(ge=60, le=86400)] = 3600
     """How often the instance statement and its evidence are renewed, in seconds."""
     statement_ttl_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 7200
+    rotate_days: Annotated[int, Field(ge=0, le=3650)] = 90
+    """The instance key is rotated at this age, in days; 0: only when asked (`rlu keys rotate`)."""
     insecure_software_key: bool = False
     """Laptops only: a key in memory; every statement then says `"hardware": "none"`."""
 

@@ -28,8 +28,8 @@ from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
 from rlu_server.attestor.past import Past
 from rlu_server.attestor.platform import Evidence, Platform
+from rlu_server.attestor.roster import Attestor, Roster
 from rlu_server.attestor.server import Server
-from rlu_server.attestor.service import Attestor
 from rlu_server.attestor.software import SoftwarePlatform
 
 
@@ -111,7 +111,7 @@ class Room:
             self.committer, self.attesting, lambda: self.now, self.events, 3600, self.exporting, Past(log)
         )
         self.server = Server(
-            attestor, self.deployment.socket, frozenset({os.getuid()}) if allowed is None else allowed
+            Roster(attestor), self.deployment.socket, frozenset({os.getuid()}) if allowed is None else allowed
         )
 
     async def connect(self) -> GatewaySide:

@@ -94,6 +94,7 @@ class Committer:
         self._segment_leaves = segment_leaves
         self._beat = False
         self._committed: list[Entry] = []
+        self._notes = b""
         self._busy = False
         self.failing = False
         """Did the latest signature of a head fail?"""
@@ -102,6 +103,12 @@ class Committer:
     def idle(self) -> bool:
         """Does nothing wait for a signature?"""
         return not (self._waiting or self._work or self._busy)
+
+    def note(self, lines: bytes) -> None:
+        """Have lines that are no leaves written with the next head, which is signed soon."""
+        self._notes += lines
+        self._beat = True
+        self._wake.set()
 
     def keep_segment(self) -> None:
         """Finish no more segments: the log is that of an instance which steps down."""
@@ -182,10 +189,13 @@ class Committer:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
         now = self._clock()
         draft = self.ledger.draft(batch, now)
+        notes, self._notes = self._notes, b""
+        draft.lines = notes + draft.lines
         try:
             signed = await self._in_thread(lambda: self._sign_and_store(draft, now))
         except (RluError, OSError) as error:
             self.ledger.rollback(draft)
+            self._notes = notes + self._notes
             self._fail(batch, error)
             return
         self.ledger.commit(draft)

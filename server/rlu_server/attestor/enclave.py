@@ -47,6 +47,10 @@ class EnclavePlatform:
     def collect(self, root: bytes) -> Evidence:
         return self._collector.collect(root)
 
+    def beside(self, key: Path) -> EnclavePlatform:
+        """A key in memory, like this one; nothing is kept."""
+        return EnclavePlatform(self._collector, self._counter_file)
+
     def raise_start_counter(self) -> int:
         """Raises NotReady when the file is damaged."""
         return memory_key.count_start(self._counter_file)

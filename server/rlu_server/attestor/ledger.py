@@ -166,6 +166,11 @@ class Ledger:
         owned = [s for s in self._sessions.values() if s.owner is owner and not s.closing]
         return [self.close(session, reason, "unknown", None) for session in owned]
 
+    def close_all(self, reason: str) -> list[PendingClose]:
+        """Closes for all sessions."""
+        live = [s for s in self._sessions.values() if not s.closing]
+        return [self.close(session, reason, "unknown", None) for session in live]
+
     def adopt(self, owner: object, profile: bytes, reason: str) -> list[PendingClose]:
         """Give sessions without owner to a gateway of their profile; returns closes for the others."""
         strangers: list[PendingClose] = []

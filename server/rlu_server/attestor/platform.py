@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -73,6 +74,16 @@ class Platform(Protocol):
 
     def collect(self, root: bytes) -> Evidence:
         """Evidence whose qualifying data is `root`."""
+
+    def beside(self, key: Path) -> Platform:
+        """One more key on the same hardware, to step into this one's place; called again with the file of a key, the same one.
+
+        Args:
+            key: where it is kept, if such keys are kept.
+
+        Raises:
+            AttestorError: it cannot be made here; this key goes on.
+        """
 
     def raise_start_counter(self) -> int:
         """Raise the counter of attestor starts and return its new value."""

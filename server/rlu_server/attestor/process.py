@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from rlu_attestation import cose, endorsement, jose, x509
-from rlu_attestation.encoding import unb64u
-from rlu_attestation.errors import RluError
-from rlu_attestation.instance import issuer, ueid
-from rlu_server.attestor import age, enrolment, facts, secret
-from rlu_server.attestor.attesting import Attesting
+from rlu_attestation import endorsement, jose, x509
+from rlu_attestation.instance import ueid
+from rlu_server.attestor import age, enrolment, secret
 from rlu_server.attestor.collect import attestation_key_for, collector_for, collectors_for, gpus_of
-from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.enclave import EnclavePlatform
 from rlu_server.attestor.enrolment import StateFiles
-from rlu_server.attestor.errors import LogCorrupt, NotReady
+from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.events import Event, EventLog
-from rlu_server.attestor.exporting import Exporting
+from rlu_server.attestor.instances import Instances, check_count, issuer_of
 from rlu_server.attestor.journal import Journal
-from rlu_server.attestor.ledger import Ledger
-from rlu_server.attestor.past import Past
 from rlu_server.attestor.platform import Platform
-from rlu_server.attestor.records import start_line
+from rlu_server.attestor.roster import Roster
+from rlu_server.attestor.rotation import Rotation
 from rlu_server.attestor.server import Server
-from rlu_server.attestor.service import Attestor
+from rlu_server.attestor.slots import KeySlots
 from rlu_server.attestor.software import SoftwarePlatform
-from rlu_server.attestor.tiles import TiledTree
 from rlu_server.attestor.tpm.attestation_key import EnrolledKey
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
 from rlu_server.settings import Settings
@@ -85,6 +77,41 @@ def tpm_configuration(settings: Settings) -> TpmConfiguration:
     )
 
 
+def key_slots(settings: Settings) -> KeySlots:
+    """Where the instance keys are."""
+    persistent = settings.key_path.startswith(("0x", "0X"))
+    return KeySlots(
+        StateFiles(settings.state_dir).key_age.parent, None if persistent else Path(settings.key_path)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An instance that had stepped down when this attestor last ran."""
+
+    platform: Platform
+    journal: Journal
+    created: int
+
+
+def leaving(slots: KeySlots, platform: Platform, journal: Journal, events: EventLog) -> Leaving | None:
+    """What is to be gone on with; None where no key had stepped down, or the one that had is not to be used any more."""
+    if slots.place is None or not slots.previous.exists():
+        return None
+    try:
+        before = platform.beside(slots.previous)
+    except HardwareRefused as error:
+        # Its sessions stay without a close: nobody can sign one.
+        events.emit(Event.KEY_RETIRED, error.code)
+        return None
+    found = journal.resume(issuer_of(before))
+    if found is None:
+        before.close()
+        return None
+    name = ueid(jose.thumbprint(jose.public_jwk(before.public_key)))
+    return Leaving(before, found, age.made_at(slots.previous_age, name, now()))
+
+
 def open_platform(settings: Settings) -> Platform:
     """The key's holder: a TPM, a TEE's memory, or with `insecure_software_key` this process."""
     files = StateFiles(settings.state_dir)
@@ -108,71 +135,6 @@ def open_platform(settings: Settings) -> Platform:
     return platform
 
 
-def open_ledger(name: str, journal: Journal, blinds: bytes) -> Ledger:
-    """A ledger over the sealed part of the log, into which `rebuild` reads the rest.
-
-    Raises:
-        LogCorrupt: the sealed leaves are damaged.
-    """
-    tree = TiledTree(journal.tiles, journal.sealed)
-    ledger = Ledger(name, secrets.token_bytes, blinds, tree)
-    ledger.remember(journal.recent())
-    return ledger
-
-
-def rebuild(
-    ledger: Ledger, journal: Journal, key: ec.EllipticCurvePublicKey
-) -> tuple[cose.SignedHead | None, bool]:
-    """Read the log back into the ledger; gives its last head, and True if a crash had torn its end off.
-
-    Raises:
-        LogCorrupt: a head in it is not one over the leaves before it, or the last one was not signed by our key.
-    """
-    batch = head = None
-    for batch in journal.batches:
-        ledger.replay(batch)
-        head = cose.parse_head(unb64u(batch.head.head))
-        if head.root != ledger.tree.root() or head.issuer != ledger.issuer:
-            raise LogCorrupt("log.head", f"the head over {batch.head.size} leaves is not theirs")
-    if head is not None:
-        try:
-            head.verify(key)
-        except RluError as error:
-            raise LogCorrupt(
-                "log.head", "the log's last head was not signed by this instance's key"
-            ) from error
-    elif journal.sealed:
-        raise LogCorrupt("log.damaged", "the segment does not begin with the head of the one before")
-    return head, journal.accept(batch)
-
-
-def count_start(ledger: Ledger, journal: Journal, platform: Platform) -> int:
-    """Raise the counter of starts, and compare it with what the log says of the last one.
-
-    Every start leaves its mark in two places: the counter, which nobody sets back, and the log. When the counter was raised more often
-    than the log knows of, the log is an old copy, and to go on with it would be to sign a second history.
-
-    Raises:
-        LogCorrupt: `log.restored`, `log.start_counter`.
-    """
-    tries = journal.try_start()
-    count, known = platform.raise_start_counter(), ledger.start_count
-    if known is None:
-        return count
-    if count <= known:
-        raise LogCorrupt(
-            "log.start_counter",
-            f"the counter of starts stands at {count}, and was {known} when this log was last written: it was set back, or is another's",
-        )
-    if count > known + tries:
-        raise LogCorrupt(
-            "log.restored",
-            f"there were {count - known} starts since this log was written, and it knows of {tries}: it is an old copy. Bring the "
-            "newest one back; if it is lost, move the key file away, and a new instance will name this log's head as its predecessor",
-        )
-    return count
-
-
 async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -> None:
     """Run the attestor until SIGTERM or SIGINT, then drain it.
 
@@ -186,78 +148,51 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         loop.add_signal_handler(number, stop.set)
     directory = runtime_dir(settings)
     gpus, collectors = gpus_of(settings), collectors_for(settings)
+    slots = key_slots(settings)
+    slots.recover()
     platform = open_platform(settings)
-    with contextlib.closing(platform):
-        jwk = jose.public_jwk(platform.public_key)
-        name = issuer(jose.thumbprint(jwk))
-        log = StateFiles(settings.state_dir).log
-        journal = Journal(log, name, jwk)
-        with contextlib.closing(journal):
-            blinds = secret.blind_key(secret.load_or_create(StateFiles(settings.state_dir).secret))
-            ledger = open_ledger(name, journal, blinds)
-            last, torn = rebuild(ledger, journal, platform.public_key)
-            if torn:
-                events.emit(Event.LOG_TAIL_DROPPED)
-            exporting = Exporting(log, name, settings.log.export_limit, settings.log.export_when_behind)
-            created = age.made_at(StateFiles(settings.state_dir).key_age, ueid(jose.thumbprint(jwk)), now())
-            start = count_start(ledger, journal, platform)
-            key = facts.Key(jwk, platform.kind, created, start, journal.predecessor)
-            committer = Committer(
-                ledger,
-                journal,
-                platform,
-                now,
-                events,
-                latest=0 if last is None else last.iat,
-                segment_leaves=settings.log.segment_leaves,
+    with contextlib.ExitStack() as closing:
+        closing.callback(platform.close)
+        name, jwk = issuer_of(platform), jose.public_jwk(platform.public_key)
+        instances = Instances(settings, directory / "facts", gpus, collectors, now, events)
+        journal = Journal(instances.log, name, jwk)
+        closing.callback(journal.close)
+        read = instances.read(platform, journal)
+        created = age.made_at(slots.age, ueid(jose.thumbprint(jwk)), now())
+        before = leaving(slots, platform, journal, events)
+        tries, count = journal.try_start(), platform.raise_start_counter()
+        check_count(read[0].start_count, count, tries)
+        current = await instances.start(platform, journal, read, created, count)
+        closing.callback(current.committer.close)
+        roster = Roster(current)
+        if before is not None:
+            closing.callback(before.journal.close)
+            then = instances.read(before.platform, before.journal)
+            check_count(then[0].start_count, count, tries)
+            thread = current.committer.thread
+            roster.leaving = await instances.start(
+                before.platform, before.journal, then, before.created, count, thread
             )
-            try:
-                await committer.sign_head(start_line(start))
-                ledger.start_count = start
-                journal.started()
-                attesting = Attesting(
-                    committer,
-                    platform,
-                    key,
-                    directory / "facts",
-                    settings.attestation.statement_ttl_s,
-                    now,
-                    gpus,
-                    collectors,
-                )
-                attestor = Attestor(
-                    committer,
-                    attesting,
-                    now,
-                    events,
-                    settings.attestation.renew_s,
-                    exporting,
-                    Past(log),
-                    settings.log.head_interval_s,
-                )
-                await _run(Server(attestor, socket_path(directory), allowed), stop)
-            finally:
-                committer.close()
+            roster.leaving.committer.keep_segment()
+        journal.started()
+        server = Server(roster, socket_path(directory), allowed)
+        await _run(server, Rotation(server, instances, slots, settings.attestation, now, events), stop)
     events.emit(Event.STOPPED)
 
 
-async def _run(server: Server, stop: asyncio.Event) -> None:
-    committer, events = server.attestor.committer, server.attestor.events
+async def _run(server: Server, rotation: Rotation, stop: asyncio.Event) -> None:
+    events = server.attestor.events
     await server.start()
-    events.emit(Event.STARTED, count=committer.ledger.sessions)
-    signing = asyncio.create_task(committer.run())
-    chores = [
-        asyncio.create_task(server.attestor.attesting.run()),
-        asyncio.create_task(server.run_clock()),
-    ]
+    events.emit(Event.STARTED, count=sum(one.committer.ledger.sessions for one in server.roster))
+    chores = [asyncio.create_task(rotation.run()), asyncio.create_task(server.run_clock())]
     stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([signing, stopping, *chores], return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait([stopping, *chores], return_when=asyncio.FIRST_COMPLETED)
     if stopping in done:
         events.emit(Event.DRAINING)
         server.stop_listening()
-    committer.drain()
     # Anything but the signal ending first is a bug; gather raises it, and the process ends rather than limp on.
-    await asyncio.gather(signing, *(task for task in chores if task.done()))
+    failed = [task for task in chores if task.done()]
     for task in (*chores, stopping):
         task.cancel()
+    await asyncio.gather(rotation.drain(), *failed)
     await server.close_connections()

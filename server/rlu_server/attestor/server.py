@@ -12,7 +12,8 @@ from typing import cast
 from rlu_attestation.errors import Malformed
 from rlu_server.attestor import frames, messages
 from rlu_server.attestor.events import Event
-from rlu_server.attestor.service import Attestor, Gateway
+from rlu_server.attestor.roster import Attestor, Roster
+from rlu_server.attestor.service import Gateway
 
 MAX_CONNECTIONS = 16
 HIGH_WATER = 8 * 1024 * 1024
@@ -30,13 +31,23 @@ class Server:
         allowed: user ids that may connect.
     """
 
-    def __init__(self, attestor: Attestor, path: Path, allowed: frozenset[int]) -> None:
-        self.attestor = attestor
+    def __init__(self, roster: Roster, path: Path, allowed: frozenset[int]) -> None:
+        self.roster = roster
         self.allowed = allowed
         self.connections: set[Connection] = set()
         self.draining = False
         self._path = path
         self._server: asyncio.Server | None = None
+
+    @property
+    def attestor(self) -> Attestor:
+        """The current instance."""
+        return self.roster.current
+
+    @property
+    def gateways(self) -> list[Gateway]:
+        """Those that are connected."""
+        return [connection.gateway for connection in self.connections]
 
     async def start(self) -> None:
         """Bind the socket, replacing one that a killed predecessor left."""
@@ -52,17 +63,18 @@ class Server:
 
     async def run_clock(self) -> None:
         """Close expired sessions and those of an instance that changed, renew statements and heads; runs until cancelled."""
-        committer = self.attestor.committer
         until_drift = DRIFT_CHECK_S
         while True:
             await asyncio.sleep(EXPIRY_CHECK_S)
-            expired = committer.ledger.expire(self.attestor.clock())
-            if expired:
-                committer.submit(expired)
+            for instance in self.roster:
+                expired = instance.committer.ledger.expire(instance.clock())
+                if expired:
+                    instance.committer.submit(expired)
+                instance.committer.beat(instance.head_interval_s)
+            committer = self.attestor.committer
             gap = self.attestor.exporting.due(committer.ledger.signed_size)
             if gap is not None:
                 committer.submit([gap])
-            committer.beat(self.attestor.head_interval_s)
             until_drift -= EXPIRY_CHECK_S
             if until_drift <= 0:
                 until_drift = DRIFT_CHECK_S
@@ -94,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self.gateway = Gateway(server.attestor, self._send, self.finish)
+        self.gateway = Gateway(server.roster, self._send, self.finish)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -13,31 +13,17 @@ from typing import Any
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.statements import Receipt
 from rlu_server.attestor import composition, facts, messages, reading
-from rlu_server.attestor.attesting import Attesting, SignedStatement
-from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.attesting import SignedStatement
 from rlu_server.attestor.errors import AttestorError
-from rlu_server.attestor.events import Event, EventLog
-from rlu_server.attestor.exporting import Exporting
-from rlu_server.attestor.past import Past
+from rlu_server.attestor.events import Event
+from rlu_server.attestor.ledger import Ledger
 from rlu_server.attestor.reading import LogRequest
+from rlu_server.attestor.roster import Attestor, Roster
 from rlu_server.attestor.sessions import Entry, PendingSession
 from rlu_server.attestor.tiles import TiledTree
 
 Send = Callable[[messages.Answer], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Attestor:
-    """What all connections share."""
-
-    committer: Committer
-    attesting: Attesting
-    clock: Callable[[], int]
-    events: EventLog
-    renew_s: int
-    exporting: Exporting
-    past: Past
-    head_interval_s: int = 3600
+LookBack = messages.History | messages.Prove | messages.ProveConsistency | messages.ReadEntries
 
 
 class Gateway:
@@ -48,9 +34,8 @@ class Gateway:
         close: ends the connection.
     """
 
-    def __init__(self, attestor: Attestor, send: Send, close: Callable[[], None]) -> None:
-        self._attestor = attestor
-        self._ledger = attestor.committer.ledger
+    def __init__(self, roster: Roster, send: Send, close: Callable[[], None]) -> None:
+        self._roster = roster
         self._send = send
         self._close = close
         self._hello: messages.Hello | None = None
@@ -58,6 +43,24 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing = False
         self.gone = False
+
+    @property
+    def _attestor(self) -> Attestor:
+        return self._roster.current
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._attestor.committer.ledger
+
+    @property
+    def hello(self) -> messages.Hello | None:
+        """How it introduced itself; None before it was welcomed."""
+        return None if self._statement is None else self._hello
+
+    def welcome_anew(self, statement: SignedStatement) -> None:
+        """The key was rotated: what is opened from now on is of the current instance, whose statement this is."""
+        self._statement = statement
+        self._welcome(0, statement)
 
     def request(self, request: messages.Request) -> None:
         """Act on one request."""
@@ -74,10 +77,17 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         if self._hello is not None:
-            closes = self._ledger.disown(self, reason)
-            self._attestor.events.emit(Event.GATEWAY_LOST, reason, len(closes))
+            self._attestor.events.emit(Event.GATEWAY_LOST, reason, self.close_sessions(reason))
+
+    def close_sessions(self, reason: str) -> int:
+        """End all of its sessions, of whichever instance; gives how many."""
+        count = 0
+        for instance in self._roster:
+            closes = instance.committer.ledger.disown(self, reason)
+            count += len(closes)
             if closes:
-                self._attestor.committer.submit(closes)
+                instance.committer.submit(closes)
+        return count
 
     def tend(self) -> None:
         """What is due from time to time: end everything if the instance changed, else renew its statement when it is time."""
@@ -111,7 +121,8 @@ class Gateway:
         elif isinstance(request, messages.OpenSession):
             self._open(request, self._hello, self._statement)
         elif isinstance(request, messages.BeginExchange):
-            seq = self._ledger.begin(request.session, self, self._attestor.clock())
+            ledger = self._roster.holding(request.session).committer.ledger
+            seq = ledger.begin(request.session, self, self._attestor.clock())
             self.answer(messages.ExchangeBegun(id=request.id, seq=seq))
         elif isinstance(request, messages.RecordReceipt):
             self._record(request)
@@ -121,9 +132,13 @@ class Gateway:
             self._later(request.id, self._attest(request, self._hello, self._statement))
         elif isinstance(request, messages.AckExport):
             self._later(request.id, self._acknowledge(request))
-        elif isinstance(request, messages.History) or (
-            isinstance(request, messages.ProveConsistency | messages.ReadEntries)
-            and request.issuer not in (None, self._ledger.issuer)
+        elif (
+            isinstance(request, messages.History)
+            or (
+                isinstance(request, messages.ProveConsistency | messages.ReadEntries)
+                and request.issuer not in (None, self._ledger.issuer)
+            )
+            or (isinstance(request, messages.Prove) and self._roster.named(request.issuer) is None)
         ):
             self._later(request.id, self._look_back(request))
         else:
@@ -131,17 +146,29 @@ class Gateway:
 
     async def _greet(self, hello: messages.Hello) -> None:
         try:
-            statement = await self._attestor.attesting.statement(hello, None)
+            statement = await self._fresh(hello)
         except RluError:
             self._hello = None  # it may be said again, when the cause is gone
             raise
         self._statement = statement
-        strangers = self._ledger.adopt(self, statement.profile, "gateway_lost")
-        self._attestor.committer.submit(strangers)
+        for instance in self._roster:
+            profile = instance.attesting.profile(hello)
+            instance.committer.submit(instance.committer.ledger.adopt(self, profile, "gateway_lost"))
         self._attestor.events.emit(Event.GATEWAY_GREETED)
+        self._welcome(hello.id, statement)
+
+    async def _fresh(self, hello: messages.Hello) -> SignedStatement:
+        """A statement of the instance that is the current one when it is made."""
+        while True:
+            instance = self._attestor
+            statement = await instance.attesting.statement(hello, None)
+            if instance is self._attestor:
+                return statement
+
+    def _welcome(self, request_id: int, statement: SignedStatement) -> None:
         self.answer(
             messages.Welcome(
-                id=hello.id,
+                id=request_id,
                 statement=statement.jws,
                 jwk=self._attestor.attesting.jwk,
                 issuer=self._ledger.issuer,
@@ -192,6 +219,8 @@ class Gateway:
     def _open(self, request: messages.OpenSession, hello: messages.Hello, statement: SignedStatement) -> None:
         ledger, committer = self._ledger, self._attestor.committer
         committer.check_room()
+        if self._roster.drift is not None:
+            raise AttestorError("drift", "the instance is not what the operator's policy demands")
         self._attestor.exporting.check(ledger.signed_size)
         session = composition.session_statement(
             ledger.stamp(self._attestor.clock()),
@@ -200,10 +229,11 @@ class Gateway:
             statement.profile,
             facts.channel(hello),
         )
-        committer.submit([ledger.open(session, self, Ask(self, request.id))])
+        committer.submit([ledger.open(session, self, Ask(self, self._attestor, request.id))])
 
     def _record(self, request: messages.RecordReceipt) -> None:
-        ledger, committer = self._ledger, self._attestor.committer
+        instance = self._roster.holding(request.session)
+        ledger, committer = instance.committer.ledger, instance.committer
         committer.check_room()
         session = ledger.find(request.session, self)
 
@@ -215,26 +245,35 @@ class Gateway:
             logged = messages.Logged(statement=again[0], leaf_index=again[1])
             self.answer(messages.ReceiptRecorded(id=request.id, logged=logged))
             return
-        token = Ask(self, request.id, messages.ReceiptRecorded)
+        token = Ask(self, instance, request.id, messages.ReceiptRecorded)
         committer.submit([ledger.record(session, request.seq, compose, self._attestor.clock(), token)])
 
     def _close_session(self, request: messages.CloseSession) -> None:
-        self._attestor.committer.check_room()
-        session = self._ledger.find(request.session, self)
-        token = Ask(self, request.id, messages.SessionClosed)
-        pending = self._ledger.close(session, request.reason, request.scratch, token)
-        self._attestor.committer.submit([pending])
+        instance = self._roster.holding(request.session)
+        ledger, committer = instance.committer.ledger, instance.committer
+        committer.check_room()
+        session = ledger.find(request.session, self)
+        token = Ask(self, instance, request.id, messages.SessionClosed)
+        committer.submit([ledger.close(session, request.reason, request.scratch, token)])
 
     def _show(self, request: LogRequest) -> None:
-        signed = self._attestor.committer.signed
+        instance = self._attestor
+        if isinstance(request, messages.Prove):
+            instance = self._roster.named(request.issuer) or instance
+        signed = instance.committer.signed
         if signed is None:
             raise AttestorError("signer_unavailable", "no head has been signed yet")
-        self.answer(reading.show(request, signed, self._ledger.tree, self._attestor.exporting.floor))
+        self.answer(reading.show(request, signed, instance.committer.ledger.tree, instance.exporting.floor))
 
-    async def _look_back(
-        self, request: messages.History | messages.ProveConsistency | messages.ReadEntries
-    ) -> None:
+    async def _look_back(self, request: LookBack) -> None:
         past = self._attestor.past
+        if self._roster.leaving is not None:
+            past.forget()  # its log still grows
+        if isinstance(request, messages.Prove):
+            assert request.issuer is not None
+            proof = await asyncio.to_thread(past.inclusion, request.issuer, request.leaf_index)
+            self.answer(messages.Proof(id=request.id, receipt=proof))
+            return
         if isinstance(request, messages.ProveConsistency):
             assert request.issuer is not None
             proof = await asyncio.to_thread(past.consistency, request.issuer, request.old_size)
@@ -284,6 +323,7 @@ class Ask:
     """A request that waits for its leaf to be signed."""
 
     gateway: Gateway
+    attestor: Attestor
     request_id: int
     kind: type[messages.ReceiptRecorded] | type[messages.SessionClosed] = messages.ReceiptRecorded
 
@@ -294,7 +334,7 @@ class Ask:
         if not isinstance(entry.pending, PendingSession):
             gateway.answer(self.kind(id=self.request_id, logged=logged))
             return
-        attestor = gateway._attestor
+        attestor = self.attestor
         if gateway.gone:  # it left while its session was being signed
             ledger = attestor.committer.ledger
             attestor.committer.submit([ledger.close(entry.pending.session, "gateway_lost", "unknown", None)])

@@ -23,6 +23,7 @@ class SoftwarePlatform:
 
     def __init__(self, key_file: Path | None, counter_file: Path) -> None:
         self._key = _read_key(key_file) if key_file is not None else ec.generate_private_key(ec.SECP256R1())
+        self._from_file = key_file is not None
         self._counter_file = counter_file
 
     @property
@@ -37,6 +38,13 @@ class SoftwarePlatform:
             return canonical.encode({"kind": self.kind})
 
         return for_statement
+
+    def beside(self, key: Path) -> SoftwarePlatform:
+        if self._from_file:
+            raise NotReady(
+                "rotation.key_file", "a software key that you gave is yours to replace: give another file"
+            )
+        return SoftwarePlatform(None, self._counter_file)
 
     def raise_start_counter(self) -> int:
         """Raises NotReady when the file is damaged."""

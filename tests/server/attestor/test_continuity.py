@@ -16,7 +16,7 @@ from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.log.gap import Gap
 from rlu_attestation.merkle import leaf_hash, verify_consistency
 from rlu_server import swtpm
-from rlu_server.attestor import messages, process
+from rlu_server.attestor import instances, messages
 from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.journal import Journal
@@ -80,8 +80,8 @@ async def test_a_log_in_segments_is_one_log(tmp_path: Path) -> None:
     # A start reads the last segment only, and knows all sessions.
     journal = Journal(room.deployment.state / "log", room.issuer, jose.public_jwk(room.platform.public_key))
     assert journal.sealed >= 1024
-    ledger = process.open_ledger(room.issuer, journal, b"b" * 32)
-    last, torn = process.rebuild(ledger, journal, room.platform.public_key)
+    ledger = instances.open_ledger(room.issuer, journal, b"b" * 32)
+    last, torn = instances.rebuild(ledger, journal, room.platform.public_key)
     journal.close()
     assert not torn
     assert last is not None
@@ -125,9 +125,9 @@ async def test_a_segment_without_its_beginning_refuses(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole.splitlines(keepends=True)[0])
     journal = Journal(log, room.issuer, jwk)
-    ledger = process.open_ledger(room.issuer, journal, b"b" * 32)
+    ledger = instances.open_ledger(room.issuer, journal, b"b" * 32)
     with pytest.raises(LogCorrupt, match=r"log\.damaged"):
-        process.rebuild(ledger, journal, room.platform.public_key)
+        instances.rebuild(ledger, journal, room.platform.public_key)
     journal.close()
 
     path.write_bytes(whole)
@@ -136,9 +136,9 @@ async def test_a_segment_without_its_beginning_refuses(tmp_path: Path) -> None:
     data[3] ^= 1
     roots.write_bytes(data)
     journal = Journal(log, room.issuer, jwk)
-    ledger = process.open_ledger(room.issuer, journal, b"b" * 32)
+    ledger = instances.open_ledger(room.issuer, journal, b"b" * 32)
     with pytest.raises(LogCorrupt, match=r"log\.head"):
-        process.rebuild(ledger, journal, room.platform.public_key)
+        instances.rebuild(ledger, journal, room.platform.public_key)
     journal.close()
 
 
@@ -179,10 +179,10 @@ def test_starts_that_the_log_does_not_know_of(
         journal.try_start()
     platform = Counter(counter)
     if code is None:
-        assert process.count_start(ledger, journal, platform) == counter + 1  # type: ignore[arg-type]
+        assert instances.count_start(ledger, journal, platform) == counter + 1  # type: ignore[arg-type]
     else:
         with pytest.raises(LogCorrupt, match=code.replace(".", r"\.")):
-            process.count_start(ledger, journal, platform)  # type: ignore[arg-type]
+            instances.count_start(ledger, journal, platform)  # type: ignore[arg-type]
     journal.close()
 
 

@@ -1,0 +1,60 @@
+"""The instances of one attestor: the current one, and, after its key stepped down, the one before for as long as it has sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rlu_server.attestor.attesting import Attesting
+from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.events import EventLog
+from rlu_server.attestor.exporting import Exporting
+from rlu_server.attestor.past import Past
+
+
+@dataclass(frozen=True, slots=True)
+class Attestor:
+    """One instance: its key, its log, and what all connections share of it."""
+
+    committer: Committer
+    attesting: Attesting
+    clock: Callable[[], int]
+    events: EventLog
+    renew_s: int
+    exporting: Exporting
+    past: Past
+    head_interval_s: int = 3600
+
+    @property
+    def issuer(self) -> str:
+        return self.committer.ledger.issuer
+
+
+@dataclass(slots=True)
+class Roster:
+    """Who signs.
+
+    Attributes:
+        current: opens sessions.
+        leaving: goes on with those it opened, and opens none.
+        drift: stable code of what the policy finds wrong with the current instance; None: nothing, or there is no policy.
+    """
+
+    current: Attestor
+    leaving: Attestor | None = None
+    drift: str | None = None
+
+    def __iter__(self) -> Iterator[Attestor]:
+        yield self.current
+        if self.leaving is not None:
+            yield self.leaving
+
+    def holding(self, session: str) -> Attestor:
+        """The instance whose session this is; the current one if it is nobody's."""
+        if self.leaving is not None and session in self.leaving.committer.ledger:
+            return self.leaving
+        return self.current
+
+    def named(self, issuer: str | None) -> Attestor | None:
+        """The live instance of this name; the current one for no name."""
+        return next((one for one in self if issuer in (None, one.issuer)), None)
