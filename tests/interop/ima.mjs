@@ -21,11 +21,15 @@ function reader(bytes) {
   return { take, u32, sized: () => take(u32()), done: () => at === bytes.length };
 }
 
-// [hash ":"] in front of a zero and the digest; version 2 says what the digest is of before that.
-function fileDigest(field) {
+// The algorithm, ":", a zero and the digest; version 2 says first what the digest is of.
+function fileDigest(field, second) {
   const end = field.indexOf(0);
-  if (end < 1 || field[end - 1] !== 0x3a) throw new Malformed("IMA log: a file digest");
-  return { algorithm: ascii(field.subarray(0, end - 1)).split(":").at(-1), value: field.subarray(end + 1) };
+  const words = ascii(field.subarray(0, Math.max(end, 0))).split(":");
+  const [algorithm, value] = [words.at(-2), field.subarray(end + 1)];
+  if (words.length !== (second ? 3 : 2) || words.at(-1) !== "") throw new Malformed("IMA log: a file digest");
+  if (second && !["ima", "verity"].includes(words[0])) throw new Malformed("IMA log: a file digest of another kind");
+  if (SIZES[algorithm] !== value.length) throw new Malformed("IMA log: a file digest of another size");
+  return { algorithm, value };
 }
 
 async function entry(log) {
@@ -38,12 +42,12 @@ async function entry(log) {
   const inner = reader(data);
   const fields = Array.from({ length: TEMPLATES[template] }, () => inner.sized());
   if (!inner.done()) throw new Malformed("IMA log: further fields");
-  const file = fileDigest(fields[0]);
+  const file = fileDigest(fields[0], template.endsWith("v2"));
   const violation = zero(named);
   if (violation) must(zero(file.value), "a violation of a file with a digest");
   else must(equal(named, await digest("SHA-1", data)), "the digest of an entry");
   const path = fields[1];
-  if (path.at(-1) !== 0) throw new Malformed("IMA log: a name");
+  if (path.indexOf(0) !== path.length - 1 || path.length < 2 || path.includes(0x20)) throw new Malformed("IMA log: a name");
   return { data, named, violation, file, name: ascii(path.subarray(0, -1)) };
 }
 
