@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from rlu_attestation import canonical, jose
-from rlu_attestation.verdict import Blame, Claim, Outcome, Result, Source, Step, Verdict
+from rlu_attestation.verdict import LEFT_OPEN, Blame, Claim, Outcome, Result, Source, Step, Verdict
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
 DEVELOPER = "Remote Locked Use"
@@ -213,7 +213,9 @@ def _value(verdict: Verdict, rest: _Rest) -> int | None:
     if bad:
         return _worst(bad)
     decisive = (
-        made if not rest.decisive else [s for s in made if _is_of(s, rest.decisive) and s.detail != "any"]
+        made
+        if not rest.decisive
+        else [s for s in made if _is_of(s, rest.decisive) and s.detail != "any" and LEFT_OPEN not in s.detail]
     )
     return rest.affirms if decisive else NO_CLAIM
 

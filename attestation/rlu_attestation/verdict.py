@@ -100,6 +100,9 @@ class Result(str, enum.Enum):
     MALFORMED = "malformed"
 
 
+LEFT_OPEN = "; which software was started is left open"
+"""Ends the detail of `policy.measurements` when what the policy names does not say it."""
+
 EXIT_CODES = {
     Result.VERIFIED: 0,
     Result.REJECTED: 10,

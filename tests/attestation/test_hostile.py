@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fakes import amd, asn1, aws, tee
+from fakes import amd, asn1, aws, intel, nvidia, pki, tee
 from fakes.deployment import AT, Deployment, findings, verdict_of
 from fakes.tee import CHIP, ENCLAVE, GPUS, Tee, padded
 from fakes.terminal import rlu
 from rlu_attestation import der, ear, policy_file, x509
 from rlu_attestation.assemble import read_piece
-from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.bundle import Collateral
+from rlu_attestation.errors import Malformed, RluError, Untrusted
+from rlu_attestation.evidence.nvidia import parse as parse_nvidia
+from rlu_attestation.evidence.nvidia import parse_ocsp
+from rlu_attestation.evidence.nvidia.revocation import verify_good
 from rlu_attestation.policy import PolicyError
 from rlu_attestation.verdict import Source, Verdict
+from rlu_attestation.verifier import EvidenceContext, verify_evidence
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.kinds import ROOMS
 from rlu_attestation.verifier.proof import Conditions
@@ -29,6 +34,14 @@ QUICK_S = 2.0
 
 def sources(verdict: Verdict) -> dict[str, Source]:
     return {claim.name: claim.source for claim in verdict.claims}
+
+
+def result(verdict: Verdict) -> dict[str, Any]:
+    """The instance in the attestation result for machines."""
+    found: dict[str, Any] = ear.ear(verdict, subject=bytes(32), issued=AT, build="rlu 1")["submods"][
+        "instance"
+    ]
+    return found
 
 
 def no_files(name: str) -> bytes:
@@ -93,6 +106,20 @@ def test_times_beyond_those_that_there_are(
     assert (found.code, "1970" in found.err) == (2, True)
 
 
+def test_thousands_of_answers_about_one_certificate() -> None:
+    """8 MiB hold as many answers as here for each of many certificates."""
+    brom = tee.NODE.gpus[0].brom
+    genuine = parse_ocsp(nvidia.ocsp(brom))
+    path = tuple(x509.parse(der) for der in tee.NODE.gpus[0].chain()[1:])
+    crowd = [replace(genuine, singles=genuine.singles * 64)] * 256
+    started = time.monotonic()
+    for _ in range(32):
+        with pytest.raises(Untrusted) as caught:
+            verify_good(path, crowd, pki.AT, timedelta(days=7), "nvidia.revocation")
+        assert caught.value.code == "nvidia.revocation.too_many"
+    assert time.monotonic() - started < QUICK_S
+
+
 # --- claims that are known less well than they seem ----------------------------------------------------------------------
 
 
@@ -111,6 +138,7 @@ def test_values_that_whoever_starts_other_software_can_repeat(kind: str, names: 
     named = {kind: {name: frozenset({measured[name]}) for name in names}}
     verdict = machine.verdict(machine.bundle(), machine.policy(measurements=named))
     assert (findings(verdict), sources(verdict)["model"]) == ([], Source.ASSERTED)
+    assert result(verdict)["ear_trustworthiness_vector"]["executables"] == 0
 
 
 def test_a_report_that_was_asked_for_below_what_was_measured() -> None:
@@ -178,11 +206,44 @@ def test_a_debugged_enclave_that_the_policy_accepts_is_affirmed_to_nobody() -> N
 
     verdict = machine.verdict(machine.bundle(debugged, dbgstat="enabled"))
     assert verdict.exit_code == 0
-    result = ear.ear(verdict, subject=bytes(32), issued=AT, build="rlu 1")["submods"]["instance"]
-    assert (result["ear_status"], result["ear_trustworthiness_vector"]["configuration"]) == (
+    found = result(verdict)
+    assert (found["ear_status"], found["ear_trustworthiness_vector"]["configuration"]) == (
         "contraindicated",
         96,
     )
+
+
+# --- collateral ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_beside_the_collateral_that_revokes_counts() -> None:
+    machine = Tee("tdx")
+    bundle = machine.bundle()
+    for crl, code in (
+        (intel.platform_ca().revoke(0x4001), "tdx.revocation.pck_crl.revoked"),
+        (intel.root().revoke(x509.parse(intel.signing().der).serial), "tdx.revocation.root_ca_crl.revoked"),
+    ):
+        revoking = replace(bundle, collateral=(Collateral("x509-crl", crl),))
+        assert findings(machine.verdict(revoking)) == [code]
+    harmless = replace(bundle, collateral=(Collateral("x509-crl", aws.crls()[0]),))
+    assert findings(machine.verdict(harmless)) == []
+
+
+def test_reports_of_several_devices_must_fit_even_without_a_statement() -> None:
+    nonce = bytes(range(32))
+    whole = tee.NODE.parts(nonce)
+    cut = replace(whole, switches=[])
+    for parts, count, code in ((whole, 0, ""), (cut, 10, "nvidia.topology.unreported")):
+        verdict = verify_evidence(
+            EvidenceContext(
+                kind="nvidia",
+                evidence=parse_nvidia(parts.item()),
+                policy=Tee("sev-snp").policy(waivers={"nvidia.topology": "a test"}),
+                at=AT,
+                expected=nonce,
+            )
+        )
+        assert (verdict.exit_code, findings(verdict)) == (count, [code] if code else [])
 
 
 # --- policies that accept what nobody wrote ------------------------------------------------------------------------------

@@ -97,7 +97,10 @@ def assemble(kind: str, data: bytes, pieces: Pieces = NOTHING) -> Assembled:
     else:
         evidence, used = form.assemble(data, pieces)
     return Assembled(
-        kind, evidence, pieces.collateral, pieces.without_collateral(used, takes_log=form.takes_log)
+        kind,
+        evidence,
+        pieces.collateral,
+        pieces.unused(used, takes=COLLATERAL_OF[kind], takes_log=form.takes_log),
     )
 
 
@@ -268,6 +271,20 @@ def _parse_azure(data: bytes) -> Any:
 
     return azure_vtpm.parse(data)
 
+
+COLLATERAL_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sev-snp": ("x509-crl",),
+        "tdx": ("tdx-collateral", "x509-crl"),
+        "nitro": ("x509-crl",),
+        "nitrotpm": ("x509-crl",),
+        "nvidia": ("nvidia-rim", "ocsp-response"),
+        "tpm2": (),
+        "gcp-vtpm": ("x509-crl",),
+        "azure-vtpm": ("tdx-collateral", "x509-crl"),
+    }
+)
+"""Kind of evidence to the kinds of collateral that its steps look at."""
 
 FORMS: Mapping[str, Form] = MappingProxyType(
     {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from rlu_attestation import crl, x509
@@ -29,19 +30,23 @@ class Pieces:
     collateral: tuple[Collateral, ...] = ()
     event_log: bytes | None = None
 
-    def without_collateral(self, certificates: int = 0, *, takes_log: bool = False) -> tuple[str, ...]:
-        """What is here beside collateral and was not used, in words.
+    def unused(
+        self, certificates: int = 0, *, takes: Collection[str] = (), takes_log: bool = False
+    ) -> tuple[str, ...]:
+        """What is here and has no place, in words.
 
         Args:
             certificates: how many were used.
-            takes_log: whether an event log has a place.
+            takes: kinds of collateral that have a place.
+            takes_log: whether an event log has one.
         """
         found = []
         if left := len(self.certificates) - certificates:
             found.append(f"{left} certificate{'s' if left > 1 else ''}")
         if self.event_log is not None and not takes_log:
             found.append("an event log")
-        return tuple(found)
+        idle = Counter(piece.kind for piece in self.collateral if piece.kind not in takes)
+        return (*found, *(f"{count} × {kind}" for kind, count in sorted(idle.items())))
 
 
 def read_piece(data: bytes) -> Pieces:

@@ -74,7 +74,7 @@ class Asked:
         unused: tuple[str, ...] = ()
         if self.beside:
             pieces = _pieces(self.beside)
-            unused = pieces.without_collateral()
+            unused = pieces.unused(takes=_takes(bundle))
             bundle = replace(bundle, collateral=(*bundle.collateral, *pieces.collateral))
         chosen = self.choice.load(bundle.policy)
         context = Context(
@@ -182,6 +182,13 @@ class _Online:
 def _is_bundle(data: bytes) -> bool:
     """Whether a file means to be a bundle, well-formed or not."""
     return data.lstrip()[:1] == b"{" and b'"rlu_bundle"' in data
+
+
+def _takes(bundle: Bundle) -> frozenset[str]:
+    """Kinds of collateral that the steps of the bundle's evidence look at."""
+    from rlu_attestation.assemble.forms import COLLATERAL_OF
+
+    return frozenset(kind for item in bundle.evidence for kind in COLLATERAL_OF.get(item.kind, ()))
 
 
 def _pieces(files: tuple[Path, ...]) -> Pieces:

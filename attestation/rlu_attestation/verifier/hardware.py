@@ -9,8 +9,11 @@ from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.policy import Accepted, Policy, TcbRule
 from rlu_attestation.profiles import BUILT_IN, GpuDemand, Profile
+from rlu_attestation.verdict import LEFT_OPEN
 from rlu_attestation.verifier.context import VerifiedInstance
 from rlu_attestation.verifier.proof import GpuProof, HardwareProof, Tcb
+from rlu_attestation.verifier.sources import SOFTWARE as MEASURED_SOFTWARE
+from rlu_attestation.verifier.sources import says_software
 from rlu_attestation.verifier.trail import NotApplicable, Trail, Waived
 
 SOFTWARE = "no hardware holds the key"
@@ -125,7 +128,12 @@ def appraise_measurements(proof: HardwareProof, policy: Policy) -> str:
             wrong.append(f"{name} expected {_either(item.hex() for item in accepted)}; found {found}")
     if wrong:
         raise Refused(f"{step}.mismatch", "; ".join(wrong))
-    return ", ".join(sorted(expected))
+    named = ", ".join(sorted(expected))
+    return (
+        named
+        if proof.kind not in MEASURED_SOFTWARE or says_software(proof.kind, expected)
+        else named + LEFT_OPEN
+    )
 
 
 def appraise_pcrs(proof: HardwareProof, policy: Policy) -> str:

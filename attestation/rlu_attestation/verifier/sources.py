@@ -6,7 +6,7 @@ TPM emulator holds is asserted too, since whoever runs the emulator can change i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from rlu_attestation.encoding import b64u
@@ -77,9 +77,13 @@ def software_source(hardware: HardwareProof | None, policy: Policy) -> Source:
     if hardware.pcrs is not None:
         covered = any(BOOT_PCR in values for values in (policy.pcrs or {}).values())
     else:
-        named = frozenset(policy.measurements.get(hardware.kind) or {})
-        covered = any(software <= named for software in SOFTWARE.get(hardware.kind, ()))
+        covered = says_software(hardware.kind, policy.measurements.get(hardware.kind) or {})
     return Source.MEASURED if covered else Source.ASSERTED
+
+
+def says_software(kind: str, named: Iterable[str]) -> bool:
+    """Whether measurements of these names say which software was started."""
+    return any(software <= set(named) for software in SOFTWARE.get(kind, ()))
 
 
 def _hardware(proof: HardwareProof | None, claims: InstanceClaims) -> tuple[Claim, ...]:

@@ -225,9 +225,13 @@ def test_gpus_alone_are_held_against_the_policy(
 def test_what_has_no_place_is_said(tmp_path: Path, capsys: Capture) -> None:
     room = Room("tdx", tmp_path, capsys)
     room.beside["more.der"] = amd.ark("Milan").der
+    room.beside["rim.xml"] = nvidia.rim(nvidia.Device("GH100", "gpu 0"), True).xml()
     ran = room.verify()
     assert ran.code == 0
-    assert "Not used, because evidence of kind tdx has no place for it: 1 certificate." in ran.out
+    assert (
+        "Not used, because evidence of kind tdx has no place for it: 1 certificate, 1 × nvidia-rim."
+        in ran.out
+    )
 
 
 def test_another_kind_than_named(room: Room) -> None:
@@ -251,7 +255,7 @@ def test_collateral_beside_a_bundle(tmp_path: Path, capsys: Capture) -> None:
     more.write_bytes(pem(aws.root().der))
     crl.write_bytes(aws.crls()[0])
     ran = rlu(capsys, "verify", bundle, "--with", more, "--with", crl, "--save", tmp_path / "saved.rlu")
-    assert "Not used, because a bundle has no place for it: 1 certificate." in ran.out
+    assert "Not used, because a bundle has no place for it: 1 certificate, 1 × x509-crl." in ran.out
     saved = bundles.parse((tmp_path / "saved.rlu").read_bytes())
     assert [(piece.kind, piece.data) for piece in saved.collateral] == [("x509-crl", crl.read_bytes())]
 

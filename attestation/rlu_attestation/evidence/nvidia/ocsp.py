@@ -5,6 +5,7 @@ Not done here: certificate identifiers hashed with SHA-1.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,11 +48,10 @@ class SingleResponse:
     next_update: datetime | None
 
     def is_about(self, certificate: Certificate, issuer: Certificate) -> bool:
-        return (
-            self.serial == certificate.serial
-            and self.issuer_name_hash == hashlib.new(self.hash_algorithm, issuer.subject).digest()
-            and self.issuer_key_hash == hashlib.new(self.hash_algorithm, _key_bits(issuer)).digest()
-        )
+        return self.serial == certificate.serial and (
+            self.issuer_name_hash,
+            self.issuer_key_hash,
+        ) == _identity(self.hash_algorithm, issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +189,15 @@ def _extensions(wrapper: der.Reader) -> None:
         # A nonce only tells whoever asked that the answer was made for the question.
         if critical and oid != _NONCE:
             raise Unsupported("nvidia.ocsp.unsupported", f"critical extension {oid} is not understood")
+
+
+@functools.lru_cache(maxsize=256)
+def _identity(algorithm: str, issuer: Certificate) -> tuple[bytes, bytes]:
+    """Hashes of an issuer's name and key; kept, since a stranger can send thousands of answers about one certificate."""
+    return (
+        hashlib.new(algorithm, issuer.subject).digest(),
+        hashlib.new(algorithm, _key_bits(issuer)).digest(),
+    )
 
 
 def _key_bits(certificate: Certificate) -> bytes:

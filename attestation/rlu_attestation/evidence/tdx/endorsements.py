@@ -5,6 +5,7 @@ Collateral brings issuer chains of its own; they must end in the very root that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rlu_attestation import chain
@@ -43,10 +44,12 @@ def verify_signed_text(
     return signer
 
 
-def verify_revocation(evidence: TdxEvidence, at: datetime) -> tuple[CertificateList, CertificateList]:
+def verify_revocation(
+    evidence: TdxEvidence, at: datetime, beside: Sequence[CertificateList] = ()
+) -> tuple[CertificateList, CertificateList]:
     """tdx.revocation: the PCK is not on its authority's list, and that authority and the TCB signers are not on the root's; returns both.
 
-    Both lists must be current at a time. The chains must have been verified.
+    Lists are those of the collateral and those `beside` it; both must be current at a time. The chains must have been verified.
 
     Raises:
         RluError: `tdx.collateral.missing`; `tdx.revocation.pck_crl.` or `tdx.revocation.root_ca_crl.` and a cause of
@@ -59,9 +62,9 @@ def verify_revocation(evidence: TdxEvidence, at: datetime) -> tuple[CertificateL
     # A renewed certificate for the same key is the same authority.
     if anchor != quote.root or (issuer.subject, issuer.spki) != (quote.pck_ca.subject, quote.pck_ca.spki):
         raise Untrusted(f"{step}.issuer", "the issuer chain of the PCK's list is not that of the PCK")
-    pck_crl = verify_not_revoked(quote.pck, quote.pck_ca, (stapled.pck_crl,), at, f"{step}.pck_crl")
-    lists, prefix = (stapled.root_ca_crl,), f"{step}.root_ca_crl"
-    signers = (stapled.tcb_info_issuer_chain[0], stapled.qe_identity_issuer_chain[0])
-    for certificate in (quote.pck_ca, issuer, *signers):
+    pck_crl = verify_not_revoked(quote.pck, quote.pck_ca, (*beside, stapled.pck_crl), at, f"{step}.pck_crl")
+    lists, prefix = (*beside, stapled.root_ca_crl), f"{step}.root_ca_crl"
+    root_crl = verify_not_revoked(quote.pck_ca, quote.root, lists, at, prefix)
+    for certificate in (issuer, stapled.tcb_info_issuer_chain[0], stapled.qe_identity_issuer_chain[0]):
         verify_not_revoked(certificate, quote.root, lists, at, prefix)
-    return pck_crl, stapled.root_ca_crl
+    return pck_crl, root_crl

@@ -45,7 +45,7 @@ def check(
     held = given
     if not isinstance(given, Failed):
         held = trail.check("nvidia.collateral", lambda: with_collateral(given, conditions))
-    # Without a statement, reports are of single devices: those that they are wired to may be elsewhere.
+    # Without a statement, a report may be of a single device: those that it is wired to may be elsewhere.
     alone = subject.signed is None
     devices = run("devices", lambda found: nvidia.verify_devices(found, gpu_required=not alone))
     root = run("root", lambda found: nvidia.verify_root(found, roots))
@@ -106,7 +106,7 @@ def _topology(held: NvidiaEvidence, alone: bool) -> nvidia.Topology:
     try:
         return nvidia.verify_topology(held)
     except Untrusted as error:
-        if alone:
+        if alone and len(held.devices) == 1:
             raise NotMade(
                 error.code, f"{error.message}; of reports alone the others need not be here"
             ) from error

@@ -55,7 +55,7 @@ def check(
     )
     revoked = run(
         "tdx.revocation",
-        lambda: absent_is_not_made(lambda: tdx.verify_revocation(need(held), at)),
+        lambda: absent_is_not_made(lambda: tdx.verify_revocation(need(held), at, conditions.crls())),
         lambda found: f"lists of {found[0].this_update.date()} and {found[1].this_update.date()}",
     )
     log = run("tdx.event_log", lambda: _replay(need(held)), lambda found: f"{len(found.log.events)} events")
