@@ -6,6 +6,7 @@ const PCR = 10;
 const TEMPLATES = { "ima-ng": 2, "ima-sig": 3, "ima-ngv2": 2, "ima-sigv2": 3, "ima-buf": 3 };
 const MAX_ENTRIES = 100_000;
 const NAMES = { sha1: "SHA-1", sha256: "SHA-256", sha384: "SHA-384", sha512: "SHA-512" };
+const FILE_SIZES = { ...SIZES, md5: 16, sha224: 28, sm3: 32, "sm3-256": 32 };
 const zero = (bytes) => bytes.every((byte) => byte === 0);
 const ascii = (bytes) => String.fromCharCode(...bytes);
 
@@ -28,7 +29,7 @@ function fileDigest(field, second) {
   const [algorithm, value] = [words.at(-2), field.subarray(end + 1)];
   if (words.length !== (second ? 3 : 2) || words.at(-1) !== "") throw new Malformed("IMA log: a file digest");
   if (second && !["ima", "verity"].includes(words[0])) throw new Malformed("IMA log: a file digest of another kind");
-  if (SIZES[algorithm] !== value.length) throw new Malformed("IMA log: a file digest of another size");
+  if (FILE_SIZES[algorithm] !== value.length) throw new Malformed("IMA log: a file digest of another size");
   return { algorithm, value };
 }
 

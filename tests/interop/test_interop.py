@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from e2e.proofs import judge
+from fakes.terminal import rlu
+from interop import items
 from interop.changes import CHANGES, apply
 from interop.conftest import VERIFIED_EXCEPT_WAIVERS, Saved, Second
 from rlu_attestation import Outcome, parse_bundle
@@ -116,6 +119,49 @@ def test_bundles_made_from_the_formats_alone(second: Second, tmp_path: Path) -> 
     assert differing == []
     assert len(cases["stricter"]) > 5
     assert [case["name"] for case in cases["stricter"] if found[case["file"]]["ok"]] == []
+
+
+COMPARED = ("ak.attributes", "key.attributes", "key.certify", "key.policy", "quote.")
+NOT_ASKED = {"quote.binding"}
+"""An item alone is about no statement, as far as the published verifier knows."""
+FORM = {"evidence.encoding", "evidence.structures"}
+
+
+def _compared(steps: Iterable[str]) -> set[str]:
+    return {step for step in steps if step.startswith(COMPARED)} - NOT_ASKED
+
+
+def test_items_with_other_contents(
+    second: Second, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made = {**items.logs(), **items.selections(), **items.lists()}
+    for number, item in enumerate(made.values()):
+        _write(tmp_path / f"{number}.json", items.encode(item))
+    judged = second.run("items.mjs", tmp_path, items.BINDING, items.AT)
+    assert judged.returncode == 0, judged.stderr
+    found = json.loads(judged.stdout)
+    outcomes: set[str] = set()
+    differing: list[object] = []
+    for number, name in enumerate(made):
+        file = f"{number}.json"
+        ran = rlu(capsys, "verify", tmp_path / file, "--kind", "tpm2", "--as-of", items.AT, "--json")
+        mine = set(found[file])
+        if ran.code in (20, 30):
+            # Nothing of it is looked at; here the form of a log is a step like any other.
+            same = bool(mine & FORM or _compared(mine))
+            outcomes.add("malformed")
+        else:
+            failed = {
+                step["id"]
+                for step in ran.json["steps"]
+                if step["outcome"] == "failed" and not step["code"].endswith(".not_checked")
+            }
+            same = not mine & FORM and _compared(mine) == _compared(failed)
+            outcomes.update(_compared(failed) or {"passed"})
+        if not same:
+            differing.append((name, ran.code, ran.out[-300:], mine))
+    assert differing == []
+    assert outcomes >= {"malformed", "passed", "quote.eventlog", "quote.ima"}
 
 
 def _write(path: Path, data: bytes) -> Path:
