@@ -44,4 +44,4 @@ fmt: setup-test ## Format, and mend what the linter can
 	@$(BIN)/ruff check --fix $(CODE); $(BIN)/ruff format $(CODE)
 
 clean: ## Remove what was installed, made and cached here (not system packages)
-	rm -rf .venv .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf tests/interop/node_modules .venv .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
