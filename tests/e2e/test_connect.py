@@ -227,8 +227,8 @@ def test_what_vllm_streams_passes_piece_by_piece(served: Served) -> None:
             with http.stream("POST", served.caller.url + path, json=ask | body) as response:
                 pieces = list(response.iter_raw())
             assert response.status_code == 200
-            # What was held comes in one piece: the others were recognised as they came.
-            assert len(pieces) > 10, (path, pieces)
+            # What was held comes in one piece, and what came before it was not held.
+            assert len(pieces) > 1, (path, pieces)
             assert b'"error":{' not in pieces[-1], path
             whole = b"".join(pieces)
             assert whole.endswith(b"\n\n")

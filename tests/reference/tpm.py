@@ -46,6 +46,7 @@ def public(data: bytes) -> dict[str, Any]:
     """TPMT_PUBLIC of an RSA or ECC signing key."""
     need(len(data) > 16, "short")
     kind, name_alg, attributes = struct.unpack_from(">HHI", data)
+    need(not attributes & 0xFFF0F009, "reserved attributes")
     policy, at = sized(data, 8)
     need(short(data, at) == 0x10, "symmetric")
     scheme = short(data, at + 2)

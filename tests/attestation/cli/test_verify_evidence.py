@@ -253,7 +253,8 @@ def test_collateral_beside_a_bundle(tmp_path: Path, capsys: Capture) -> None:
     bundle.write_bytes(Deployment().bundle().encode())
     more, crl = tmp_path / "more.pem", tmp_path / "crl.der"
     more.write_bytes(pem(aws.root().der))
-    crl.write_bytes(aws.crls()[0])
+    listed = aws.crls()[0]
+    crl.write_bytes(listed)
     ran = rlu(capsys, "verify", bundle, "--with", more, "--with", crl, "--save", tmp_path / "saved.rlu")
     assert "Not used, because a bundle has no place for it: 1 certificate, 1 × x509-crl." in ran.out
     saved = bundles.parse((tmp_path / "saved.rlu").read_bytes())
