@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from absent_inputs import absent
+from e2e.caller import chat
 from e2e.processes import environment
-from e2e.scripted_stack import Scripted
+from e2e.proofs import bundle, exchange
+from e2e.scripted_stack import MODEL, Scripted
 from e2e.served import RLU
 from e2e.test_connect import write_policy
 from rlu_server import swtpm
@@ -92,6 +94,8 @@ class Saved:
     """Two bundles of one server, each with a session, an exchange and a close; and when they were good."""
 
     documents: tuple[dict[str, Any], dict[str, Any]]
+    implicit: bytes
+    """Of a session that its first request opened, as its principal keeps it."""
     at: int
     first: First
 
@@ -102,6 +106,16 @@ def second() -> Second:
     if node is None or not (HERE / "node_modules" / "cborg").is_dir():
         absent("node", "no node, or nothing below tests/interop/node_modules")
     return Second(node)
+
+
+def _implicit(scripted: Scripted) -> bytes:
+    """Two requests of one conversation, the second streamed and broken off by the engine."""
+    first = scripted.caller.post("/v1/chat/completions", chat("hello", MODEL))
+    more = chat("hello again", MODEL, stream=True, metadata={"script": "broken"})
+    second = scripted.caller.post("/v1/chat/completions", more, {"RLU-Session": first.session})
+    assert second.session == first.session
+    exchanges = [exchange(scripted.caller, answer) for answer in (first, second)]
+    return bundle(scripted.caller, first.session, exchanges, close=True).encode()
 
 
 def _save(first: First, scripted: Scripted, directory: Path, number: int) -> tuple[dict[str, Any], int]:
@@ -134,7 +148,8 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             try:
                 scripted.start()
                 first = First(write_policy(scripted, here))
+                implicit = _implicit(scripted)
                 (one, _), (other, at) = (_save(first, scripted, here, number) for number in range(2))
             finally:
                 scripted.stop()
-        yield Saved((one, other), at, first)
+        yield Saved((one, other), implicit, at, first)

@@ -15,6 +15,7 @@ from interop import items
 from interop.changes import CHANGES, apply
 from interop.conftest import VERIFIED_EXCEPT_WAIVERS, Saved, Second
 from rlu_attestation import Outcome, parse_bundle
+from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 
 VECTORS = Path(__file__).resolve().parents[2] / "attestation" / "vectors"
@@ -79,6 +80,8 @@ def _step(code: str) -> str:
 
 IGNORED = {"key.hardware.software"}
 """Every bundle made here has a key in software, and both verifiers say so."""
+AUTHORITIES = {"ek.chain.unknown_issuer", "ak.certificate.unknown_issuer"}
+"""What any real evidence is refused for by a policy that names no authorities."""
 UNPROVABLE = {
     "implicit": {"session.nonce.absent"},
     "opened by a request with a later number": {"session.nonce.absent"},
@@ -179,6 +182,23 @@ def test_a_running_server_is_accepted_by_both(second: Second, saved: Saved, tmp_
         # Nothing was left out: every part of a bundle has its steps.
         parts = {step["id"].split(".")[0] for step in verdict.said["steps"]}
         assert parts >= {"statement", "evidence", "ak", "key", "quote", "session", "exchange", "close", "log"}
+
+
+@pytest.mark.tpm
+def test_an_implicit_session_of_a_running_server(second: Second, saved: Saved, tmp_path: Path) -> None:
+    verdict = second.verify(_write(tmp_path / "bundle.rlu", saved.implicit), saved.at)
+    assert (verdict.code, verdict.failed()) == (0, [])
+    assert _codes(saved.implicit, saved.at) - AUTHORITIES == {"session.nonce.absent"}
+    assert "session.opening" in {step["id"] for step in verdict.said["steps"]}
+    # Only the opening says which request opened it.
+    document = json.loads(saved.implicit)
+    statuses = [json.loads(unb64u(one["statement"]))["rlu_status"] for one in document["exchanges"]]
+    assert statuses == ["complete", "partial"]
+    del document["exchanges"][0], document["close"]
+    without = json.dumps(document).encode()
+    verdict = second.verify(_write(tmp_path / "bundle.rlu", without), saved.at)
+    assert [step.split(":")[0] for step in verdict.failed()] == ["session.opening"]
+    assert "session.opening.mismatch" in _codes(without, saved.at)
 
 
 @pytest.mark.tpm
