@@ -7,6 +7,10 @@ SCOPES: dict[str, tuple[str, str]] = {
         "verifier/*.py policy.py policy_file.py bundle.py verdict.py client.py answers.py",
         "verifier test_policy_file.py test_bundle.py test_verdict.py test_client.py",
     ),
+    "kinds": (
+        "verifier/kinds/*.py profiles.py gpus.py policy_hardware.py policy_table.py",
+        "verifier test_policy_file.py",
+    ),
     "primitives": (
         "canonical.py encoding.py merkle.py jose.py cose.py commitment.py claims.py instance.py statements.py",
         "test_vectors.py test_merkle.py test_statements.py test_bundle.py verifier",
@@ -21,7 +25,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     ),
     "connect": (
         "answers.py connect/guard.py connect/relay.py connect/closing.py connect/session.py connect/screen.py connect/sse.py "
-        "connect/apis.py connect/pin.py connect/proxy.py",
+        "connect/apis.py connect/pin.py",
         "connect test_client.py",
     ),
     "parsers": (
@@ -32,7 +36,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     ),
 }
 
-DEFAULT = ("verifier", "evidence")
+DEFAULT = ("verifier", "kinds", "evidence")
 """What must leave no survivor. Much of what the others refuse is found by tests that draw their input, which are not used here."""
 
 EQUIVALENT: tuple[tuple[str, str, str], ...] = (

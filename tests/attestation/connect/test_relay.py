@@ -332,6 +332,36 @@ def _resumed(talk: Talk[None], result: object) -> Talk[None]:
         result = yield command
 
 
+def receipts_asked(memory: Memory) -> int:
+    return len([one for one in memory.done if isinstance(one, Ask) and "/receipts/" in one.path])
+
+
+def test_a_receipt_that_is_not_there_is_not_waited_for(memory: Memory, guard: Guard) -> None:
+    memory.server.on_receipt = lambda *_: Answer(404, b'{"code":"receipt_not_found"}')
+    assert b"[receipt.absent]" in memory.run(relay(guard, request()))[1]
+    assert (receipts_asked(memory), memory.monotonic) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_receipt_is_waited_for_so_long(
+    memory: Memory, guard: Guard, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(module, "RECEIPT_WAIT_S", 0.4)
+    memory.server.on_receipt = lambda *_: Answer(status, b'{"code":"receipt_pending"}')
+    assert b"[receipt.late]" in memory.run(relay(guard, request()))[1]
+    assert (receipts_asked(memory), memory.monotonic) == (3, 0.4)
+
+
+def test_a_session_that_the_server_does_not_close(memory: Memory, guard: Guard) -> None:
+    memory.run(relay(guard, request()))
+    (session,) = memory.server.sessions
+    memory.server.answers[f"/v1/rlu/sessions/{session}"] = Answer(404, b'{"code":"session_not_found"}')
+    memory.run(close(guard))
+    assert (memory.told[-1].event, memory.told[-1].code) == ("unreachable", "server.refused")
+    assert "not closed" in memory.told[-1].message
+    assert guard.failures == []
+
+
 def test_a_run_without_an_exchange_ends_quietly(memory: Memory, guard: Guard) -> None:
     memory.run(close(guard))
     assert memory.done == []
