@@ -20,13 +20,13 @@ from rlu_server.adapters.waiting import within
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure, Message
 from rlu_server.core.errors import GatewayError
-from rlu_server.core.proof import SessionVerifier, verify_instance
+from rlu_server.core.proof import Instance, SessionVerifier, verify_instance
 
 OnAnswer = Callable[[Answer | None], None]
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 ANSWER_TIMEOUT_S = 30.0
 """An attestor that keeps a request longer is treated as gone; even a slow TPM signs two batches in far less."""
-SEEN_BY_CLIENTS = ("not_in_log", "session_expired", "overloaded", "export_behind")
+SEEN_BY_CLIENTS = ("not_in_log", "session_expired", "overloaded", "export_behind", "drift")
 """Failures of the attestor that are told as they are."""
 A = TypeVar("A", bound=Message)
 
@@ -37,6 +37,7 @@ class AttestorClient:
     Args:
         on_welcome: called at the start of every epoch.
         on_lost: called when one ends.
+        on_rotated: called when the attestor's key was rotated within an epoch: open sessions go on.
     """
 
     def __init__(
@@ -48,15 +49,19 @@ class AttestorClient:
         events: Events,
         on_welcome: Callable[[], None],
         on_lost: Callable[[], None],
+        on_rotated: Callable[[], None] = lambda: None,
     ) -> None:
         self.welcome: messages.Welcome | None = None
         self.verifier: SessionVerifier | None = None
+        self.former: SessionVerifier | None = None
+        """Of the key before this one: sessions it was asked for may still come."""
         self.epoch = 0
         self._socket = socket
         self._hello = (version, channel, posture)
         self._events = events
         self._on_welcome = on_welcome
         self._on_lost = on_lost
+        self._on_rotated = on_rotated
         self._link: _Link | None = None
         self._last_id = 0
 
@@ -65,7 +70,7 @@ class AttestorClient:
         return self.welcome is not None
 
     def next_id(self) -> int:
-        self._last_id = (self._last_id + 1) % 2**32
+        self._last_id = self._last_id % (2**32 - 1) + 1  # 0 is what nobody asked for
         return self._last_id
 
     def send(self, request: Message, on_answer: OnAnswer) -> None:
@@ -91,10 +96,9 @@ class AttestorClient:
     async def attest(self, nonce: bytes | None) -> messages.Attestation:
         return await self.call(messages.Attest(id=self.next_id(), nonce=nonce), messages.Attestation)
 
-    async def prove(self, leaf_index: int) -> bytes:
-        return (
-            await self.call(messages.Prove(id=self.next_id(), leaf_index=leaf_index), messages.Proof)
-        ).receipt
+    async def prove(self, leaf_index: int, issuer: str | None = None) -> bytes:
+        request = messages.Prove(id=self.next_id(), leaf_index=leaf_index, issuer=issuer)
+        return (await self.call(request, messages.Proof)).receipt
 
     async def prove_consistency(self, old_size: int, issuer: str | None = None) -> bytes:
         request = messages.ProveConsistency(id=self.next_id(), old_size=old_size, issuer=issuer)
@@ -127,7 +131,7 @@ class AttestorClient:
         delay = RECONNECT_FIRST_S
         loop = asyncio.get_running_loop()
         while True:
-            link = _Link()
+            link = _Link(self._rotated)
             try:
                 await loop.create_unix_connection(lambda link=link: link, str(self._socket))  # type: ignore[misc]
                 if await self._introduce(link):
@@ -165,17 +169,40 @@ class AttestorClient:
             self._events.emit("attestor_refused", found.code if isinstance(found, Failure) else "no_answer")
             return False
         try:
-            instance = verify_instance(
-                found.statement, found.jwk, found.issuer, found.profile_digest, channel
-            )
+            instance = self._verified(found)
         except RluError as error:
             self._events.emit("attestor_untrusted", error.code)
             return False
-        self._link, self.welcome, self.verifier = link, found, SessionVerifier(instance)
+        self._link, self.welcome, self.verifier, self.former = link, found, SessionVerifier(instance), None
         self.epoch += 1
         self._events.emit("attestor_connected")
         self._on_welcome()
         return True
+
+    def verifier_of(self, issuer: str) -> SessionVerifier | None:
+        """For sessions of this instance; the current one's for an unknown one, which it then refuses."""
+        if self.former is not None and self.former.instance.issuer == issuer:
+            return self.former
+        return self.verifier
+
+    def _verified(self, welcome: messages.Welcome) -> Instance:
+        channel = self._hello[1]
+        return verify_instance(
+            welcome.statement, welcome.jwk, welcome.issuer, welcome.profile_digest, channel
+        )
+
+    def _rotated(self, welcome: messages.Welcome) -> None:
+        """A welcome that nobody asked for: the next key has taken over."""
+        if self.welcome is None:
+            return  # the one that is on its way is of the new key
+        try:
+            instance = self._verified(welcome)
+        except RluError as error:
+            self.distrust(error)
+            return
+        self.welcome, self.former, self.verifier = welcome, self.verifier, SessionVerifier(instance)
+        self._events.emit("attestor_rotated")
+        self._on_rotated()
 
     async def _watch(self, link: _Link) -> None:
         loop = asyncio.get_running_loop()
@@ -188,7 +215,7 @@ class AttestorClient:
     def _leave(self, link: _Link) -> None:
         link.close()
         if self._link is link:
-            self._link = self.welcome = self.verifier = None
+            self._link = self.welcome = self.verifier = self.former = None
             self._events.emit("attestor_lost")
             self._on_lost()
         link.abandon()
@@ -197,7 +224,8 @@ class AttestorClient:
 class _Link(asyncio.Protocol):
     """One connection: coalesces writes, pairs answers with callbacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_rotated: Callable[[messages.Welcome], None]) -> None:
+        self._on_rotated = on_rotated
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
@@ -243,6 +271,8 @@ class _Link(asyncio.Protocol):
             on_answer, _ = self._waiting.pop(answer.id, (None, 0.0))
             if on_answer is not None:
                 on_answer(answer)
+            elif isinstance(answer, messages.Welcome) and answer.id == 0:
+                self._on_rotated(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end()

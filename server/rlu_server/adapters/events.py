@@ -26,6 +26,7 @@ Event = Literal[
     "keys_refused",
     "attestor_connected",
     "attestor_lost",
+    "attestor_rotated",
     "attestor_untrusted",
     "attestor_refused",
     "engine_ready",

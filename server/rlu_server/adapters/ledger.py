@@ -265,6 +265,12 @@ class Ledger:
         for session in self.table:
             self._close_if_quiet(session)
 
+    def rotated(self) -> None:
+        """The attestor's key was rotated: new sessions are of another instance, those that are open go on as they are."""
+        welcome = self._attestor.welcome
+        if welcome is not None:
+            self._instance = (welcome.issuer, welcome.profile_digest)
+
     def lost(self) -> None:
         """The epoch has ended."""
         self.recorder.lost()

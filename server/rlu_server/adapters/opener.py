@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from rlu_attestation.commitment import OPENING_SESSION, Tag, commit, key_digest
+from rlu_attestation.cose import parse_inclusion
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.statements import Content
@@ -71,12 +72,11 @@ class Opener:
 
         def opened(answer: Answer | None) -> None:
             self.under_way -= 1
-            verifier = self._attestor.verifier
-            if not isinstance(answer, messages.SessionOpened) or verifier is None:
+            if not isinstance(answer, messages.SessionOpened) or self._attestor.verifier is None:
                 on_opened(refusal(answer))
                 return
             try:
-                session = self._verified(verifier, answer, asked, key, terms.conversation)
+                session = self._verified(self._verifier(answer), answer, asked, key, terms.conversation)
             except RluError as error:
                 self._attestor.distrust(error)
                 on_opened(GatewayError("signer_unavailable"))
@@ -84,6 +84,14 @@ class Opener:
             on_opened(session)
 
         self._attestor.send(_message(self._attestor.next_id(), asked), opened)
+
+    def _verifier(self, answer: messages.SessionOpened) -> SessionVerifier:
+        """The current instance's; after a rotation, the former's for what it was still asked for."""
+        current = self._attestor.verifier
+        assert current is not None
+        if self._attestor.former is None:
+            return current
+        return self._attestor.verifier_of(parse_inclusion(answer.receipt).issuer) or current
 
     def _verified(
         self,
@@ -100,6 +108,7 @@ class Opener:
         )
         session = Session(
             id=answer.session,
+            issuer=statement.issuer,
             raw_id=unb64u(answer.session),
             tenant=asked.tenant,
             principal=asked.principal,

@@ -82,6 +82,9 @@ CATALOGUE: dict[str, Kind] = {
     "signer_unavailable": Kind(
         503, "Nothing is served unsigned, and the signer is not available; try again.", 5
     ),
+    "drift": Kind(
+        503, "The server is not in the state that its operator's policy demands; no session is opened.", 30
+    ),
     "export_behind": Kind(
         503, "Too much of the log waits to be exported, so no session can be opened; see the operator.", 10
     ),

@@ -43,6 +43,7 @@ class Session:
     Attributes:
         id: the statement's `jti`; `raw_id` its 16 bytes.
         tenant, principal: pseudonyms.
+        issuer: the instance that signs for it.
         inclusion: the COSE Receipt the gateway verified.
         expires: the statement's `exp`.
         expires_at: a little earlier, so that we have the close signed, and not the attestor on its own.
@@ -70,6 +71,7 @@ class Session:
     receipts: OrderedDict[int, Logged | None] = field(default_factory=OrderedDict)
     closed: Logged | None = None
     closed_at: float = 0.0
+    issuer: str | None = None
     close_reason: str = ""
     committer: SessionCommitter = field(init=False)
 

@@ -80,11 +80,11 @@ class GatewayContext:
     async def close_session(self, principal: Principal, session: str) -> Signed:
         found = self._ledger.table.visible(session, principal)
         self._relay.stop_exchanges(found, GatewayError("session_closed"))
-        return await self._signed(await self._ledger.close(found, "client"))
+        return await self._signed(found, await self._ledger.close(found, "client"))
 
     async def receipt(self, principal: Principal, session: str, seq: int, wait_s: float) -> Signed:
         found = self._ledger.table.visible(session, principal)
-        return await self._signed(await self._ledger.recorder.receipt(found, seq, wait_s))
+        return await self._signed(found, await self._ledger.recorder.receipt(found, seq, wait_s))
 
     async def head(self) -> tuple[bytes, int]:
         head = await self._attestor.latest_head()
@@ -126,8 +126,8 @@ class GatewayContext:
         if f"{principal.tenant}/{principal.name}" != self._exporter:
             raise GatewayError("not_exporter")
 
-    async def _signed(self, logged: Logged) -> Signed:
-        return Signed(logged.statement, await self._attestor.prove(logged.leaf_index))
+    async def _signed(self, session: Session, logged: Logged) -> Signed:
+        return Signed(logged.statement, await self._attestor.prove(logged.leaf_index, session.issuer))
 
     def _view(self, session: Session) -> SessionView:
         expired = session.close_reason in ("expired", "idle") or not session.usable(self._relay.clock())

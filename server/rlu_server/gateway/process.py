@@ -91,6 +91,7 @@ class Gateway:
             events,
             self._welcomed,
             self._attestor_lost,
+            self._attestor_rotated,
         )
         table = SessionTable(settings.gateway.max_sessions, settings.gateway.receipts_per_session)
         limits = settings.gateway
@@ -206,6 +207,9 @@ class Gateway:
     def _welcomed(self) -> None:
         self.readiness.attestor = True
         self.ledger.welcomed()
+
+    def _attestor_rotated(self) -> None:
+        self.ledger.rotated()
 
     def _attestor_lost(self) -> None:
         self.readiness.attestor = False
