@@ -9,7 +9,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     ),
     "kinds": (
         "verifier/kinds/*.py profiles.py gpus.py policy_hardware.py policy_table.py",
-        "verifier test_policy_file.py",
+        "verifier test_policy_file.py test_policy_hardware.py",
     ),
     "primitives": (
         "canonical.py encoding.py merkle.py jose.py cose.py commitment.py claims.py instance.py statements.py",
