@@ -154,9 +154,10 @@ async function verifyRsa(key, found, message) {
   const [name, hash] = [pss ? "RSA-PSS" : "RSASSA-PKCS1-v1_5", HASHES[found.hash]];
   const usable = await crypto.subtle.importKey("jwk", jwkOf(key), { name, hash }, false, ["verify"]);
   if (!pss) return crypto.subtle.verify({ name }, usable, found.signature, message);
-  // TPMs salt with as many bytes as the digest has, or with as many as fit.
+  // TPMs salt with as many bytes as the digest has, or with as many as fit; the interface wants to be told how many.
   const digestSize = { "SHA-256": 32, "SHA-384": 48, "SHA-512": 64 }[hash];
-  for (const saltLength of [digestSize, key.bits / 8 - digestSize - 2])
+  const most = key.bits / 8 - digestSize - 2;
+  for (const saltLength of new Set([digestSize, most, ...Array(most).keys()]))
     if (await crypto.subtle.verify({ name, saltLength }, usable, found.signature, message)) return true;
   return false;
 }
