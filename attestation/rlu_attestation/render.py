@@ -80,6 +80,8 @@ def notes(verdict: Verdict) -> Iterator[str]:
         yield "Freshness: the nonce came with the bundle, so it proves freshness only to whoever made the bundle."
     if verdict.freshness == "none" and verdict.covers == ("evidence",):
         yield "Freshness: nobody said what this evidence should be about, so it may be old, or another machine's: pass --report-data."
+    elif verdict.covers == ("evidence",):
+        yield "Freshness: the evidence is as fresh as the data that you expect in it. If others chose that, it may be old."
     elif verdict.freshness == "none":
         yield "Freshness: no nonce, so this could be replayed within the statement's time."
     if not verdict.policy:

@@ -123,7 +123,8 @@ class Verdict:
         time: `asserted`: the time is the caller's word, as long as no witness or time stamp proves it.
         policy: SHA-256 of the policy file, empty for none.
         emulated: the TPM is a software one.
-        freshness: `verifier` when the nonce is the caller's own, `asserted` when it comes with the bundle, `none` without one.
+        freshness: `verifier` when the nonce (of evidence alone: what it must be about) is the caller's own, `asserted` when it comes with
+            the bundle, `none` without one.
     """
 
     steps: tuple[Step, ...]

@@ -279,3 +279,19 @@ def measurements_of(machine: Tee) -> dict[str, Any]:
     evidence = room.parse(tee.ITEMS[machine.kind](bytes(32)))
     proof = room.check(Trail({}), Conditions(machine.policy(), AT), Subject(None, root), evidence)
     return dict(proof.measurements or {})  # type: ignore[union-attr]
+
+
+# --- evidence that nobody says what it must be about -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expected", [None, b""])
+@pytest.mark.parametrize("kind", sorted(tee.ITEMS))
+def test_evidence_alone_that_is_about_nothing_in_particular(kind: str, expected: bytes | None) -> None:
+    machine = Tee(kind)
+    empty = tee.ITEMS[kind](b"") if kind.startswith("nitro") else tee.ITEMS[kind](bytes(32))
+    verdict = verify_evidence(
+        EvidenceContext(
+            kind=kind, evidence=ROOMS[kind].parse(empty), policy=machine.policy(), at=AT, expected=expected
+        )
+    )
+    assert (findings(verdict), verdict.freshness) == ([f"{kind}.binding.unknown"], "none")

@@ -63,7 +63,7 @@ def verify_evidence(context: EvidenceContext) -> Verdict:
         claims=() if isinstance(proof, Failed) else _claims(proof),
         covers=("evidence",),
         at=context.at,
-        freshness="none" if context.expected is None else "verifier",
+        freshness="verifier" if context.expected else "none",
         emulated=isinstance(proof, HardwareProof) and proof.emulated,
         policy=context.policy.digest,
     )

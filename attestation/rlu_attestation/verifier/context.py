@@ -111,7 +111,7 @@ class Subject:
         if self.signed is not None:
             statement(need(self.signed).binding)
             return "this statement"
-        if self.expected is None:
+        if not self.expected:  # absent and empty data alike say nothing
             raise NotMade(
                 f"{step}.unknown",
                 "nobody says what this evidence should be about, so it may be anybody's: pass --report-data",
