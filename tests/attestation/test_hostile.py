@@ -12,11 +12,16 @@ import pytest
 
 from fakes import amd, asn1, aws, intel, nvidia, pki, tee
 from fakes.deployment import AT, Deployment, findings, verdict_of
+from fakes.machine import Machine
 from fakes.tee import CHIP, ENCLAVE, GPUS, Tee, padded
 from fakes.terminal import rlu
-from rlu_attestation import der, ear, policy_file, x509
+from fakes.tpm import FakeTpm
+from rlu_attestation import bundle as bundles
+from rlu_attestation import der, ear, jose, policy_file, x509
 from rlu_attestation.assemble import read_piece
 from rlu_attestation.bundle import Collateral
+from rlu_attestation.catalogue import WAIVABLE
+from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError, Untrusted
 from rlu_attestation.evidence.nvidia import parse as parse_nvidia
 from rlu_attestation.evidence.nvidia import parse_ocsp
@@ -295,3 +300,87 @@ def test_evidence_alone_that_is_about_nothing_in_particular(kind: str, expected:
         )
     )
     assert (findings(verdict), verdict.freshness) == ([f"{kind}.binding.unknown"], "none")
+
+
+# --- waivers that reach too far, bundles with something cut out -------------------------------------------------------------
+
+EVERYTHING = dict.fromkeys(WAIVABLE, "a test")
+
+
+@pytest.mark.parametrize("kind", sorted(tee.ITEMS))
+def test_no_waiver_reaches_a_check_that_was_made_and_failed(kind: str) -> None:
+    machine = Tee(kind)
+    policy = machine.policy(waivers=EVERYTHING)
+    bundle = machine.bundle()
+    assert machine.verdict(bundle, policy).exit_code == 0
+    another = machine.bundle(lambda items, root: {kind: tee.ITEMS[kind](bytes(32))})
+    assert findings(machine.verdict(another, policy)) == [f"{kind}.binding.mismatch"]
+    assert f"{kind}.root.unknown" in findings(machine.verdict(bundle, replace(policy, roots={})))
+    assert f"{kind}.chain.expired" in findings(machine.verdict(bundle, policy, at=AT + 10 * 366 * 86400))
+    assert findings(machine.verdict(bundle, policy, nonce=b"another nonce")) == ["statement.nonce.mismatch"]
+    assert findings(machine.verdict(bundle, policy, channel=bytes(32))) == ["channel.mismatch"]
+
+
+def test_no_waiver_reaches_what_a_session_contradicts() -> None:
+    deployment = Deployment()
+    policy, bundle = deployment.policy(waivers=EVERYTHING), deployment.bundle()
+    first, second = bundle.exchanges
+    other = Deployment(machine=Machine(tpm=FakeTpm(label="another")))
+    foreign = other.bundle()
+    for changed, code in (
+        ({"commitment_key": bytes(32)}, "session.commitment_key.mismatch"),
+        (
+            {"exchanges": (replace(first, response=b"x" * len(first.response or b"")), second)},
+            "receipt.response.mismatch",
+        ),
+        ({"exchanges": (replace(first, request=second.request), second)}, "receipt.request.size"),
+        ({"exchanges": (first, first)}, "receipt.sequence.twice"),
+        ({"session": foreign.session}, "session.inclusion.kid"),
+        ({"exchanges": foreign.exchanges}, "receipt.inclusion.kid"),
+        ({"close": foreign.close}, "close.inclusion.kid"),
+        ({"head": foreign.head}, "log.head.kid"),
+        ({"evidence": foreign.evidence}, "evidence.digest.mismatch"),
+    ):
+        assert code in findings(verdict_of(deployment, replace(bundle, **changed), policy)), code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "part", ["session", "exchanges", "close", "head", "nonce", "channel", "evidence", "key"]
+)
+def test_a_bundle_from_which_something_was_cut(part: str) -> None:
+    deployment = Deployment()
+    bundle, policy = (
+        deployment.bundle(),
+        deployment.policy(require=frozenset({"session", "receipts", "close"})),
+    )
+    cut: dict[str, Any] = {
+        "session": {"session": None, "exchanges": (), "close": None, "commitment_key": None},
+        "exchanges": {"exchanges": ()},
+        "close": {"close": None},
+        "head": {"head": None},
+        "nonce": {"nonce": None},
+        "channel": {"channel": None},
+        "evidence": {"evidence": ()},
+        "key": {"commitment_key": None},
+    }[part]
+    verdict = verdict_of(deployment, replace(bundle, **cut), policy, nonce=None, channel=None)
+    # The head only shows that later heads exist; everything else is missed.
+    assert verdict.exit_code == (0 if part == "head" else 10)
+
+
+def test_a_bundle_that_ends_early() -> None:
+    data = Deployment().bundle().encode()
+    for size in range(0, len(data) - 2, 211):
+        with pytest.raises(Malformed):
+            bundles.parse(data[:size])
+
+
+@pytest.mark.parametrize("r", [0, 1, jose.P256_ORDER, 2**256 - 1])
+@pytest.mark.parametrize("s", [0, jose.P256_ORDER, 2**256 - 1])
+def test_signatures_of_numbers_that_none_has(r: int, s: int) -> None:
+    deployment = Deployment()
+    bundle = deployment.bundle()
+    signed = bundle.statement.rpartition(".")[0]
+    forged = b64u(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+    verdict = verdict_of(deployment, replace(bundle, statement=f"{signed}.{forged}"))
+    assert "statement.signature.invalid" in findings(verdict)
