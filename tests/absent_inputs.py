@@ -20,6 +20,7 @@ INPUTS = {
     "engine": "vLLM (scripts/setup.sh test)",
     "fuse": "/dev/fuse, and root or fusermount3 (Debian: fuse3)",
     "gpu": "a GPU with its driver",
+    "helm": "Helm's engine, helm-sdkpy (scripts/setup.sh test)",
     "node": "Node.js 20 or later, and the packages of tests/interop (scripts/setup.sh test)",
     "tpm": "swtpm (scripts/setup.sh test)",
     "vectors": "published attestation evidence (RLU_VECTORS)",

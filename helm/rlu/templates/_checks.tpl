@@ -1,0 +1,37 @@
+{{/* What a schema cannot say: values that contradict each other. Each refusal names the values and what to do. */}}
+{{- define "rlu.checks" -}}
+{{- $v := .Values -}}
+{{- if not $v.model.name }}{{ fail "model.name: say by which name clients call the model" }}{{ end -}}
+{{- if and (eq $v.model.source "pvc") (not $v.model.pvc.claimName) }}{{ fail "model.pvc.claimName: name the PersistentVolumeClaim that holds the model, or choose another model.source" }}{{ end -}}
+{{- if and (eq $v.model.source "image") (not $v.model.image.reference) }}{{ fail "model.image.reference: name the image that holds the model, or choose another model.source" }}{{ end -}}
+{{- if and (eq $v.model.source "image") (semverCompare "<1.33.0-0" .Capabilities.KubeVersion.Version) }}{{ fail (printf "model.source: volumes from images need Kubernetes 1.33 or later, this is %s; use a PersistentVolumeClaim (model.source: pvc)" .Capabilities.KubeVersion.Version) }}{{ end -}}
+{{- if eq $v.model.source "hub" -}}
+{{- if not (and $v.model.hub.id $v.model.pvc.claimName) }}{{ fail "model.hub.id and model.pvc.claimName: fetching from a hub needs the model's id (owner/name) and the claim to put it on" }}{{ end -}}
+{{- if not $v.model.hub.egress }}{{ fail "model.hub.egress: list the hub mirror's addresses (NetworkPolicy peers know no names), or put the model on the claim yourself (model.source: pvc)" }}{{ end -}}
+{{- end -}}
+{{- if and (not $v.apiKeys.existingSecret) (not $v.apiKeys.externalSecret.enabled) }}{{ fail "apiKeys.existingSecret: name the Secret with the hashed API keys (rlu apikeys create --file apikeys.json), or enable apiKeys.externalSecret" }}{{ end -}}
+{{- if and $v.apiKeys.existingSecret $v.apiKeys.externalSecret.enabled }}{{ fail "apiKeys: existingSecret and externalSecret exclude each other" }}{{ end -}}
+{{- with $v.apiKeys.externalSecret }}{{ if and .enabled (not (and .storeName .remoteKey)) }}{{ fail "apiKeys.externalSecret: storeName and remoteKey are needed" }}{{ end }}{{ end -}}
+{{- if and (eq $v.attestation.key "none") (not $v.attestation.unsafeSoftwareKey) }}{{ fail "attestation.key: none needs attestation.unsafeSoftwareKey, and every verifier will say so" }}{{ end -}}
+{{- if and $v.attestation.unsafeSoftwareKey (ne $v.attestation.key "none") }}{{ fail (printf "attestation.unsafeSoftwareKey contradicts attestation.key: %s; set attestation.key: none" $v.attestation.key) }}{{ end -}}
+{{- if has $v.attestation.key (list "nitro") }}{{ fail "attestation.key: nitro is not possible in a pod: an AWS Nitro Enclave is started on the host, and /dev/nsm is only inside it" }}{{ end -}}
+{{- if lt (int64 $v.attestation.statementTtlSeconds) (int64 $v.attestation.renewSeconds) }}{{ fail "attestation.statementTtlSeconds is less than attestation.renewSeconds: statements would end before they are renewed" }}{{ end -}}
+{{- if and $v.attestation.collateral.secret (not $v.attestation.collateral.items) }}{{ fail "attestation.collateral.items: say which key of the Secret goes to which path (such as sev-snp/vcek.crt)" }}{{ end -}}
+{{- with $v.hardware.gpus }}
+{{- if and (ne .vendor "none") (not (and .resource .count)) }}{{ fail "hardware.gpus: resource and count are needed where there is a vendor" }}{{ end -}}
+{{- if and (eq .vendor "none") .count }}{{ fail "hardware.gpus.vendor: name the vendor of the GPUs that are asked for (nvidia or amd)" }}{{ end -}}
+{{- if and (eq .evidence "nvidia") (ne .vendor "nvidia") }}{{ fail "hardware.gpus.evidence: nvidia needs hardware.gpus.vendor: nvidia" }}{{ end -}}
+{{- end -}}
+{{- if ne $v.exposure.kind "none" -}}
+{{- if not $v.exposure.host }}{{ fail "exposure.host: say by which name clients reach the service" }}{{ end -}}
+{{- if and (eq $v.exposure.kind "gateway") (not $v.exposure.gateway.name) }}{{ fail "exposure.gateway.name: name the Gateway that the route belongs to" }}{{ end -}}
+{{- if and (eq $v.exposure.mode "terminating") (not $v.exposure.terminating.declared) }}{{ fail "exposure.terminating.declared: a terminator sees every prompt, and verification says so. Set it to true, and pin the terminator's key in your policy; or use exposure.mode: passthrough" }}{{ end -}}
+{{- if and (eq $v.exposure.kind "ingress") (eq $v.exposure.mode "terminating") (not $v.exposure.terminating.secretName) }}{{ fail "exposure.terminating.secretName: name the Secret with the terminator's certificate" }}{{ end -}}
+{{- end -}}
+{{- if and $v.exposure.terminating.issuer.name (not $v.exposure.terminating.secretName) }}{{ fail "exposure.terminating.secretName: say into which Secret cert-manager puts the certificate" }}{{ end -}}
+{{- if and $v.exposure.inferencePool.endpointPicker (not (and (eq $v.exposure.kind "gateway") (eq $v.exposure.mode "terminating"))) }}{{ fail "exposure.inferencePool: an endpoint picker reads the session header, so it needs exposure.kind: gateway and exposure.mode: terminating; with passthrough, affinity is by each instance's own name" }}{{ end -}}
+{{- if and (eq $v.autoscaling.kind "keda") (not $v.autoscaling.prometheusAddress) }}{{ fail "autoscaling.prometheusAddress: KEDA asks a Prometheus server; give its address" }}{{ end -}}
+{{- if and (ne $v.autoscaling.kind "none") (lt (int64 $v.autoscaling.maxReplicas) (int64 $v.replicas)) }}{{ fail "autoscaling.maxReplicas is less than replicas" }}{{ end -}}
+{{- $policies := 0 }}{{ range (list $v.verify.policy.configMap $v.verify.policy.secret $v.verify.policy.inline) }}{{ if . }}{{ $policies = add1 $policies }}{{ end }}{{ end -}}
+{{- if gt (int $policies) 1 }}{{ fail "verify.policy: give one of configMap, secret and inline" }}{{ end -}}
+{{- end }}

@@ -1,0 +1,98 @@
+{{- define "rlu.name" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "rlu.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains (include "rlu.name" .) .Release.Name -}}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name (include "rlu.name" .) | trunc 40 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{- define "rlu.selector" -}}
+app.kubernetes.io/name: {{ include "rlu.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "rlu.serving" -}}
+{{ include "rlu.selector" . }}
+app.kubernetes.io/component: serving
+{{- end }}
+
+{{- define "rlu.labels" -}}
+{{ include "rlu.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "rlu.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "rlu.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Pod and container security of every pod of this chart: what the restricted Pod Security Standard asks, and a read-only root. */}}
+{{- define "rlu.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.pod.uid }}
+runAsGroup: {{ .Values.pod.uid }}
+fsGroup: {{ .Values.pod.uid }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "rlu.containerSecurity" -}}
+allowPrivilegeEscalation: false
+privileged: false
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* How many instances there may be: each needs a name of its own. */}}
+{{- define "rlu.instances" -}}
+{{- if eq .Values.autoscaling.kind "none" }}{{ .Values.replicas }}{{ else }}{{ max .Values.replicas .Values.autoscaling.maxReplicas }}{{ end -}}
+{{- end }}
+
+{{- define "rlu.usesTpm" -}}
+{{- if has .Values.attestation.key (list "tpm2" "gcp-vtpm" "azure-vtpm" "nitrotpm") }}yes{{ end -}}
+{{- end }}
+
+{{- define "rlu.usesTsm" -}}
+{{- if has .Values.attestation.key (list "sev-snp" "tdx") }}yes{{ end -}}
+{{- end }}
+
+{{- define "rlu.keysSecret" -}}
+{{ .Values.apiKeys.existingSecret | default (printf "%s-apikeys" (include "rlu.fullname" .)) }}
+{{- end }}
+
+{{/* Where the model is in the pod. */}}
+{{- define "rlu.modelPath" -}}
+{{- $sub := "" -}}
+{{- if eq .Values.model.source "pvc" }}{{ $sub = .Values.model.pvc.subPath }}
+{{- else if eq .Values.model.source "image" }}{{ $sub = .Values.model.image.subPath }}
+{{- else }}{{ $sub = .Values.model.hub.id | replace "/" "--" }}{{ end -}}
+/models{{ if $sub }}/{{ $sub }}{{ end }}
+{{- end }}
+
+{{/* The pod's grace: the pause, the drain, and what `rlu serve` then allows each of its three processes (20 s), and some to spare. */}}
+{{- define "rlu.grace" -}}
+{{ add .Values.gateway.preStopSeconds .Values.gateway.drainSeconds 60 15 }}
+{{- end }}

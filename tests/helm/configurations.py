@@ -1,0 +1,137 @@
+"""Configurations that between them use every template and every branch of the chart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "clients"}}}
+MIRROR = {"ipBlock": {"cidr": "192.0.2.10/32"}}
+GATEWAY = {
+    "kind": "gateway",
+    "host": "llm.example.com",
+    "gateway": {"name": "edge", "namespace": "infra", "sectionName": "tls"},
+}
+TERMINATING = {"mode": "terminating", "terminating": {"declared": True, "secretName": "terminator"}}
+ISSUER = {"declared": True, "secretName": "terminator", "issuer": {"name": "internal"}}
+
+CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "h100x8": ("h100x8", {}),
+    "h200x8": ("h200x8", {}),
+    "mi300x8": ("mi300x8", {}),
+    "cpu-demo": ("cpu-demo", {}),
+    "passthrough by Gateway API": ("h200x8", {"replicas": 2, "exposure": GATEWAY}),
+    "terminating by Gateway API, endpoint picker, cert-manager": (
+        "h200x8",
+        {
+            "exposure": {
+                **GATEWAY,
+                "mode": "terminating",
+                "terminating": ISSUER,
+                "inferencePool": {"endpointPicker": "picker"},
+            }
+        },
+    ),
+    "passthrough by Ingress": (
+        "h200x8",
+        {
+            "replicas": 2,
+            "exposure": {"kind": "ingress", "host": "llm.example.com", "ingressClassName": "nginx"},
+        },
+    ),
+    "terminating by Ingress": (
+        "h200x8",
+        {
+            "exposure": {
+                "kind": "ingress",
+                "host": "llm.example.com",
+                "instances": False,
+                "annotations": {"a": "b"},
+                **TERMINATING,
+            }
+        },
+    ),
+    "horizontal autoscaling, observed": (
+        "h200x8",
+        {
+            "autoscaling": {"kind": "hpa"},
+            "monitoring": {
+                "serviceMonitor": True,
+                "rules": True,
+                "dashboard": True,
+                "labels": {"release": "prometheus"},
+            },
+            "networkPolicy": {"from": [PEER], "monitoringFrom": [PEER], "dns": True},
+        },
+    ),
+    "KEDA": ("h200x8", {"autoscaling": {"kind": "keda", "prometheusAddress": "http://prometheus:9090"}}),
+    "model from a hub's mirror, updates": (
+        "h200x8",
+        {
+            "model": {
+                "source": "hub",
+                "updateSchedule": "weekly",
+                "updateEgress": [MIRROR],
+                "hub": {
+                    "id": "Qwen/Qwen3-Coder",
+                    "revision": "abc",
+                    "endpoint": "https://hub.example",
+                    "tokenSecret": "hub",
+                    "egress": [MIRROR],
+                },
+            }
+        },
+    ),
+    "confidential guest, everything set": (
+        "h200x8",
+        {
+            "attestation": {
+                "key": "sev-snp",
+                "keyPath": "0x81000010",
+                "collateral": {
+                    "secret": "collateral",
+                    "items": [{"key": "vcek", "path": "sev-snp/vcek.crt"}],
+                },
+            },
+            "hardware": {
+                "runtimeClassName": "kata-qemu-nvidia-gpu-snp",
+                "gpus": {"resource": "nvidia.com/pgpu", "evidence": "nvidia"},
+            },
+            "apiKeys": {
+                "existingSecret": "",
+                "externalSecret": {"enabled": True, "storeName": "vault", "remoteKey": "rlu"},
+            },
+            "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
+            "engine": {
+                "maxModelLen": 65536,
+                "kvCacheGib": 4,
+                "environment": {"NCCL_P2P_LEVEL": "NVL", "OMP_NUM_THREADS": "8"},
+            },
+            "log": {"exporter": "ops/siem", "exportLimit": 10000, "exportWhenBehind": "gap"},
+            "gateway": {"hostnames": ["10.0.0.1"]},
+            "pod": {"labels": {"team": "x"}, "annotations": {"note": "y"}, "priorityClassName": "high"},
+            "state": {"storageClassName": "local"},
+            "verify": {
+                "policy": {"configMap": "", "inline": "version = 1\n"},
+                "apiKeySecret": "probe",
+                "acceptWaivers": True,
+            },
+            "service": {"affinitySeconds": 0, "annotations": {"c": "d"}},
+            "telemetry": {"optIn": True},
+        },
+    ),
+    "model from an image": (
+        "h200x8",
+        {
+            "model": {
+                "source": "image",
+                "image": {"reference": "models/qwen@sha256:" + "0" * 64, "subPath": "model"},
+            }
+        },
+    ),
+    "policy from a Secret": (
+        "h200x8",
+        {"replicas": 3, "verify": {"policy": {"configMap": "", "secret": "policy"}}},
+    ),
+}
+NEEDS = {"model from an image": 33}
+"""Configurations that need a later minor version than the chart."""

@@ -1,0 +1,85 @@
+"""The chart, rendered by Helm's own engine. What was rendered once is kept for the run: a rendering takes about a second."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from absent_inputs import absent
+
+ROOT = Path(__file__).resolve().parents[2]
+Render = Callable[..., Any]
+
+
+def module(name: str, folder: Path) -> ModuleType:
+    """A file as a module: neither scripts/ nor this folder is a package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+shapes = module("configurations", Path(__file__).parent)
+
+
+def merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """As Helm merges values: maps key by key, all else replaced."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        inner = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(inner, dict)
+        result[key] = merged(inner, value) if both else copy.deepcopy(value)
+    return result
+
+
+@pytest.fixture(scope="session")
+def charts() -> ModuleType:
+    """scripts/render_chart.py."""
+    return module("render_chart", ROOT / "scripts")
+
+
+@pytest.fixture(scope="session")
+def readme() -> ModuleType:
+    """scripts/chart_readme.py."""
+    return module("chart_readme", ROOT / "scripts")
+
+
+@pytest.fixture(scope="session")
+def preset_values(charts: ModuleType) -> dict[str, dict[str, Any]]:
+    return {name: yaml.safe_load(path.read_text("utf-8")) for name, path in charts.presets().items()}
+
+
+@pytest.fixture(scope="session")
+def rendered(charts: ModuleType, preset_values: dict[str, dict[str, Any]]) -> Render:
+    """rendered(preset, changes, **how) → what Helm made of it."""
+    if importlib.util.find_spec("helm_sdkpy") is None:
+        absent("helm", "helm_sdkpy is not installed")
+    known: dict[str, Any] = {}
+
+    def render(preset: str = "h200x8", changes: Mapping[str, Any] | None = None, **how: Any) -> Any:
+        name = json.dumps([preset, changes, how], sort_keys=True)
+        if name not in known:
+            known[name] = charts.render(merged(preset_values[preset], changes or {}), **how)
+        return known[name]
+
+    return render
+
+
+@pytest.fixture(scope="session", params=list(shapes.CONFIGURATIONS))
+def configuration(request: pytest.FixtureRequest, rendered: Render) -> Any:
+    """Each configuration in turn, rendered for the oldest Kubernetes that it works on."""
+    preset, changes = shapes.CONFIGURATIONS[request.param]
+    minor = shapes.NEEDS.get(request.param, 29)
+    return rendered(preset, changes, kubernetes=f"1.{minor}.0")

@@ -1,0 +1,228 @@
+"""What every object of the chart must keep to, whatever is configured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
+DECLARED_HOST_PATHS = {"/sys/kernel/config"}
+STATEFUL = ("StatefulSet", "Job")
+Object = dict[str, Any]
+
+
+def pods(rendered: Any) -> Iterator[tuple[str, Object]]:
+    """Name and specification of every pod, whoever makes it."""
+    for item in (*rendered.objects, *rendered.hooks):
+        name = f"{item['kind']}/{item['metadata']['name']}"
+        if item["kind"] == "Pod":
+            yield name, item["spec"]
+        elif item["kind"] in STATEFUL:
+            yield name, item["spec"]["template"]["spec"]
+
+
+def containers(rendered: Any) -> Iterator[tuple[str, Object]]:
+    for name, spec in pods(rendered):
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            yield f"{name}/{container['name']}", container
+
+
+def pod_labels(rendered: Any) -> Iterator[dict[str, str]]:
+    for item in (*rendered.objects, *rendered.hooks):
+        if item["kind"] == "Pod":
+            yield item["metadata"]["labels"]
+        elif item["kind"] in STATEFUL:
+            yield item["spec"]["template"]["metadata"]["labels"]
+
+
+def selects(selector: Object, labels: dict[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels"}
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid_in_every_version(configuration: Any, version: str, charts: Any) -> None:
+    found = (*configuration.objects, *configuration.hooks)
+    if any("image" in v for _, spec in pods(configuration) for v in spec["volumes"]) and version < "1.33":
+        return  # the chart itself refuses these versions, see test_values
+    for item in found:
+        if item["apiVersion"] not in charts.CUSTOM_KINDS:
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_the_validator_does_catch_an_unknown_field(rendered: Any) -> None:
+    [workload] = rendered().of("StatefulSet")
+    broken = {**workload, "spec": {**workload["spec"], "replica": 1}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, "1.34", strict=True)
+
+
+def test_names_are_distinct_and_labelled(configuration: Any) -> None:
+    found = [*configuration.objects, *configuration.hooks]
+    names = [(item["kind"], item["metadata"]["name"]) for item in found]
+    assert len(set(names)) == len(names)
+    for item in found:
+        assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "rlu"
+        assert len(item["metadata"]["name"]) <= 63
+
+
+def test_pods_are_restricted(configuration: Any) -> None:
+    for name, spec in pods(configuration):
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert 0 not in [security["runAsGroup"], security["fsGroup"], *security.get("supplementalGroups", [])]
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        # Else the Service's own variables (RLU_SERVICE_HOST ...) would be refused as unknown settings.
+        assert spec["enableServiceLinks"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(spec), name
+
+
+def test_containers_are_restricted(configuration: Any) -> None:
+    for name, container in containers(configuration):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }, name
+        assert not any("hostPort" in port for port in container.get("ports", ())), name
+        assert re.search(r"(:[^/]+|@sha256:[0-9a-f]{64})$", container["image"]), name
+        assert not container["image"].endswith(":latest"), name
+        requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert {"cpu", "memory"} <= set(requests) <= set(limits), name
+        assert requests["memory"] == limits["memory"], name
+
+
+def test_what_is_written_is_in_memory_but_for_the_state_and_a_fetched_model(configuration: Any) -> None:
+    for name, spec in pods(configuration):
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for container in spec["containers"]:
+            for mount in container["volumeMounts"]:
+                volume = volumes.get(mount["name"])
+                if mount.get("readOnly"):
+                    continue
+                if volume is None:
+                    assert mount["name"] == "state"
+                elif "persistentVolumeClaim" in volume:
+                    assert name.startswith("Job/")
+                elif "hostPath" in volume:
+                    assert volume["hostPath"]["path"] in DECLARED_HOST_PATHS
+                else:
+                    assert volume["emptyDir"]["medium"] == "Memory", name
+                    assert volume["emptyDir"]["sizeLimit"], name
+        used = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        assert set(volumes) <= used, f"{name}: a volume that nothing mounts"
+
+
+def test_host_paths_are_the_declared_ones_for_the_declared_kinds(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    tsm = 'key = "sev-snp"' in str(configuration.of("ConfigMap"))
+    paths = [
+        v["hostPath"]["path"] for _, spec in pods(configuration) for v in spec["volumes"] if "hostPath" in v
+    ]
+    assert paths == (["/sys/kernel/config"] if tsm else [])
+    resources = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert ("smarter-devices/tpmrm0" in resources) == ('key = "tpm2"' in str(configuration.of("ConfigMap")))
+
+
+def test_every_pod_is_under_the_policy_that_denies(configuration: Any) -> None:
+    deny = [p for p in configuration.of("NetworkPolicy") if p["metadata"]["name"].endswith("-deny")]
+    assert len(deny) == 1
+    assert set(deny[0]["spec"]) == {"podSelector", "policyTypes"}
+    assert deny[0]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    for labels in pod_labels(configuration):
+        assert selects(deny[0]["spec"]["podSelector"], labels)
+
+
+def test_serving_pods_have_no_way_out(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    for policy in configuration.of("NetworkPolicy"):
+        if selects(policy["spec"]["podSelector"], labels):
+            for rule in policy["spec"].get("egress", []):
+                assert {port["port"] for port in rule["ports"]} == {53}
+                assert rule["to"] != []
+
+
+def test_whoever_may_go_out_may_go_to_named_places_only(configuration: Any) -> None:
+    for policy in configuration.of("NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            assert rule.get("to"), policy["metadata"]["name"]
+            assert rule.get("ports"), policy["metadata"]["name"]
+            assert not [p for p in rule["to"] if p.get("ipBlock", {}).get("cidr") in ("0.0.0.0/0", "::/0")]
+
+
+def test_probes_and_the_end(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    spec = workload["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    settings = "".join(c["data"].get("rlu.toml", "") for c in configuration.of("ConfigMap"))
+    ready = int(re.search(r"^ready_timeout_s = (\d+)$", settings, re.M)[1])
+    drain = int(re.search(r"^drain_timeout_s = (\d+)$", settings, re.M)[1])
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] > ready + 240
+    assert container["readinessProbe"]["httpGet"]["path"] == startup["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    # rlu_server.supervisor.server.STOP_TIMEOUT_S for each of three processes.
+    assert spec["terminationGracePeriodSeconds"] > pause + drain + 3 * 20
+
+
+def test_one_at_a_time_without_a_spare_node(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    assert workload["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+    [budget] = configuration.of("PodDisruptionBudget")
+    assert "minAvailable" not in budget["spec"]
+    assert budget["spec"]["maxUnavailable"] >= 1
+    assert selects(budget["spec"]["selector"], workload["spec"]["template"]["metadata"]["labels"])
+
+
+def test_services_find_the_pods_and_routes_find_the_services(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    services = {item["metadata"]["name"]: item["spec"] for item in configuration.of("Service")}
+    assert workload["spec"]["serviceName"] in services
+    for spec in services.values():
+        own = {k: v for k, v in spec["selector"].items() if k != "statefulset.kubernetes.io/pod-name"}
+        assert own.items() <= labels.items()
+    for route in (*configuration.of("TLSRoute"), *configuration.of("HTTPRoute")):
+        for backend in route["spec"]["rules"][0]["backendRefs"]:
+            pools = [pool["metadata"]["name"] for pool in configuration.of("InferencePool")]
+            assert backend["name"] in (pools if backend.get("kind") else services)
+    for ingress in configuration.of("Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            assert rule["http"]["paths"][0]["backend"]["service"]["name"] in services
+
+
+def test_replicas_are_left_to_the_autoscaler(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    scalers = configuration.of("HorizontalPodAutoscaler") + configuration.of("ScaledObject")
+    assert ("replicas" in workload["spec"]) == (not scalers)
+    for scaler in scalers:
+        assert scaler["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]
+
+
+@pytest.mark.parametrize("preset", ["h100x8", "h200x8", "mi300x8"])
+def test_certified_nodes_only(rendered: Any, preset: str) -> None:
+    [workload] = rendered(preset).of("StatefulSet")
+    affinity = workload["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchExpressions": [{"key": "rlu-certified", "operator": "Exists"}]}
+
+
+def test_scratch_is_64_gib_unless_said_otherwise(rendered: Any) -> None:
+    [workload] = rendered().of("StatefulSet")
+    volumes = {v["name"]: v for v in workload["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["scratch"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+
+
+def test_only_the_operator_can_make_the_root_writable(rendered: Any) -> None:
+    found = dict(containers(rendered("h200x8", {"pod": {"unsafeWritableRoot": True}})))
+    writable = [n for n, c in found.items() if not c["securityContext"]["readOnlyRootFilesystem"]]
+    assert writable == ["StatefulSet/rlu/rlu"]

@@ -1,0 +1,135 @@
+"""Manifests, notes, the test of the release, and what Prometheus and Grafana ask for."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from rlu_server.adapters.measures import Measures, Readiness
+from rlu_server.core.errors import CATALOGUE
+from rlu_server.endpoints.metrics import exposition
+from rlu_server.gateway.measurements import measurements
+
+OBSERVED = {"monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True}}
+
+
+@pytest.mark.parametrize("preset", ["cpu-demo", "h100x8", "h200x8", "mi300x8"])
+def test_k8s_is_what_the_chart_says(preset: str, charts: Any, rendered: Any) -> None:
+    committed = (charts.MANIFESTS / f"{preset}.yaml").read_text("utf-8").splitlines()
+    differences = list(
+        difflib.unified_diff(committed, charts.manifest(preset).splitlines(), "k8s", "chart", "", "", 3, "")
+    )
+    assert not differences, "run scripts/render_chart.py\n" + "\n".join(differences)
+
+
+def test_every_preset_has_its_manifest_and_no_other(charts: Any) -> None:
+    assert {path.stem for path in charts.MANIFESTS.glob("*.yaml")} == set(charts.presets())
+
+
+def test_notes_tell_three_commands(rendered: Any) -> None:
+    notes = rendered().notes
+    assert [line[0] for line in notes.splitlines() if re.match(r"\d\. ", line)] == ["1", "2", "3"]
+    assert "kubectl -n rlu rollout status statefulset/rlu" in notes
+    assert "rlu policy init --from https://localhost:8443" in notes
+    assert "helm -n rlu test rlu --logs" in notes
+
+
+def test_notes_say_what_weakens(rendered: Any) -> None:
+    assert "every verifier refuses it" in rendered("cpu-demo").notes
+    assert "every verifier" not in rendered().notes
+    without = rendered("h200x8", {"verify": {"policy": {"configMap": ""}}})
+    assert "`helm test` has no tests" in without.notes
+    assert without.hooks == ()
+
+
+def test_helm_test_verifies_every_instance(rendered: Any) -> None:
+    hooks = rendered("h200x8", {"replicas": 2}).hooks
+    commands = [hook["spec"]["containers"][0]["command"] for hook in hooks]
+    assert commands == [
+        ["rlu", "verify", f"https://rlu-{i}.rlu.svc:443", "--policy", "/etc/rlu-policy/policy.toml"]
+        for i in (0, 1)
+    ]
+    assert all(hook["metadata"]["annotations"]["helm.sh/hook"] == "test" for hook in hooks)
+
+
+def test_waivers_pass_only_when_accepted(rendered: Any) -> None:
+    [hook] = rendered("cpu-demo").hooks
+    shell = hook["spec"]["containers"][0]["command"]
+    assert shell[:2] == ["sh", "-c"]
+    assert shell[2].endswith("; status=$?; [ $status = 11 ] && exit 0; exit $status")
+
+
+@pytest.fixture(scope="module")
+def exported() -> set[str]:
+    """Names of the samples that a running gateway exports."""
+    measures = Measures(
+        requests=Counter({("/v1/responses", 200): 1}),
+        refusals=Counter({"signer_unavailable": 1}),
+        receipts=Counter({"failed": 1}),
+        sessions_opened=Counter({"implicit": 1}),
+        sessions_closed=Counter({"expired": 1}),
+    )
+    ledger = SimpleNamespace(table=SimpleNamespace(open_count=0), recorder=SimpleNamespace(pending=0))
+    relay: Any = SimpleNamespace(
+        measures=measures, connections=[], exchanges=[], ledger=ledger, readiness=Readiness()
+    )
+    families = text_string_to_metric_families(exposition(measurements(relay)).decode())
+    return {sample.name for family in families for sample in family.samples}
+
+
+def test_alerts_and_dashboard_ask_for_what_is_exported(rendered: Any, exported: set[str]) -> None:
+    release = rendered(
+        "h200x8", {**OBSERVED, "autoscaling": {"kind": "keda", "prometheusAddress": "http://p"}}
+    )
+    [rules] = release.of("PrometheusRule")
+    [board] = [json.loads(c["data"]["rlu.json"]) for c in release.of("ConfigMap") if "rlu.json" in c["data"]]
+    [scaler] = release.of("ScaledObject")
+    questions = [rule["expr"] for rule in rules["spec"]["groups"][0]["rules"]]
+    questions += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    questions += [scaler["spec"]["triggers"][0]["metadata"]["query"]]
+    for question in questions:
+        assert "%{" not in question
+        names = set(re.findall(r"\b(rlu_[a-z_]+|vllm:[a-z_]+)", question))
+        assert names, question
+        assert names <= exported, question
+        assert set(re.findall(r'code="([a-z_]+)"', question)) <= set(CATALOGUE), question
+
+
+def test_autoscaling_by_a_metric_that_is_exported(rendered: Any, exported: set[str]) -> None:
+    [scaler] = rendered("h200x8", {"autoscaling": {"kind": "hpa"}}).of("HorizontalPodAutoscaler")
+    assert scaler["spec"]["metrics"][0]["pods"]["metric"]["name"] in exported
+
+
+def test_alerts_say_what_is_the_matter(rendered: Any) -> None:
+    [rules] = rendered("h200x8", OBSERVED).of("PrometheusRule")
+    for rule in rules["spec"]["groups"][0]["rules"]:
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert {"summary", "description"} == set(rule["annotations"])
+
+
+def test_prometheus_scrapes_each_pod_once(rendered: Any) -> None:
+    release = rendered("h200x8", {**OBSERVED, "replicas": 3})
+    [monitor] = release.of("ServiceMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    found = [
+        s["metadata"]["name"] for s in release.of("Service") if wanted <= s["metadata"]["labels"].items()
+    ]
+    assert found == ["rlu-instances"]
+
+
+def test_routes_follow_the_api_that_is_installed(rendered: Any, charts: Any) -> None:
+    changes = {"exposure": {"kind": "gateway", "host": "llm.example.com", "gateway": {"name": "edge"}}}
+    newer = {**charts.CUSTOM_KINDS, "gateway.networking.k8s.io/v1": ("HTTPRoute", "TLSRoute")}
+    assert {r["apiVersion"] for r in rendered("h200x8", changes).of("TLSRoute")} == {
+        "gateway.networking.k8s.io/v1alpha2"
+    }
+    [pool, instance] = rendered("h200x8", changes, custom_kinds=newer).of("TLSRoute")
+    assert pool["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert instance["spec"]["hostnames"] == ["rlu-0.llm.example.com"]

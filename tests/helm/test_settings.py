@@ -1,0 +1,115 @@
+"""What the chart configures is what the server has: its settings, commands, arguments and limits."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from rlu_attestation.cli.app import COMMANDS, load
+from rlu_server import settings as configuration
+from rlu_server.engine import arguments, environment
+from rlu_server.supervisor.runtime import LONGEST
+
+
+def settings_of(rendered: Any, folder: Path) -> configuration.Settings:
+    """As the server in the pod reads them: file and environment."""
+    [workload] = rendered.of("StatefulSet")
+    [container] = workload["spec"]["template"]["spec"]["containers"]
+    variables = {item["name"]: item["value"] for item in container["env"]}
+    text = next(c["data"]["rlu.toml"] for c in rendered.of("ConfigMap") if "rlu.toml" in c["data"])
+    file = folder / "rlu.toml"
+    file.write_text(text, "utf-8")
+    return configuration.load(file, variables)
+
+
+def test_the_server_accepts_every_configuration(configuration: Any, tmp_path: Path) -> None:
+    settings = settings_of(configuration, tmp_path)
+    assert settings.lock.engine_network == "shared"
+    assert settings.gateway.port == 8443
+    assert not settings.gateway.insecure_plain_http
+    arguments.check(settings.engine.arguments)
+    assert all(environment.ALLOWED.fullmatch(name) for name in settings.engine.environment)
+
+
+def test_values_arrive(rendered: Any, tmp_path: Path) -> None:
+    odd = 'quote " and \\ and é'
+    settings = settings_of(
+        rendered(
+            "h200x8",
+            {
+                "deployment": {"region": "eu-1", "boundary": odd, "site": "s"},
+                "model": {"name": "qwen", "updateSchedule": "daily", "pvc": {"subPath": "a/b"}},
+                "engine": {"scratchGib": 100, "maxModelLen": 4096, "environment": {"NCCL_P2P_LEVEL": odd}},
+                "attestation": {"key": "gcp-vtpm", "pcrs": [0, 7], "keyPath": "0x81000010"},
+                "log": {"witnesses": ["w+1+k"]},
+            },
+        ),
+        tmp_path,
+    )
+    assert (settings.deployment.region, settings.deployment.boundary) == ("eu-1", odd)
+    assert settings.deployment.hardware_profile == "h200x8"
+    assert (settings.model.name, settings.model.update_schedule, settings.model.path) == (
+        "qwen",
+        "daily",
+        "/models/a/b",
+    )
+    assert settings.lock.scratch_bytes == 100 << 30
+    assert settings.engine.max_model_len == 4096
+    assert settings.engine.environment == {"NCCL_P2P_LEVEL": odd}
+    assert settings.attestation.key == "gcp-vtpm"
+    assert settings.attestation.pcrs == (0, 7)
+    assert settings.attestation.gpu.vendor == "nvidia"
+    assert settings.key_path == "0x81000010"
+    assert settings.log.witnesses == ("w+1+k",)
+    assert settings.telemetry.opt_in is False
+
+
+def test_what_a_pod_mounts_is_what_the_settings_name(configuration: Any, tmp_path: Path) -> None:
+    settings = settings_of(configuration, tmp_path)
+    [workload] = configuration.of("StatefulSet")
+    [container] = workload["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    variables = {item["name"]: item["value"] for item in container["env"]}
+    assert str(settings.state_dir.parent) in mounts
+    assert str(settings.api_keys_file.parent) in mounts
+    assert variables["RLU_CONFIG"] in mounts
+    assert settings.model.path.startswith("/models")
+    # Of its own making, since it is to have an owner and mode that a mount point does not have.
+    assert settings.runtime_dir is None
+    assert variables["XDG_RUNTIME_DIR"] in mounts
+    assert len(variables["XDG_RUNTIME_DIR"] + "/rlu-12345678") < LONGEST
+    if settings.attestation.collateral_dir is not None:
+        assert str(settings.attestation.collateral_dir) in mounts
+
+
+def test_instances_are_named_in_the_certificate(configuration: Any, tmp_path: Path) -> None:
+    names = set(settings_of(configuration, tmp_path).gateway.hostnames)
+    for service in configuration.of("Service"):
+        if service["spec"].get("clusterIP") != "None":
+            assert f"{service['metadata']['name']}.rlu.svc" in names
+    for route in configuration.of("TLSRoute"):
+        assert set(route["spec"]["hostnames"]) <= names
+
+
+def test_commands_are_commands_of_rlu(configuration: Any) -> None:
+    seen = set()
+    for pod in [w["spec"]["template"]["spec"] for w in configuration.of("StatefulSet")] + [
+        p["spec"] for p in configuration.of("Pod")
+    ]:
+        words = pod["containers"][0]["command"]
+        if words[:2] == ["sh", "-c"]:
+            words = shlex.split(words[2].partition(";")[0])
+        assert words[0] == "rlu"
+        assert words[1] in COMMANDS
+        known = {option for parameter in load(words[1]).params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+        seen.add(words[1])
+    assert "serve" in seen
+
+
+def test_the_pods_toml_has_no_section_twice(configuration: Any) -> None:
+    [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]
+    tomllib.loads(text)
