@@ -53,6 +53,9 @@ COMMANDS = {
     "witness": Place("rlu_attestation.cli.witness", "Follow a log and cosign its heads."),
     "explain": Place("rlu_attestation.cli.explain", "Explain a code: why a check fails, and what to do."),
     "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),
+    "keys": Place(
+        "rlu_server.cli.keys", "Create, register, rotate, retire and revoke attestation keys.", "server"
+    ),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "version": Place("rlu_attestation.cli.version", "Show the version."),
 }

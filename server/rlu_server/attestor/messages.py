@@ -288,8 +288,8 @@ class Instances(Message, frozen=True, tag="instances"):
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
     `export_behind`, `drift`, `malformed`, `hello_required`, `overloaded`, `hello.tls`, `log.damaged`, and `facts.missing`,
-    `facts.unreadable`, `facts.malformed` while the launcher has not yet written what is to be stated. A garbled frame is answered with `malformed` and `id` 0,
-    and ends the connection."""
+    `facts.unreadable`, `facts.malformed` while the launcher has not yet written what is to be stated. A garbled frame is answered with
+    `malformed` and `id` 0, and ends the connection."""
 
     code: Code
     message: Annotated[str, Meta(max_length=256)]

@@ -63,7 +63,7 @@ class TpmPlatform:
         self._key_auth = authorisation(secret, "instance-key")
         self._ak = ak
         self._selection = wire.pcr_selection(configuration.pcrs)
-        self._shared = (
+        self._shared: SharedTpm = (
             SharedTpm(configuration.tcti, configuration.pcrs, self._key_auth, ak)
             if beside is None
             else beside._shared
