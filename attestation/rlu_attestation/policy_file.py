@@ -33,6 +33,8 @@ IN_EVIDENCE = ("key", "tpm", "pcrs", "tee", "tcb", "debug")
 UEID_SIZE, UEID_TYPE = 33, 1
 VERSION = 1
 MAX_POLICY = 1024 * 1024
+MAX_SKEW = 3600
+"""Clocks that differ by more are wrong, and a check of time with such an allowance is none."""
 
 
 def parse(data: bytes, read_file: ReadFile) -> Policy:
@@ -74,7 +76,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         max_revocation_age_s=times.seconds("max_revocation_age_s", 7 * 86400),
         max_session_age_s=times.seconds("max_session_age_s", 86400),
         max_key_age_s=times.seconds("max_key_age_s", 100 * 86400),
-        clock_skew_s=times.seconds("clock_skew_s", 60),
+        clock_skew_s=times.whole("clock_skew_s", 60, 0, MAX_SKEW),
         accept={rule: _accepted(accept, rule) for rule in ACCEPT},
         pcrs=pcrs,
         measurements=measurements,

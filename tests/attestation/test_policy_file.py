@@ -194,6 +194,7 @@ def test_an_unknown_key_refuses_and_is_named(text: str, key: str) -> None:
         ("version = 1\n[trust]\nunsafe_accept_emulated_tpm = 'true'", "trust.unsafe_accept_emulated_tpm"),
         ("version = 1\n[time]\nclock_skew_s = -1", "time.clock_skew_s"),
         ("version = 1\n[time]\nclock_skew_s = true", "time.clock_skew_s"),
+        ("version = 1\n[time]\nclock_skew_s = 3601", "time.clock_skew_s"),
         ("version = 1\n[time]\nclock_skew_s = 1.5", "time.clock_skew_s"),
         ("version = 1\n[time]\nmax_statement_age_s = 999999999999", "time.max_statement_age_s"),
         ("version = 1\n[accept]\nregions = 'eu'", "accept.regions"),
@@ -346,8 +347,9 @@ def test_limits_are_met_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal("version = 1\n ").code == "policy.encoding"
     for seconds in (0, 10 * 366 * 86400):
         monkeypatch.undo()
-        assert parse(f"version = 1\n[time]\nclock_skew_s = {seconds}").clock_skew_s == seconds
-    assert refusal(f"version = 1\n[time]\nclock_skew_s = {10 * 366 * 86400 + 1}").code == "policy.value"
+        assert parse(f"version = 1\n[time]\nmax_key_age_s = {seconds}").max_key_age_s == seconds
+    assert refusal(f"version = 1\n[time]\nmax_key_age_s = {10 * 366 * 86400 + 1}").code == "policy.value"
+    assert parse("version = 1\n[time]\nclock_skew_s = 3600").clock_skew_s == 3600
 
 
 def test_all_choices_at_once() -> None:
