@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.deployment import Deployment
 from rlu_attestation import bundle as bundles
-from rlu_attestation.bundle import Bundle, EvidenceItem, Exchange, Logged
+from rlu_attestation.bundle import Bundle, BundledPolicy, EvidenceItem, Exchange, Logged
 from rlu_attestation.errors import Malformed
 
 LOGGED = Logged(b"statement", b"receipt")
@@ -162,3 +164,13 @@ def test_arbitrary_values_of_known_keys_raise_nothing_else(changes: dict[str, An
     data = json.dumps(json.loads(FULL.encode()) | changes).encode()
     with suppress(Malformed):
         bundles.parse(data)
+
+
+def test_two_files_of_a_policy_have_two_names() -> None:
+    policy = BundledPolicy(b"version = 1\n", (("a.pem", b"1"), ("b.pem", b"2")))
+    whole = replace(Deployment().bundle(), policy=policy)
+    assert bundles.parse(whole.encode()).policy == policy
+    twice = replace(whole, policy=replace(policy, files=(("a.pem", b"1"), ("a.pem", b"2"))))
+    with pytest.raises(Malformed) as refused:
+        bundles.parse(twice.encode())
+    assert refused.value.code == "bundle.encoding"

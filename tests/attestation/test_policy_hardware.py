@@ -87,3 +87,24 @@ def test_the_least_version_of_a_component(level: object, fits: bool) -> None:
         assert parse(text).tcb["sev-snp"].minimum == {"milan": {"microcode": level}}
     else:
         assert "tcb.sev-snp.milan.microcode must be a whole number" in refused(text)
+
+
+def test_a_process_whose_lock_is_left_empty() -> None:
+    assert refused("[lock.engine]\n").startswith("policy.value: lock.engine must name what")
+
+
+def test_limits_that_accept_one_value_and_none() -> None:
+    one = parse("[lock.engine]\nlandlock_abi = { at_least = 4, at_most = 4 }\n").lock["engine"]
+    assert one is not None
+    assert one["landlock_abi"].accepts(4)
+    assert "accepts nothing" in refused("[lock.engine]\nlandlock_abi = { at_least = 5, at_most = 4 }\n")
+
+
+@pytest.mark.parametrize("size", [32, 34])
+def test_a_revoked_key_is_named_by_a_ueid(size: int) -> None:
+    from rlu_attestation.encoding import b64u
+
+    good = b64u(b"\x01" + bytes(32))
+    assert parse(f'[trust]\nrevoked_keys = ["{good}"]\n').revoked_keys == {good}
+    bad = b64u(b"\x01" + bytes(size - 1))
+    assert "no ueid of an instance" in refused(f'[trust]\nrevoked_keys = ["{bad}"]\n')

@@ -159,10 +159,6 @@ def appraise_key(
     policy, claims = context.policy, instance.claims
     if claims.ueid in policy.revoked_keys:
         raise Refused("policy.key.revoked", f"the policy accepts key {claims.ueid} no more")
-    revocation = policy.revocations.get(claims.ueid)
-    if revocation is not None:
-        shown = [need(leaf) for leaf in leaves]
-        return appraise_revocation(revocation, instance.signed.key, shown, context.bundle.consistency)
     age = context.at - claims.key_created
     if -age > policy.clock_skew_s:
         raise Refused("policy.key.future", f"the key was made {-age} s after the time given, says the server")
@@ -171,6 +167,10 @@ def appraise_key(
             "policy.key.age",
             f"expected a key of at most {policy.max_key_age_s // 86400} days; found {age // 86400}: rotate it",
         )
+    revocation = policy.revocations.get(claims.ueid)
+    if revocation is not None:
+        shown = [need(leaf) for leaf in leaves]
+        return appraise_revocation(revocation, instance.signed.key, shown, context.bundle.consistency)
     return f"made {max(age, 0) // 86400} days before, says the server"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence import NVIDIA
+from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.verifier.context import Context, SignedStatement, Subject
 from rlu_attestation.verifier.proof import GpuProof
@@ -34,15 +35,15 @@ def check_gpus(
         return None if data.waived else data
     from rlu_attestation.verifier.kinds import nvidia  # imported where there are GPUs
 
-    item = data
+    gpus, item = data
     held = trail.check("nvidia.item", lambda: nvidia.parse(item))
     proof = nvidia.check(trail, context.conditions, Subject(signed), held)
-    trail.check("gpu.match", lambda: verify_gpus(need(signed).claims, need(proof)), str)
+    trail.check("gpu.match", lambda: verify_gpus(gpus, need(proof)), str)
     return proof
 
 
-def verify_attestation(claims: InstanceClaims, items: Mapping[str, bytes]) -> bytes:
-    """The GPUs' evidence is here, if the statement says that there is some; returns the item.
+def verify_attestation(claims: InstanceClaims, items: Mapping[str, bytes]) -> tuple[Gpus, bytes]:
+    """The GPUs' evidence is here, if the statement says that there is some; returns what it says of them, and the item.
 
     Raises:
         NotApplicable: no GPU serves the model.
@@ -65,7 +66,7 @@ def verify_attestation(claims: InstanceClaims, items: Mapping[str, bytes]) -> by
         raise Untrusted(
             "gpu.attestation.missing", "the statement speaks of evidence of GPUs that is not here"
         )
-    return item
+    return gpus, item
 
 
 def _is_of(name: str, chip: str) -> bool:
@@ -74,15 +75,12 @@ def _is_of(name: str, chip: str) -> bool:
     return products is not None and any(part in products for part in name.replace("-", " ").split())
 
 
-def verify_gpus(claims: InstanceClaims, proof: GpuProof) -> str:
+def verify_gpus(gpus: Gpus, proof: GpuProof) -> str:
     """The statement names as many GPUs as answered, and their versions; protected PCIe mode only where they say so too.
 
     Raises:
         Untrusted: `gpu.match.differs`.
     """
-    gpus = claims.gpus
-    if gpus is None:
-        raise NotApplicable("no GPU serves the model, says the statement")
     wrong = []
     if gpus.count != len(proof.gpus):
         wrong.append(f"count: stated {gpus.count}, {len(proof.gpus)} reports")

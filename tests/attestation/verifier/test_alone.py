@@ -96,6 +96,14 @@ def test_a_nitro_documents_nonce_counts_where_the_caller_chose_it() -> None:
     assert findings(verify_evidence(asked)) == []
 
 
+def test_the_debug_state_is_for_the_policy() -> None:
+    asked = context("sev-snp")
+    accept = {**asked.policy.accept, "debug_states": frozenset({"enabled"})}
+    refused = replace(asked, policy=replace(asked.policy, accept=accept))
+    assert findings(verify_evidence(refused)) == ["policy.debug.mismatch"]
+    assert verify_evidence(context("nitrotpm")).step("policy.debug").outcome is Outcome.NOT_APPLICABLE
+
+
 # --- GPUs ---------------------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +121,24 @@ def gpus(node: Any, **changes: Any) -> Verdict:
 def test_reports_of_a_whole_node() -> None:
     verdict = gpus(NODE)
     assert (findings(verdict), verdict.exit_code) == ([], 0)
+
+
+def test_the_policys_rule_on_gpus_that_report_alone() -> None:
+    policy = Tee("sev-snp").policy()
+    assert findings(gpus(NODE, policy=replace(policy, gpus=None))) == ["policy.gpu.unset"]
+    for change in (
+        {"count": 8},
+        {"drivers": frozenset({"999"})},
+        {"vbios": frozenset({"999"})},
+        {"names": frozenset({"NVIDIA H200"})},  # a report tells the chip, not the product
+        {"memory_mib": 1},
+        {"modes": frozenset({"ppcie"})},
+    ):
+        rule = replace(ANY_GPU, **change)  # type: ignore[arg-type]
+        assert findings(gpus(NODE, policy=replace(policy, gpus=rule))) == ["policy.gpu.mismatch"], change
+    lone = replace(policy, gpus=None, waivers={"nvidia.topology": "one device"})
+    switch = gpus(nvidia.Node((), NODE.switches[:1]), policy=lone)
+    assert switch.step("policy.gpu").outcome is Outcome.NOT_APPLICABLE
 
 
 def test_the_report_of_one_device_needs_not_the_others() -> None:

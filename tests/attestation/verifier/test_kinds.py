@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fakes import amd, aws, intel
+from fakes import amd, aws, intel, nvidia
 from fakes.deployment import AT, NONCE, Deployment, findings, verdict_of
 from fakes.tee import CHIP, ENCLAVE, GPUS, ITEMS, MACHINES, MEASUREMENT, NODE, PLATFORM, Tee, padded
 from rlu_attestation.bundle import Collateral
@@ -357,6 +357,21 @@ def test_evidence_of_gpus_cannot_be_left_out_or_slipped_in() -> None:
     assert findings(alone.verdict(extra)) == ["gpu.attestation.unnamed"]
 
 
+def test_evidence_of_gpus_that_the_statement_calls_unattested() -> None:
+    tee = Tee("sev-snp", replace(GPUS, attestation="none"))
+    bundle = tee.bundle(lambda items, root: items | {"nvidia": NODE.parts(root).item()})
+    waived = tee.policy(waivers={"gpu.attestation": "x"})
+    assert findings(tee.verdict(bundle, waived)) == ["gpu.attestation.unnamed"]
+
+
+def test_a_lone_gpu_of_an_instance_must_show_the_switches_it_is_wired_to() -> None:
+    tee = Tee("sev-snp", replace(GPUS, count=1))
+    lone = nvidia.Node(NODE.gpus[:1])
+    bundle = tee.bundle(lambda items, root: items | {"nvidia": lone.parts(root).item()})
+    waived = tee.policy(waivers={"nvidia.topology": "x", "policy.profile": "x"})
+    assert "nvidia.topology.unreported" in findings(tee.verdict(bundle, waived))
+
+
 def test_gpus_that_nothing_attests_are_told_and_never_pass_silently() -> None:
     mi300x = replace(
         GPUS, name="AMD Instinct MI300X", count=8, memory_mib=196592, attestation="none", mode=None
@@ -444,6 +459,23 @@ def test_a_key_that_should_have_been_rotated() -> None:
     assert findings(tee.verdict(old, tee.policy(max_key_age_s=102 * 86400))) == []
 
 
+def test_ages_are_accepted_up_to_the_second() -> None:
+    tee = Tee("sev-snp")
+    limits: dict[str, Any] = {"max_key_age_s": 1000, "clock_skew_s": 60}
+    for created, found in (
+        (AT - 1060, []),
+        (AT - 1061, ["policy.key.age"]),
+        (AT + 60, []),
+        (AT + 61, ["policy.key.future"]),
+    ):
+        bundle = tee.bundle(key_created=created)
+        assert findings(tee.verdict(bundle, tee.policy(**limits))) == found
+    deployment = Deployment()
+    for most, found in ((8, []), (7, ["policy.session.age"])):
+        policy = deployment.policy(max_session_age_s=most, clock_skew_s=0)
+        assert findings(verdict_of(deployment, deployment.bundle(), policy)) == found
+
+
 def test_a_session_of_long_ago() -> None:
     deployment = Deployment()
     bundle = deployment.bundle()
@@ -459,6 +491,29 @@ def test_a_statement_may_not_name_other_hardware_than_its_evidence() -> None:
     tee = Tee("sev-snp")
     bundle = tee.bundle(key_hardware="tdx")
     assert findings(tee.verdict(bundle)) == ["key.hardware.evidence"]
+
+
+def test_evidence_of_gpus_alone_holds_no_key() -> None:
+    tee = Tee("sev-snp", GPUS)
+    bundle = tee.bundle(lambda items, root: {"nvidia": items["nvidia"]})
+    assert findings(tee.verdict(bundle)) == ["key.hardware.evidence"]
+
+
+def test_what_does_not_apply_is_said_and_not_passed() -> None:
+    skipped = {
+        "sev-snp": {"policy.tpm", "policy.pcrs", "endorsement.match"},
+        "nitro": {"policy.tpm", "policy.pcrs", "policy.tcb"},
+        "nitrotpm": {"policy.tpm", "policy.pcrs", "policy.tcb", "policy.tee"},
+        "gcp-vtpm": {"policy.tpm", "policy.tcb", "policy.tee", "policy.measurements", "quote.ima"},
+    }
+    for kind, expected in skipped.items():
+        tee = Tee(kind)
+        verdict = tee.verdict(tee.bundle())
+        outcomes = {step.id: step.outcome for step in verdict.steps}
+        assert {step for step in expected if outcomes[step] is not Outcome.NOT_APPLICABLE} == set()
+        for step in ("policy.tee", "policy.tcb", "policy.pcrs", "policy.measurements", "endorsement.match"):
+            if step not in expected:
+                assert outcomes[step] is Outcome.PASSED, (kind, step)
 
 
 def test_a_second_tee_beside_the_keys_own_is_not_ignored() -> None:
