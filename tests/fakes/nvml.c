@@ -2,6 +2,7 @@
  *
  *   <directory>/driver, settings ("cc devtools multigpu"), state ("cc devtools"), count
  *   <directory>/<gpu>/name, memory (bytes), vbios, uuid, serial, chain
+ *   <directory>/<gpu>/ecc ("current pending"), errors, performance, persistence, link.<number> ("0" or "1")
  *   <directory>/fail/<function>[.<gpu>]      return code to give instead
  *
  * A text or value whose file is absent is NOT_SUPPORTED. Reports come from the callback. Nothing answers before nvmlInit_v2.
@@ -177,4 +178,51 @@ int nvmlDeviceGetConfComputeGpuAttestationReport(unsigned *device, struct report
         return code;
     report->size = sizeof report->report;
     return report_of ? report_of(*device, report->nonce, report->report, &report->size) : NOT_SUPPORTED;
+}
+
+/* Up to two numbers of a file. */
+static int two_numbers(const char *function, const char *name, unsigned *device, unsigned *first, unsigned *second)
+{
+    unsigned char found[64] = {0};
+    int code = failing(function, device);
+    if (code)
+        return code;
+    if (slurp(name, device, found, sizeof found - 1) < 0)
+        return NOT_SUPPORTED;
+    sscanf((char *)found, "%u %u", first, second);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetEccMode(unsigned *device, unsigned *current, unsigned *pending) { return two_numbers("nvmlDeviceGetEccMode", "ecc", device, current, pending); }
+
+int nvmlDeviceGetPerformanceState(unsigned *device, unsigned *state)
+{
+    unsigned none;
+    return two_numbers("nvmlDeviceGetPerformanceState", "performance", device, state, &none);
+}
+
+int nvmlDeviceGetPersistenceMode(unsigned *device, unsigned *mode)
+{
+    unsigned none;
+    return two_numbers("nvmlDeviceGetPersistenceMode", "persistence", device, mode, &none);
+}
+
+int nvmlDeviceGetNvLinkState(unsigned *device, unsigned link, unsigned *active)
+{
+    char name[32];
+    unsigned none;
+    if (link >= 18)
+        return INVALID_ARGUMENT;
+    snprintf(name, sizeof name, "link.%u", link);
+    return two_numbers("nvmlDeviceGetNvLinkState", name, device, active, &none);
+}
+
+int nvmlDeviceGetTotalEccErrors(unsigned *device, unsigned error_type, unsigned counter_type, unsigned long long *count)
+{
+    unsigned found = 0, none;
+    if (error_type != 1 || counter_type != 0)
+        return INVALID_ARGUMENT;
+    int code = two_numbers("nvmlDeviceGetTotalEccErrors", "errors", device, &found, &none);
+    *count = found;
+    return code;
 }

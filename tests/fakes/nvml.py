@@ -40,7 +40,10 @@ def library() -> str:
 
 @dataclass
 class FakeGpu:
-    """What one GPU answers; `report` makes a report over a nonce, `chain` is PEM, leaf first. None: not supported."""
+    """What one GPU answers; `report` makes a report over a nonce, `chain` is PEM, leaf first. None: not supported.
+
+    `ecc` is the present and the pending mode, `links` the state of each NVLink.
+    """
 
     name: str = "NVIDIA H100 80GB HBM3"
     memory: int = 81559 << 20
@@ -49,6 +52,11 @@ class FakeGpu:
     serial: str | None = "1654922006536"
     report: Callable[[bytes], bytes] | None = None
     chain: bytes | None = None
+    ecc: tuple[int, int] | None = None
+    errors: int | None = None
+    performance: int | None = None
+    persistence: int | None = None
+    links: Sequence[int] = ()
 
 
 class FakeDriver:
@@ -72,9 +80,12 @@ class FakeDriver:
         self._put("state", None if state is None else " ".join(map(str, state)))
         for number, gpu in enumerate(gpus):
             (directory / str(number)).mkdir()
-            for name in ("name", "memory", "vbios", "uuid", "serial"):
+            for name in ("name", "memory", "vbios", "uuid", "serial", "errors", "performance", "persistence"):
                 value = getattr(gpu, name)
                 self._put(f"{number}/{name}", None if value is None else str(value))
+            self._put(f"{number}/ecc", None if gpu.ecc is None else " ".join(map(str, gpu.ecc)))
+            for link, state in enumerate(gpu.links):
+                self._put(f"{number}/link.{link}", str(state))
             if gpu.chain is not None:
                 (directory / str(number) / "chain").write_bytes(gpu.chain)
         self._loaded = ctypes.CDLL(self.library)

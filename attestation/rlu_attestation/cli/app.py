@@ -57,6 +57,8 @@ COMMANDS = {
         "rlu_server.cli.keys", "Create, register, rotate, retire and revoke attestation keys.", "server"
     ),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
+    "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),
+    "preflight": Place("rlu_server.cli.preflight", "Check whether this node can serve.", "server"),
     "version": Place("rlu_attestation.cli.version", "Show the version."),
 }
 

@@ -22,7 +22,7 @@ ATTESTATION_REPORT_SIZE, CEC_ATTESTATION_REPORT_SIZE = 0x2000, 0x1000
 TEXT_SIZE = 96
 MAX_GPUS = 32
 
-SUCCESS, NOT_SUPPORTED, NO_PERMISSION, INSUFFICIENT_SIZE = 0, 3, 4, 7
+SUCCESS, INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, INSUFFICIENT_SIZE = 0, 2, 3, 4, 7
 DRIVER_NOT_LOADED, TIMEOUT, FUNCTION_NOT_FOUND, GPU_IS_LOST, RESET_REQUIRED = 9, 10, 13, 15, 16
 LIB_RM_VERSION_MISMATCH, IN_USE, MEMORY, INSUFFICIENT_RESOURCES = 18, 19, 20, 23
 ARGUMENT_VERSION_MISMATCH, NOT_READY, GPU_NOT_FOUND = 25, 27, 28
@@ -202,6 +202,32 @@ class Nvml:
             _taken(report.attestation_report, report.attestation_report_size, name),
             _taken(certificate.attestation_cert_chain, certificate.attestation_cert_chain_size, name),
         )
+
+    def numbers(self, function: str, index: int, *leading: int, results: int = 1) -> tuple[int, ...] | None:
+        """What a function that fills unsigned integers says of one GPU; None where device or driver has no such thing.
+
+        Args:
+            leading: unsigned arguments between the device and the results.
+
+        Raises:
+            AttestorError: by blame, `nvml.…`.
+        """
+        return self._filled(function, index, leading, [ctypes.c_uint() for _ in range(results)])
+
+    def counter(self, function: str, index: int, *leading: int) -> int | None:
+        """As `numbers`, for one unsigned integer of 64 bits."""
+        found = self._filled(function, index, leading, [ctypes.c_ulonglong()])
+        return None if found is None else found[0]
+
+    def _filled(
+        self, function: str, index: int, leading: tuple[int, ...], into: list[Any]
+    ) -> tuple[int, ...] | None:
+        given = [ctypes.c_uint(value) for value in leading]
+        code = self._call(function, self._handle(index), *given, *map(ctypes.byref, into))
+        if code in (NOT_SUPPORTED, FUNCTION_NOT_FOUND, INVALID_ARGUMENT):
+            return None
+        _check(code, f"GPU {index}", f"an answer to {function}")
+        return tuple(int(value.value) for value in into)
 
     def _gpu(self, index: int) -> Gpu:
         device, memory = self._handle(index), Memory()
