@@ -49,6 +49,6 @@ def _signer(trust: Table, text: str, read_file: ReadFile) -> PublicKey:
 def _file(trust: Table, key: str, name: str, read_file: ReadFile) -> bytes:
     try:
         return read_file(name)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
+    except (OSError, ValueError, PolicyError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", "not a path")
         raise PolicyError("policy.revocations.unreadable", f"trust.{key}: {name}: {reason}") from error

@@ -69,6 +69,10 @@ class Attestation(Section):
     renew_s: Annotated[int, Field(ge=60, le=86400)] = 3600
     """How often the instance statement and its evidence are renewed, in seconds."""
     statement_ttl_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 7200
+    policy: Path | None = None
+    """A verifier's policy (TOML) that the attestor appraises itself by. Drift from it stops new sessions and closes those that are open."""
+    appraise_s: Annotated[int, Field(ge=5, le=86400)] = 60
+    """How often it looks, in seconds; at its GPUs also without a policy."""
     rotate_days: Annotated[int, Field(ge=0, le=3650)] = 90
     """The instance key is rotated at this age, in days; 0: only when asked (`rlu keys rotate`)."""
     insecure_software_key: bool = False

@@ -69,6 +69,11 @@ class AttestorClient:
     def ready(self) -> bool:
         return self.welcome is not None
 
+    @property
+    def key_created(self) -> int | None:
+        """When the current key was made; None while there is no connection."""
+        return None if self.verifier is None else self.verifier.instance.key_created
+
     def next_id(self) -> int:
         self._last_id = self._last_id % (2**32 - 1) + 1  # 0 is what nobody asked for
         return self._last_id

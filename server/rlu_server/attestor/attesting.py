@@ -74,7 +74,7 @@ class Attesting:
         self._directory = directory
         self._ttl_s = ttl_s
         self._clock = clock
-        self._gpus = gpus
+        self.gpus = gpus
         self._collectors = collectors
         self._oemboot = platform.verified_boot
         self.predecessor = key.predecessor
@@ -168,5 +168,5 @@ class Attesting:
             self._clock(),
             self._ttl_s,
             self._oemboot,
-            self._gpus,
+            self.gpus,
         )

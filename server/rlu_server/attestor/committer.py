@@ -98,6 +98,8 @@ class Committer:
         self._busy = False
         self.failing = False
         """Did the latest signature of a head fail?"""
+        self.cause = ""
+        """Code of the latest failure of the hardware; empty after a success."""
 
     @property
     def idle(self) -> bool:
@@ -201,7 +203,7 @@ class Committer:
         self.ledger.commit(draft)
         self.signed = signed
         if self.failing:
-            self.failing = False
+            self.failing, self.cause = False, ""
             self._events.emit(Event.SIGNER_RECOVERED)
         self._committed = draft.entries
         if self.ledger.tree.size - self.journal.sealed >= self._segment_leaves:
@@ -221,6 +223,7 @@ class Committer:
     def _fail(self, batch: Sequence[Pending], error: RluError | OSError) -> None:
         self.failing = True
         if isinstance(error, RluError):
+            self.cause = error.code
             self._events.emit(Event.SIGNER_FAILED, error.code, len(batch))
         else:
             self._events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}", len(batch))
@@ -237,10 +240,13 @@ class Committer:
             result = await self._in_thread(operation)
         except (RluError, OSError) as error:
             if isinstance(error, RluError):
+                self.cause = error.code
                 self._events.emit(Event.SIGNER_FAILED, error.code)
             if not turn.done():
                 turn.set_exception(unavailable())
         else:
+            if not self.failing:
+                self.cause = ""
             if not turn.done():
                 turn.set_result(result)
 

@@ -161,6 +161,10 @@ class Ledger:
         session.closing = True
         return PendingClose(token, session, reason, scratch)
 
+    def owned(self, owner: object) -> bool:
+        """Has this owner live sessions?"""
+        return any(s.owner is owner and not s.closing for s in self._sessions.values())
+
     def disown(self, owner: object, reason: str) -> list[PendingClose]:
         """Closes for all sessions of an owner that is gone."""
         owned = [s for s in self._sessions.values() if s.owner is owner and not s.closing]

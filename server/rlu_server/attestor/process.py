@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlu_attestation import endorsement, jose, x509
+from rlu_attestation.files import load_policy
 from rlu_attestation.instance import ueid
 from rlu_server.attestor import age, enrolment, secret
 from rlu_server.attestor.collect import attestation_key_for, collector_for, collectors_for, gpus_of
+from rlu_server.attestor.drift import Watch
 from rlu_server.attestor.enclave import EnclavePlatform
 from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.attestor.errors import HardwareRefused, NotReady
@@ -148,6 +150,8 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         loop.add_signal_handler(number, stop.set)
     directory = runtime_dir(settings)
     gpus, collectors = gpus_of(settings), collectors_for(settings)
+    named = settings.attestation.policy
+    policy = None if named is None else load_policy(named)
     slots = key_slots(settings)
     slots.recover()
     platform = open_platform(settings)
@@ -176,15 +180,25 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
             roster.leaving.committer.keep_segment()
         journal.started()
         server = Server(roster, socket_path(directory), allowed)
-        await _run(server, Rotation(server, instances, slots, settings.attestation, now, events), stop)
+        rotation = Rotation(server, instances, slots, settings.attestation, now, events)
+        watch = Watch(
+            server,
+            policy,
+            settings.attestation.insecure_software_key,
+            lambda: gpus_of(settings),
+            settings.attestation.appraise_s,
+            now,
+            events,
+        )
+        await _run(server, rotation, watch, stop)
     events.emit(Event.STOPPED)
 
 
-async def _run(server: Server, rotation: Rotation, stop: asyncio.Event) -> None:
+async def _run(server: Server, rotation: Rotation, watch: Watch, stop: asyncio.Event) -> None:
     events = server.attestor.events
     await server.start()
     events.emit(Event.STARTED, count=sum(one.committer.ledger.sessions for one in server.roster))
-    chores = [asyncio.create_task(rotation.run()), asyncio.create_task(server.run_clock())]
+    chores = [asyncio.create_task(work) for work in (rotation.run(), watch.run(), server.run_clock())]
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([stopping, *chores], return_when=asyncio.FIRST_COMPLETED)
     if stopping in done:

@@ -101,6 +101,13 @@ class Gateway:
             self._renewing = True
             self._spawn(self._renew(self._hello))
 
+    def drift(self) -> None:
+        """The instance is not what the operator's policy demands: end all sessions, and the connection, so that the gateway knows."""
+        if self._hello is None or not any(one.committer.ledger.owned(self) for one in self._roster):
+            return
+        self.lost("drift")
+        self._close()
+
     def answer(self, answer: messages.Answer) -> None:
         """Send an answer, if there is still someone to read it."""
         if not self.gone:

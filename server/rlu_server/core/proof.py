@@ -28,6 +28,8 @@ class Instance:
     issuer: str
     profile_digest: bytes
     channel: Channel
+    key_created: int = 0
+    """When the key was made, as the attestor says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def verify_instance(
         raise Untrusted("instance.channel", "the statement names another TLS key than ours")
     if profile_digest(canonical.decode(jws.payload)) != profile:
         raise Untrusted("instance.profile", "the profile digest is not that of the statement")
-    return Instance(key, thumbprint, issuer, profile, channel)
+    return Instance(key, thumbprint, issuer, profile, channel, claims.key_created)
 
 
 class SessionVerifier:

@@ -13,7 +13,7 @@ from rlu_server.core.cosignatures import Cosignatures, Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, State
 from rlu_server.endpoints.context import Identity, Measurement, SessionView, Signed
-from rlu_server.gateway.measurements import measurements
+from rlu_server.gateway.measurements import key_measurements, measurements
 from rlu_server.settings import Log
 
 
@@ -28,6 +28,7 @@ class GatewayContext:
         tls_origin: messages.TlsOrigin,
         tls_spki_sha256: bytes | None,
         log: Log,
+        rotate_days: int = 0,
     ) -> None:
         self._relay = relay
         self._ledger: Ledger = relay.ledger
@@ -36,6 +37,7 @@ class GatewayContext:
         self._tls_origin = tls_origin
         self._tls_spki_sha256 = tls_spki_sha256
         self._exporter = log.exporter
+        self._rotate_days = rotate_days
         self._cosignatures = Cosignatures(log.witnesses)
 
     def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
@@ -61,7 +63,10 @@ class GatewayContext:
         return list(self._relay.models)
 
     def measurements(self) -> Sequence[Measurement]:
-        return measurements(self._relay)
+        found = measurements(self._relay)
+        if self._attestor.key_created is not None:
+            found += key_measurements(self._attestor.key_created, self._rotate_days, self._relay.clock())
+        return found
 
     async def attest(self, nonce: bytes | None) -> messages.Attestation:
         return await self._attestor.attest(nonce)

@@ -38,6 +38,17 @@ def measurements(relay: Relay) -> list[Measurement]:
     ]
 
 
+def key_measurements(created: int, rotate_days: int, now: float) -> list[Measurement]:
+    """Age of the attestation key, and how long until it is to be rotated; negative when that is over."""
+    found = [
+        _gauge("key_age_seconds", "Age of the attestation key, as it states it.", max(int(now - created), 0))
+    ]
+    if rotate_days:
+        due = int(created + rotate_days * 86400 - now)
+        found.append(_gauge("key_rotation_due_seconds", "Until the attestation key is to be rotated.", due))
+    return found
+
+
 def _first_byte(relay: Relay) -> Measurement:
     m = relay.measures
     bounds = (*FIRST_BYTE_BUCKETS, float("inf"))

@@ -115,7 +115,9 @@ class Gateway:
             clock,
             secrets.token_hex(4),
         )
-        context = GatewayContext(self.relay, self.attestor, version, origin, spki, settings.log)
+        context = GatewayContext(
+            self.relay, self.attestor, version, origin, spki, settings.log, settings.attestation.rotate_days
+        )
         self.application.serve(create_app(context, version), self.relay.answered)
         self.prober = Prober(self.engine, model, self.readiness, events)
         self._server: asyncio.Server | None = None

@@ -88,6 +88,8 @@ def evidence_places(settings: Settings, host: Host) -> dict[str, list[Path]]:
     """What collecting evidence takes beside a TPM: `devices` that take ioctls, and directories that are `read` and `written`."""
     kind, vendor = settings.attestation.holder, settings.attestation.gpu.vendor
     places: dict[str, list[Path]] = {"devices": [], "read": [settings.collateral_dir], "written": []}
+    if settings.attestation.policy is not None:
+        places["read"].append(settings.attestation.policy.parent)
     if kind in ("sev-snp", "tdx"):
         places["written"].append(Path("/sys/kernel/config/tsm/report"))
     if kind == "tdx":

@@ -23,8 +23,8 @@ from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import Receipt, SessionStatement
 from rlu_server.attestor import asking
 from rlu_server.attestor.slots import continuity_of
+from rlu_server.gateway.measurements import key_measurements
 
-pytestmark = pytest.mark.tpm
 PATH = "/v1/chat/completions"
 BOOK = {
     "default": {"events": 4},
@@ -89,6 +89,7 @@ async def signed(rig: Rig, document: dict[str, Any], keys: dict[str, Any], kind:
     return parsed
 
 
+@pytest.mark.tpm
 async def test_no_request_is_lost(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     process = AttestorProcess(deployment)
     monkeypatch.setattr(rigs, "FakeAttestor", lambda socket: RealAttestor(process))
@@ -106,6 +107,9 @@ async def test_no_request_is_lost(deployment: Deployment, monkeypatch: pytest.Mo
         await asyncio.gather(*running, *streams)
         new = await key_of(rig)
         assert new != old
+        metrics = (await rig.call("/metrics", None, method="GET")).content.decode()
+        assert "rlu_key_age_seconds" in metrics
+        assert "rlu_key_rotation_due_seconds" in metrics
 
         keys = {issuer(jose.thumbprint(jwk)): jose.public_key(jwk) for jwk in (old, new)}
         assert {r.status for r in load.responses} == {200}
@@ -157,3 +161,12 @@ async def check_log(rig: Rig, state: Path, old: dict[str, str], new: dict[str, s
     path = f"/v1/rlu/log/consistency?old_size={handed.tree_size}&issuer={word.issuer}"
     receipt = cose.parse_consistency(unb64u((await rig.call(path, None, method="GET")).json()["receipt"]))
     assert receipt.verify(jose.public_key(old), handed.root) == final.root
+
+
+def test_what_is_measured_of_the_key() -> None:
+    day = 86400
+    found = {m.name: m.samples[0].value for m in key_measurements(0, 90, 80 * day)}
+    assert found == {"key_age_seconds": 80 * day, "key_rotation_due_seconds": 10 * day}
+    late = {m.name: m.samples[0].value for m in key_measurements(0, 90, 91 * day)}
+    assert late["key_rotation_due_seconds"] == -day
+    assert [m.name for m in key_measurements(0, 0, day)] == ["key_age_seconds"]
