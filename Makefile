@@ -23,13 +23,14 @@ run: setup ## Serve the demo model, prove it, stay up until Ctrl-C; ARGS=--once 
 test: setup-test ## Run every test; ARGS are pytest's
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-check: setup-test ## The gate: format, lint, types, import contracts, pins, help texts against the documents
+check: setup-test ## The gate: format, lint, types, import contracts, pins, help texts against the documents, chart against k8s/
 	@echo "== format"; $(BIN)/ruff format --check $(CODE)
 	echo "== lint"; $(BIN)/ruff check $(CODE)
 	echo "== types"; $(BIN)/mypy
 	echo "== import contracts"; $(BIN)/lint-imports --no-cache
 	echo "== pins"; $(BIN)/python scripts/pin_requirements.py --check
 	echo "== help texts"; $(BIN)/python scripts/check_help.py
+	echo "== chart"; $(BIN)/python scripts/chart_readme.py --check; $(BIN)/python scripts/render_chart.py --check
 
 bench: setup-test ## Run the benchmarks; ARGS are those of benchmarks/run.py
 	@exec $(BIN)/python benchmarks/run.py $(ARGS)

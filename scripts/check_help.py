@@ -28,6 +28,8 @@ DOCUMENTS = (
     "attestation/DESIGN.md",
     "server/DESIGN.md",
     "benchmarks/README.md",
+    "docs/kubernetes.md",
+    "helm/DESIGN.md",
 )
 EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
 COMMAND = re.compile(r"^(?:\$ )?(rlu [a-z-]+(?: .*)?)$")

@@ -181,7 +181,9 @@ def _plural(kind: str) -> str:
 def _handler(documents: Mapping[str, Object]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet: apart, each answer would wait 40 ms for an acknowledgement
+        wbufsize = (
+            -1
+        )  # head and body in one packet: apart, each answer would wait 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
