@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 
 from rlu_attestation import bundle as bundles
-from rlu_attestation.bundle import Bundle, Logged
+from rlu_attestation.bundle import Bundle, Cosigned, Logged
 from rlu_attestation.claims import Members
+from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
+from rlu_attestation.merkle import MAX_PATH
 from rlu_attestation.statements import session_id
 
 CODE = "server.answer"
@@ -54,6 +56,21 @@ def logged(value: object) -> Logged:
     """A statement with its COSE Receipt. Raises Malformed."""
     with Members(value, "logged statement") as members:
         return Logged(members.binary("statement"), members.binary("receipt"))
+
+
+def cosignatures(value: object) -> tuple[Cosigned, ...]:
+    """Cosigned heads. Raises Malformed."""
+    with Members(value, "cosignatures") as members:
+        given = members.value("cosignatures")
+    if not isinstance(given, list) or len(given) > bundles.MAX_COSIGNATURES:
+        raise Malformed(CODE, f"cosignatures must be an array of at most {bundles.MAX_COSIGNATURES}")
+    return tuple(map(bundles.cosigned, given))
+
+
+def path(value: object) -> tuple[bytes, ...]:
+    """The hashes that lead from one tree to a larger one. Raises Malformed."""
+    with Members(value, "path") as members:
+        return tuple(map(unb64u, members.texts("path", MAX_PATH)))
 
 
 def problem(content: bytes) -> str:

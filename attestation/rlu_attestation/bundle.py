@@ -26,6 +26,7 @@ COLLATERAL = ("nvidia-rim", "ocsp-response", "tdx-collateral", "x509-crl")
 MAX_COLLATERAL = 256
 MAX_POLICY_FILES = 256
 MAX_CONTINUITY = 16
+MAX_COSIGNATURES = 64
 _MAX_VALUES = 16 * MAX_EXCHANGES
 """More members and elements than any bundle has, so that a small file cannot become millions of objects in memory."""
 _CODE = "bundle.encoding"
@@ -66,6 +67,14 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class Cosigned:
+    """A signed head with a witness's signature line about it (FORMATS section 11.2)."""
+
+    head: bytes
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """A receipt with, where the bundle's maker kept them, the contents it is about."""
 
@@ -84,6 +93,7 @@ class Bundle:
         roots: SHA-256 fingerprints of the roots that its maker's verification ended in; for readers, nothing trusts them.
         nonce: what the maker says it sent.
         consistency: COSE Receipts of consistency: earlier heads, under which receipts are, to later ones of the same log.
+        cosignatures: of witnesses, each with the head of this log that it is on.
         continuity: statements by which earlier keys named their successors (`continuity.py`).
     """
 
@@ -101,6 +111,7 @@ class Bundle:
     policy: BundledPolicy | None = None
     consistency: tuple[bytes, ...] = ()
     continuity: tuple[str, ...] = ()
+    cosignatures: tuple[Cosigned, ...] = ()
 
     def encode(self) -> bytes:
         """The file's bytes, one key a line."""
@@ -123,18 +134,15 @@ class Bundle:
         for name, logged in (("session", self.session), ("close", self.close)):
             if logged is not None:
                 value[name] = _logged_json(logged)
-        if self.exchanges:
-            value["exchanges"] = [_exchange_json(exchange) for exchange in self.exchanges]
-        if self.collateral:
-            value["collateral"] = [
-                {"data": b64u(piece.data), "kind": piece.kind} for piece in self.collateral
-            ]
-        if self.roots:
-            value["roots"] = [b64u(fingerprint) for fingerprint in self.roots]
-        if self.consistency:
-            value["consistency"] = [b64u(receipt) for receipt in self.consistency]
-        if self.continuity:
-            value["continuity"] = list(self.continuity)
+        arrays: dict[str, list[Any]] = {
+            "exchanges": [_exchange_json(exchange) for exchange in self.exchanges],
+            "collateral": [{"data": b64u(piece.data), "kind": piece.kind} for piece in self.collateral],
+            "roots": [b64u(fingerprint) for fingerprint in self.roots],
+            "consistency": [b64u(receipt) for receipt in self.consistency],
+            "continuity": list(self.continuity),
+            "cosignatures": [{"cosignature": one.line, "head": b64u(one.head)} for one in self.cosignatures],
+        }
+        value |= {name: array for name, array in arrays.items() if array}
         if self.policy is not None:
             files = [{"data": b64u(data), "name": name} for name, data in self.policy.files]
             value["policy"] = {"files": files, "toml": b64u(self.policy.toml)}
@@ -181,6 +189,7 @@ def _read(value: object) -> Bundle:
             policy=members.optional(lambda name: _policy(members.value(name)), "policy"),
             consistency=_each(members, "consistency", MAX_EXCHANGES, _binary),
             continuity=_each(members, "continuity", MAX_CONTINUITY, lambda item: _string(item, "continuity")),
+            cosignatures=_each(members, "cosignatures", MAX_COSIGNATURES, cosigned),
         )
     if bundle.session is None and (bundle.exchanges or bundle.close or bundle.commitment_key is not None):
         raise Malformed(
@@ -242,6 +251,12 @@ def _collateral(value: object) -> Collateral:
 def _binary(value: object) -> bytes:
     with Members({"data": value}, "consistency") as members:
         return members.binary("data")
+
+
+def cosigned(value: object) -> Cosigned:
+    """One member of `cosignatures`, here and in a server's answer. Raises Malformed."""
+    with Members(value, "cosignature") as members:
+        return Cosigned(members.binary("head"), members.text("cosignature"))
 
 
 def _fingerprint(value: object) -> bytes:

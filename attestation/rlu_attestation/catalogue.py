@@ -176,6 +176,10 @@ STEPS = {
     "session.inclusion": Entry(
         "Session is in the signed log", "the instance key signed this session, in an append-only log"
     ),
+    "log.cosignatures": Entry(
+        "Cosignatures of witnesses",
+        "the states of the log named here existed by then, by the clocks of witnesses that the policy names",
+    ),
     "session.statement": Entry("Session statement is well-formed", "the session statement has one reading"),
     "session.instance": Entry("Session is of this instance", "what was attested is what opened the session"),
     "session.time": Entry("Session is within its time", "at the time given, the session was in force"),
@@ -217,6 +221,9 @@ STEPS = {
     "policy.session": Entry("Session age", "the session is as young as the policy wants"),
     "policy.hardware_profile": Entry("Hardware profile", "the policy accepts the profile"),
     "policy.region": Entry("Region", "the policy accepts the region"),
+    "policy.witnesses": Entry(
+        "Witnesses", "as many witnesses as the policy requires saw every statement here in the log"
+    ),
     "policy.boundary": Entry("Boundary", "the policy accepts the boundary"),
     "policy.site": Entry("Site", "the policy accepts the site"),
     "policy.model": Entry("Model", "the policy accepts the model, by the digest of its manifest"),

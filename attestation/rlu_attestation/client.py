@@ -26,11 +26,13 @@ from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError, Unreachable, Untrusted
 from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.log.covering import proof_to, unproven
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 120.0
 MAX_ANSWER = 4 * 1024 * 1024
 PROBE_TOKENS = 32
+NOT_THERE = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,33 @@ class Client:
             exchange = self._probe(api_key, name, claims.model_name, probe)
             bundle = replace(bundle, exchanges=(exchange,))
         close = answers.logged(self._json("DELETE", f"/v1/rlu/sessions/{name}", api_key, 200))
+        bundle = self.cosigned(replace(bundle, close=close), api_key)
         with Members(self._json("GET", "/v1/rlu/log/head", api_key, 200), "head") as members:
             head = members.binary("head")
             members.optional(members.count, "tree_size")
-        return replace(bundle, close=close, head=head)
+        return replace(bundle, head=head)
+
+    def cosigned(self, bundle: Bundle, api_key: str) -> Bundle:
+        """The bundle with the cosignatures that the server has, and what proves that the statements here are under those heads.
+
+        A server without that route has none. Of a session that was opened just now no witness knows yet.
+        """
+        found = self._of_log("cosignatures", api_key)
+        given = () if found is None else answers.cosignatures(found)
+        proofs = []
+        for old_size, head in unproven(bundle, given):
+            value = self._of_log(f"path?old_size={old_size}&new_size={head.tree_size}", api_key)
+            if value is not None:
+                proofs.append(proof_to(head, old_size, answers.path(value)))
+        consistency = tuple(dict.fromkeys((*bundle.consistency, *proofs)))
+        return replace(bundle, cosignatures=given, consistency=consistency)
+
+    def _of_log(self, path: str, api_key: str) -> object:
+        """An answer of the log, None for what it does not have."""
+        answer = self._request("GET", f"/v1/rlu/log/{path}", api_key)
+        if answer.status == NOT_THERE:
+            return None
+        return answers.parse_json(self._expect(200, answer).content, path.partition("?")[0])
 
     def _open(self, nonce: bytes, api_key: str) -> tuple[Logged, bytes, str]:
         made = answers.opened(self._json("POST", "/v1/rlu/sessions", api_key, 201, {"nonce": b64u(nonce)}))

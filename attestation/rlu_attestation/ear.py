@@ -134,7 +134,7 @@ def ear(
         policies: further identifiers of what it was appraised by, such as roots that the operator added.
     """
     ids = [f"urn:rlu:policy:sha256:{verdict.policy.hex()}"] if verdict.policy else ["urn:rlu:policy:none"]
-    extension = {
+    extension: dict[str, Any] = {
         "subject_sha256": subject.hex(),
         "result": verdict.result.value,
         "exit_code": verdict.exit_code,
@@ -144,6 +144,8 @@ def ear(
         "failed": sorted({step.code for step in verdict.failures}),
         "waived": sorted({step.code for step in verdict.waivers}),
     }
+    if verdict.witnessed is not None:
+        extension["witnessed"] = verdict.witnessed.to_json()
     submods = {
         label: {
             "ear_status": _status(vector, verdict),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from rlu_attestation import x509
 from rlu_attestation.errors import RluError
 from rlu_attestation.instance import PostureValue
+from rlu_attestation.log.cosignature import WitnessKey
 from rlu_attestation.profiles import Profile
 from rlu_attestation.revocation import Revocation
 from rlu_attestation.verdict import Source
@@ -118,6 +119,8 @@ class Policy:
         roots: kind of evidence to further roots, beside those pinned.
         revoked_keys: `ueid`s of instance keys that are accepted no more.
         revocations: the same by signed lists, by `ueid`: up to which head of its log a key is still believed.
+        witnesses: keys of witnesses whose cosignatures count.
+        witnesses_required: how many of them must have seen every statement of the log that a bundle holds.
         hazards: settings of a TEE that are accepted although they weaken it.
         profiles: by name, beside those built in.
         pcrs: bank to PCR to accepted values; `None` accepts any.
@@ -139,6 +142,8 @@ class Policy:
     roots: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
     revoked_keys: frozenset[str] = frozenset()
     revocations: Mapping[str, Revocation] = field(default_factory=dict)
+    witnesses: tuple[WitnessKey, ...] = ()
+    witnesses_required: int = 0
     hazards: frozenset[str] = frozenset()
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     max_statement_age_s: int = 3600

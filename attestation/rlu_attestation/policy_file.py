@@ -19,6 +19,7 @@ from rlu_attestation.policy import ACCEPT, Accepted, Bound, Policy, PolicyError
 from rlu_attestation.policy_hardware import HAZARDS
 from rlu_attestation.policy_revocations import revocations
 from rlu_attestation.policy_table import ReadFile, Table, certificates, digest
+from rlu_attestation.policy_witnesses import witnesses, witnesses_required
 from rlu_attestation.profiles import BUILT_IN
 from rlu_attestation.statements import TLS_ORIGINS
 from rlu_attestation.verdict import Source
@@ -66,6 +67,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         return files[name]
 
     pcrs, measurements = policy_hardware.reference_values(top, read)
+    trusted = witnesses(trust)
     policy = Policy(
         ek_roots=certificates(trust, "ek_roots", read),
         registrars=certificates(trust, "registrars", read),
@@ -86,6 +88,8 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         roots=policy_hardware.roots(trust, read),
         revoked_keys=frozenset(_keys(trust, "revoked_keys")),
         revocations=revocations(trust, read),
+        witnesses=trusted,
+        witnesses_required=witnesses_required(times, trusted),
         hazards=frozenset(tee.choices("accept", HAZARDS)),
         channel_origins=frozenset(channel.choices("origins", TLS_ORIGINS)),
         terminators=frozenset(

@@ -165,6 +165,10 @@ def _trust(policy: Policy) -> Iterable[Rule]:
     for ueid, entry in sorted(policy.revocations.items()):
         until = "nothing" if entry.last_good is None else f"up to {entry.last_good.tree_size} log entries"
         yield Rule(f"trust.revocations {ueid}", f"{until} of this key ({entry.reason})")
+    yield Rule(
+        "trust.witnesses",
+        "; ".join(witness.text for witness in policy.witnesses) or "none: no cosignature counts",
+    )
     for name, on in (
         ("unsafe_accept_emulated_tpm", policy.unsafe_accept_emulated_tpm),
         ("unsafe_accept_unverified_boot", policy.unsafe_accept_unverified_boot),
@@ -201,6 +205,12 @@ def _times(policy: Policy) -> Iterable[Rule]:
         "clock_skew_s",
     ):
         yield Rule(f"time.{name}", _duration(getattr(policy, name)))
+    yield Rule(
+        "time.witnesses_required",
+        f"sessions that at least {policy.witnesses_required} of these witnesses saw"
+        if policy.witnesses_required
+        else "sessions that no witness saw",
+    )
 
 
 def _duration(seconds: int) -> str:

@@ -74,8 +74,7 @@ def show(verdict: Verdict, console: Console, subject: str, further: Iterable[str
 
 def notes(verdict: Verdict) -> Iterator[str]:
     """What the reader must know and could overlook."""
-    when = datetime.fromtimestamp(verdict.at, timezone.utc).isoformat().replace("+00:00", "Z")
-    yield f"Covers: {', '.join(verdict.covers)}. Checked as of {when}; time: {verdict.time} (no witness or time stamp proves it)."
+    yield f"Covers: {', '.join(verdict.covers)}. Checked as of {_moment(verdict.at)}; time: {_time(verdict)}."
     if verdict.freshness == "asserted":
         yield "Freshness: the nonce came with the bundle, so it proves freshness only to whoever made the bundle."
     if verdict.freshness == "none" and verdict.covers == ("evidence",):
@@ -97,6 +96,21 @@ def notes(verdict: Verdict) -> Iterator[str]:
         if step.code.endswith(".not_checked"):
             continue
         yield f"{step.code}: {step.detail} (rlu explain {step.code})"
+
+
+def _time(verdict: Verdict) -> str:
+    found = verdict.witnessed
+    if found is None:
+        return "asserted (no witness or time stamp proves it)"
+    names = ", ".join(sighting.witness for sighting in found.sightings)
+    return (
+        f"witnessed (session, receipts and close here were in the log by {_moment(found.by)}, as seen by {names}; how much earlier they "
+        "were made is the server's word, and the instance statement is no entry of the log)"
+    )
+
+
+def _moment(time: int) -> str:
+    return datetime.fromtimestamp(time, timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _grouped(steps: Iterable[Step]) -> Iterator[tuple[str, list[Step]]]:

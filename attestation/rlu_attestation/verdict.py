@@ -113,6 +113,41 @@ EXIT_CODES = {
 """Further exit codes of the command line: 1 internal error, 2 usage, 3 unreachable."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A witness saw a state of the log.
+
+    Attributes:
+        witness: its name, as the policy names it.
+        time: by the witness's clock, in seconds since the epoch.
+        tree_size: entries that the log had in that state.
+    """
+
+    witness: str
+    time: int
+    tree_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"witness": self.witness, "time": self.time, "tree_size": self.tree_size}
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """Every statement of the log that was verified existed no later than `by`, as witnesses that the policy names saw. It says nothing of
+    how much earlier they were made, nor of the instance statement, which is no entry of the log.
+
+    Attributes:
+        by: seconds since the epoch: when as many witnesses as the policy requires, at least one, had seen them.
+        sightings: of all witnesses that saw them, earliest first.
+    """
+
+    by: int
+    sightings: tuple[Sighting, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"by": self.by, "sightings": [sighting.to_json() for sighting in self.sightings]}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The steps in order, the claims of the statements that verified, and what the checks of time and freshness rest on.
@@ -120,7 +155,7 @@ class Verdict:
     Attributes:
         covers: what was verified, of `instance`, `session`, `receipts`, `close`.
         at: the time every check used, in seconds since the epoch.
-        time: `asserted`: the time is the caller's word, as long as no witness or time stamp proves it.
+        witnessed: by when the session, receipts and close here existed, if witnesses prove it.
         policy: SHA-256 of the policy file, empty for none.
         emulated: the TPM is a software one.
         freshness: `verifier` when the nonce (of evidence alone: what it must be about) is the caller's own, `asserted` when it comes with
@@ -134,7 +169,12 @@ class Verdict:
     freshness: str
     policy: bytes
     emulated: bool = False
-    time: str = "asserted"
+    witnessed: Witnessed | None = None
+
+    @property
+    def time(self) -> str:
+        """`witnessed` when witnesses bound the time of every log entry here; else `asserted`: it is the word of server and caller."""
+        return "asserted" if self.witnessed is None else "witnessed"
 
     @property
     def result(self) -> Result:
@@ -173,7 +213,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """For machines; the keys are stable."""
-        return {
+        value: dict[str, Any] = {
             "result": self.result.value,
             "exit_code": self.exit_code,
             "covers": list(self.covers),
@@ -185,3 +225,6 @@ class Verdict:
             "steps": [step.to_json() for step in self.steps],
             "claims": [claim.to_json() for claim in self.claims],
         }
+        if self.witnessed is not None:
+            value["witnessed"] = self.witnessed.to_json()
+        return value

@@ -37,6 +37,8 @@ export function parseBundle(bytes) {
       roots: list(hash32),
       consistency: list(binary()),
       continuity: list(text, 16),
+      // Section 11.2: who counts no witnesses may ignore them; nothing is concluded from them here.
+      cosignatures: list((value, what) => shape(value, { cosignature: text, head: binary() }, {}, what), 64),
       policy,
     },
     "bundle",

@@ -26,6 +26,7 @@ CAUSES = {
     "product": "It is for another product.",
     "fork": "Two signed states of the log cannot both be true.",
     "order": "The order is wrong.",
+    "clock": "Two clocks contradict each other by more than clocks may differ.",
     "count": "The number is wrong.",
     "last": "The last number is wrong.",
     "number": "A number is used twice, or is out of its range.",

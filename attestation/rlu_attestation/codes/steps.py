@@ -55,6 +55,16 @@ TEXTS = {
         "Ask the operator why the key changed; after a loss there is nobody to name the next one.",
     ),
     "log.heads": Text("A log only ever grows; this one has two histories.", _LOG),
+    "log.cosignatures": Text(
+        "A cosignature is not about this log, was not made by that witness, or its time contradicts the server's or the time given.",
+        "Verify as of a time after the cosignature (--as-of), check the clocks, and take the cosignatures from the server anew; "
+        "if it stays so, leave them out, and nothing proves the time.",
+    ),
+    "policy.witnesses": Text(
+        "Fewer witnesses than the policy requires are shown to have seen every statement here in the log.",
+        "Witnesses come by from time to time: ask for the cosignatures later, with proofs of consistency from the receipts' heads. "
+        "A session that was opened just now has been seen by nobody: require witnesses of bundles, not of a running server.",
+    ),
     "log.head": Text(
         "The head of the log is not signed by this instance, or does not cover what is here.", _ASK_AGAIN
     ),

@@ -25,7 +25,7 @@ from rlu_attestation.explain.endorsements import (
     is_policy,
 )
 from rlu_attestation.explain.evidence import explain_bare, explain_evidence, explain_hcl
-from rlu_attestation.explain.log import explain_cose
+from rlu_attestation.explain.log import explain_cose, explain_cosigned
 from rlu_attestation.explain.section import Row, Section, broken
 from rlu_attestation.explain.statements import explain_jws, explain_statement
 from rlu_attestation.explain.tpm import explain_attest, explain_event_log, explain_structure
@@ -167,6 +167,10 @@ def explain_bundle(bundle: Bundle) -> Section:
     head = bundle.head
     if head is not None:
         parts.append(_part("head", lambda: explain_cose(head)))
+    parts += [
+        _part(f"cosignature {number}", partial(explain_cosigned, item))
+        for number, item in enumerate(bundle.cosignatures, 1)
+    ]
     parts += [
         _part(f"collateral {piece.kind}", partial(explain_collateral, piece)) for piece in bundle.collateral
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from rlu_attestation import cose
+from rlu_attestation.bundle import Cosigned
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.explain.section import Row, Section
+from rlu_attestation.log.cosignature import Cosignature
 
 _HEAD = "signed head"
 _INCLUSION = "COSE Receipt of inclusion"
@@ -39,6 +41,22 @@ def explain_cose(data: bytes) -> Section:
     proof = cose.parse_consistency(data)
     old = Row("tree_size_1", str(proof.old_size), "the earlier log, of which this one is an extension")
     return Section(_CONSISTENCY, (*_protected(proof), old, _path(proof.path), _signature(proof.signature)))
+
+
+def explain_cosigned(item: Cosigned) -> Section:
+    """A witness's signature line, and the head that it is on.
+
+    Raises:
+        Malformed: `cosignature.encoding`, `receipt.encoding`.
+    """
+    found = Cosignature.parse(item.line)
+    rows = (
+        Row("name", found.name, "the witness, by its own word"),
+        Row("key id", found.key_hash.hex(), "first bytes of the digest of its name and key"),
+        Row("time", str(found.time), "when it had seen this head, by its clock, in seconds since the epoch"),
+        Row("signature", b64u(found.signature), "over checkpoint and time; not verified here"),
+    )
+    return Section("cosignature/v1 of a witness", rows, (explain_cose(item.head),))
 
 
 def _protected(signed: cose.SignedHead | cose.InclusionReceipt | cose.ConsistencyReceipt) -> tuple[Row, ...]:

@@ -17,13 +17,13 @@
         .request, .forwarded, .response, .sequence
     11  close.inclusion, .statement, .session,      the session ended, and the receipts here are all it has
         .running
-    12  log.head, log.heads                         the head is signed; nothing signed contradicts another
+    12  log.head, log.heads, log.cosignatures       the head is signed; nothing signed contradicts another; what witnesses saw of the log
     13  policy.…                                    what was verified is acceptable
 
 A step that fails does not end the verification; those that need its result are recorded as `….not_checked`. Steps 8 to 12 are absent when
 the bundle holds nothing for them, and `policy.coverage` says what the verdict covers.
 
-Not done here: witnesses, proof of time (the verdict says `time: asserted`), and whether an engine produced what the gateway
+Not done here: time stamps (without a witness the verdict says `time: asserted`), and whether an engine produced what the gateway
 reports to have relayed.
 """
 
@@ -47,6 +47,13 @@ from rlu_attestation.verifier.instance import check_instance
 from rlu_attestation.verifier.session import check_commitment_key, check_session, verify_head, verify_history
 from rlu_attestation.verifier.sources import claims_of
 from rlu_attestation.verifier.trail import Failed, Trail, need
+from rlu_attestation.verifier.witnessed import (
+    Sightings,
+    appraise_witnesses,
+    heads_beside,
+    verify_cosignatures,
+    witnessed,
+)
 
 __all__ = ["Context", "EvidenceContext", "verify", "verify_evidence"]
 
@@ -60,9 +67,11 @@ def verify(context: Context) -> Verdict:
     signed, instance = check_instance(trail, context)  # 1 to 7
     check_continuity(trail, context, signed)
     session, leaves = _check_session(trail, context, signed)  # 8 to 11
-    _check_log(trail, context, signed, [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)])  # 12
+    sightings = _check_log(trail, context, signed, leaves)  # 12
     claims: tuple[Claim, ...] = () if isinstance(instance, Failed) else claims_of(instance, context.policy)
     appraise(trail, context, instance, session, claims, leaves)  # 13
+    if session is not None:
+        trail.check("policy.witnesses", lambda: appraise_witnesses(need(sightings), context.policy), str)
     hardware = instance.hardware if isinstance(instance, VerifiedInstance) else None
     return Verdict(
         steps=trail.steps,
@@ -72,6 +81,7 @@ def verify(context: Context) -> Verdict:
         freshness=context.freshness,
         emulated=hardware is not None and hardware.emulated,
         policy=context.policy.digest,
+        witnessed=witnessed(sightings, context.policy),
     )
 
 
@@ -92,12 +102,21 @@ def _check_session(
 
 
 def _check_log(
-    trail: Trail, context: Context, signed: SignedStatement | Failed, leaves: list[VerifiedLeaf]
-) -> None:
-    encoded = context.bundle.head
-    if encoded is None and context.bundle.session is None:
-        return
-    largest = max((leaf.receipt.tree_size for leaf in leaves), default=0)
+    trail: Trail, context: Context, signed: SignedStatement | Failed, leaves: Sequence[VerifiedLeaf | Failed]
+) -> Sightings | Failed | None:
+    bundle = context.bundle
+    encoded = bundle.head
+    if encoded is None and bundle.session is None and not bundle.cosignatures:
+        return None
+    verified = [leaf for leaf in leaves if isinstance(leaf, VerifiedLeaf)]
+    largest = max((leaf.receipt.tree_size for leaf in verified), default=0)
     head = trail.check("log.head", lambda: verify_head(need(signed), encoded, largest, context))
-    known = None if isinstance(head, Failed) else head
-    trail.check("log.heads", lambda: verify_history(leaves, known))
+    beside = () if isinstance(signed, Failed) else heads_beside(signed, context)
+    known = beside if head is None or isinstance(head, Failed) else (head, *beside)
+    history = trail.check("log.heads", lambda: verify_history(verified, known))
+
+    def cosignatures() -> Sightings:
+        need(history)
+        return verify_cosignatures(need(signed), leaves, context)
+
+    return trail.check("log.cosignatures", cosignatures, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 
 from rlu_attestation import commitment, cose
 from rlu_attestation.bundle import Logged
@@ -51,7 +52,7 @@ def verify_leaf(signed: SignedStatement, logged: Logged, context: Context) -> Ve
         Untrusted: `….kid`, `.issuer`, `.future`, `.invalid`, each below the step's id.
     """
     receipt = cose.parse_inclusion(logged.receipt)
-    _verify_signer(signed, receipt.kid, receipt.issuer, receipt.iat, context)
+    verify_signer(signed, receipt.kid, receipt.issuer, receipt.iat, context)
     leaf = leaf_hash(logged.statement)
     root = receipt.verify(signed.key, leaf)
     return VerifiedLeaf(logged.statement, leaf, receipt, root)
@@ -67,7 +68,7 @@ def verify_head(signed: SignedStatement, encoded: bytes | None, largest: int, co
     if encoded is None:
         raise NotApplicable("the bundle holds no head")
     head = cose.parse_head(encoded)
-    _verify_signer(signed, head.kid, head.issuer, head.iat, context)
+    verify_signer(signed, head.kid, head.issuer, head.iat, context)
     head.verify(signed.key)
     if head.tree_size < largest:
         raise Untrusted(
@@ -76,13 +77,18 @@ def verify_head(signed: SignedStatement, encoded: bytes | None, largest: int, co
     return head
 
 
-def verify_history(leaves: list[VerifiedLeaf], head: SignedHead | None) -> int:
+def verify_history(leaves: list[VerifiedLeaf], heads: Iterable[SignedHead]) -> int:
     """One tree size has one root, and one place in the log one leaf; returns how many signed heads were compared.
 
     Raises:
         Untrusted: `log.heads.fork`.
     """
-    roots: dict[int, bytes] = {} if head is None else {head.tree_size: head.root}
+    roots: dict[int, bytes] = {}
+    for head in heads:
+        if roots.setdefault(head.tree_size, head.root) != head.root:
+            raise Untrusted(
+                "log.heads.fork", "two signed heads of one size differ: the log has two histories"
+            )
     places: dict[int, bytes] = {}
     for leaf in leaves:
         if roots.setdefault(leaf.receipt.tree_size, leaf.root) != leaf.root:
@@ -137,7 +143,12 @@ def verify_commitment_key(session: SessionStatement, key: bytes | None) -> bytes
     return key
 
 
-def _verify_signer(signed: SignedStatement, kid: bytes, issuer: str, iat: int, context: Context) -> None:
+def verify_signer(signed: SignedStatement, kid: bytes, issuer: str, iat: int, context: Context) -> None:
+    """What a head or receipt says of its signer is true of this instance.
+
+    Raises:
+        Untrusted: `log.kid`, `.issuer`, `.future`, each below the step's id.
+    """
     if not hmac.compare_digest(kid, signed.kid):
         raise Untrusted("log.kid", "signed by another key than the instance's")
     if issuer != signed.claims.issuer:
