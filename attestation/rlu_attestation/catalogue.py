@@ -35,6 +35,9 @@ STEPS = {
         "Evidence fits the key", "evidence of the kind that the statement names for its key is here"
     ),
     "ek.chain": Entry("EK certificate chain", "a CA that the policy names vouches for this TPM"),
+    "ek.revocation": Entry(
+        "TPM vendor's revocation lists", "the vendor has not revoked a certificate of the chain"
+    ),
     "ek.vendor": Entry("TPM vendor", "which TPM this is, in the words of its vendor's certificate"),
     "ak.certificate": Entry(
         "AK certificate by the registrar",
@@ -173,12 +176,12 @@ STEPS = {
     # The log and what it holds.
     "log.heads": Entry("Log shows one history", "no two signed heads or receipts here contradict each other"),
     "log.head": Entry("Signed head", "the instance key signed the log's state"),
-    "session.inclusion": Entry(
-        "Session is in the signed log", "the instance key signed this session, in an append-only log"
-    ),
     "log.cosignatures": Entry(
         "Cosignatures of witnesses",
         "the states of the log named here existed by then, by the clocks of witnesses that the policy names",
+    ),
+    "session.inclusion": Entry(
+        "Session is in the signed log", "the instance key signed this session, in an append-only log"
     ),
     "session.statement": Entry("Session statement is well-formed", "the session statement has one reading"),
     "session.instance": Entry("Session is of this instance", "what was attested is what opened the session"),
@@ -218,12 +221,12 @@ STEPS = {
         "Continuity of keys", "each key that stepped down named the one that followed; it proves no hardware"
     ),
     "policy.key": Entry("Key age and revocation", "the key is not revoked, and young enough"),
-    "policy.session": Entry("Session age", "the session is as young as the policy wants"),
-    "policy.hardware_profile": Entry("Hardware profile", "the policy accepts the profile"),
-    "policy.region": Entry("Region", "the policy accepts the region"),
     "policy.witnesses": Entry(
         "Witnesses", "as many witnesses as the policy requires saw every statement here in the log"
     ),
+    "policy.session": Entry("Session age", "the session is as young as the policy wants"),
+    "policy.hardware_profile": Entry("Hardware profile", "the policy accepts the profile"),
+    "policy.region": Entry("Region", "the policy accepts the region"),
     "policy.boundary": Entry("Boundary", "the policy accepts the boundary"),
     "policy.site": Entry("Site", "the policy accepts the site"),
     "policy.model": Entry("Model", "the policy accepts the model, by the digest of its manifest"),
@@ -243,7 +246,7 @@ _TPM = tuple(
     if step.partition(".")[0] in ("ak", "key", "quote") and step not in ("ak.certificate", "key.hardware")
 )
 _OF_KIND = {
-    "tpm2": ("ek.chain", "ek.vendor", "ak.certificate", *_TPM),
+    "tpm2": ("ek.chain", "ek.revocation", "ek.vendor", "ak.certificate", *_TPM),
     "gcp-vtpm": _TPM,
     "azure-vtpm": _TPM,
 }
@@ -281,6 +284,7 @@ COVERAGE = ("instance", "session", "receipts", "close")
 
 WAIVABLE = (
     "azure-vtpm.paravisor",
+    "ek.revocation",
     "gcp-vtpm.revocation",
     "gpu.attestation",
     "nitro.binding",

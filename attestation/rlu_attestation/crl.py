@@ -8,6 +8,7 @@ Not done here: delta and indirect lists, and lists for some reasons only; all of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,6 +134,37 @@ def verify_not_revoked(
     if current is None:
         raise failure
     return current
+
+
+def verify_path_not_revoked(
+    path: Sequence[Certificate], lists: Sequence[CertificateList], at: datetime, step: str
+) -> tuple[CertificateList, ...]:
+    """Check every certificate of a verified path that names a revocation list, leaf first, root last; returns the lists that cleared them.
+
+    One that names none needs none, but a list of its issuer that is here and revokes it counts.
+
+    Raises:
+        RluError: as `verify_not_revoked`.
+    """
+    current = []
+    for subject, issuer in itertools.pairwise(path):
+        if subject.extension(CRL_DISTRIBUTION_POINTS) is not None:
+            current.append(verify_not_revoked(subject, issuer, lists, at, step))
+        else:
+            _verify_not_listed(subject, issuer, lists, step)
+    return tuple(current)
+
+
+def _verify_not_listed(
+    certificate: Certificate, issuer: Certificate, lists: Sequence[CertificateList], step: str
+) -> None:
+    for found in lists:
+        if found.issuer == issuer.subject and certificate.serial in found.revoked:
+            try:
+                _verify_authentic(found, issuer, step)
+            except RluError:
+                continue  # somebody else's, and of no weight where no list is needed
+            raise _Revoked(f"{step}.revoked", f"certificate {certificate.serial:#x} is revoked by its issuer")
 
 
 class _Revoked(Untrusted):

@@ -84,6 +84,7 @@ class Authority:
         not_before: datetime = AT - YEAR,
         not_after: datetime = AT + 10 * YEAR,
         unknown_critical: bool = False,
+        point: str | None = None,
     ) -> bytes:
         """An EK certificate as the TCG EK Credential Profile describes it; DER."""
         default = ("key_encipherment",) if isinstance(key, rsa.RSAPublicKey) else ("key_agreement",)
@@ -107,9 +108,27 @@ class Authority:
         if purposes is not None:
             oids = [x509.ObjectIdentifier(oid) for oid in purposes]
             builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
+        if point is not None:
+            places = [x509.DistributionPoint([x509.UniformResourceIdentifier(point)], None, None, None)]
+            builder = builder.add_extension(x509.CRLDistributionPoints(places), critical=False)
         if unknown_critical:
             unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
             builder = builder.add_extension(unknown, critical=True)
+        return builder.sign(self.key, SHA256()).public_bytes(Encoding.DER)
+
+    def revoke(self, *serials: int) -> bytes:
+        """A revocation list that is current at `AT`; DER."""
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(common_name(self.name))
+            .last_update(AT - timedelta(days=1))
+            .next_update(AT + timedelta(days=30))
+        )
+        for serial in serials:
+            entry = (
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(AT - timedelta(days=1))
+            )
+            builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(self.key, SHA256()).public_bytes(Encoding.DER)
 
 

@@ -50,6 +50,7 @@ HARDWARE = {
         "No CA that the policy names vouches for this TPM.",
         "Add the CA of the TPM's vendor: trust.ek_roots of the policy, or --roots with tpm.pem; `rlu inspect` shows who issued it.",
     ),
+    "ek.revocation": _REVOCATION,
     "ek.vendor": Text(
         "The EK certificate names its TPM in a way that cannot be read.", "Look at it with `rlu inspect`."
     ),

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from fakes import amd, aws, intel, nvidia
-from fakes.deployment import AT, NONCE, Deployment, findings, verdict_of
+from fakes.deployment import AT, NONCE, SPKI, Deployment, findings, verdict_of
+from fakes.machine import Machine, vendor_intermediate
 from fakes.tee import CHIP, ENCLAVE, GPUS, ITEMS, MACHINES, MEASUREMENT, NODE, PLATFORM, Tee, padded
-from rlu_attestation.bundle import Collateral
+from rlu_attestation import x509
+from rlu_attestation.bundle import Bundle, Collateral
 from rlu_attestation.catalogue import steps_of
 from rlu_attestation.policy import GpuRule, TcbRule
 from rlu_attestation.verdict import Outcome, Result, Source
@@ -283,6 +285,26 @@ def test_a_missing_revocation_list_is_a_failure_a_waiver_or_brought_along() -> N
     assert findings(tee.verdict(revoking, lenient)) == ["sev-snp.revocation.revoked"]
     garbage = replace(bundle, collateral=(Collateral("x509-crl", b"garbage"),))
     assert findings(tee.verdict(garbage)) == ["sev-snp.revocation.encoding"]
+
+
+def test_a_tpm_vendor_that_publishes_revocation_lists_is_asked() -> None:
+    deployment = Deployment(Machine(ek_fields={"point": "http://vendor.example/ek.crl"}))
+    statement, evidence = deployment.attestation()
+    bundle = Bundle(statement=statement, evidence=evidence, channel=SPKI, nonce=NONCE)
+    assert findings(verdict_of(deployment, bundle)) == ["ek.revocation.missing"]
+    waived = deployment.policy(waivers={"ek.revocation": "air-gapped site"})
+    assert verdict_of(deployment, bundle, waived).exit_code == 11
+
+    def beside(*serials: int) -> Bundle:
+        return replace(bundle, collateral=(Collateral("x509-crl", vendor_intermediate().revoke(*serials)),))
+
+    assert verdict_of(deployment, beside()).exit_code == 0
+    serial = x509.parse(deployment.machine.ek_certificate).serial
+    assert findings(verdict_of(deployment, beside(serial), waived)) == ["ek.revocation.revoked"]
+    assert (
+        verdict_of(Deployment(), Deployment().bundle()).step("ek.revocation").outcome
+        is Outcome.NOT_APPLICABLE
+    )
 
 
 def test_tdx_without_collateral_says_nothing_of_the_tcb() -> None:

@@ -19,12 +19,11 @@ certificates of the older hierarchy call every key of the TPM an EK (tcg-kp-EKCe
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from datetime import datetime
 
 from rlu_attestation import chain, x509
-from rlu_attestation.crl import CRL_DISTRIBUTION_POINTS, CertificateList, verify_not_revoked
+from rlu_attestation.crl import CertificateList, verify_path_not_revoked
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence.gcp_vtpm.claims import GcpVtpmClaims
 from rlu_attestation.evidence.gcp_vtpm.instance import GceInstance, instance_of
@@ -133,8 +132,4 @@ def verify_revocation(
         RluError: `gcp-vtpm.revocation.` and a cause of `crl.verify_not_revoked`; `gcp-vtpm.chain.…` without a chain.
     """
     path, lists = verify_chain(evidence, at), (*beside, *evidence.crls)
-    return tuple(
-        verify_not_revoked(subject, issuer, lists, at, "gcp-vtpm.revocation")
-        for subject, issuer in itertools.pairwise(path)
-        if subject.extension(CRL_DISTRIBUTION_POINTS) is not None
-    )
+    return verify_path_not_revoked(path, lists, at, "gcp-vtpm.revocation")

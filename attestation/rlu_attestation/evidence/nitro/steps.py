@@ -17,7 +17,6 @@ ask for it, and a policy that does not must say so.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -26,7 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from rlu_attestation import chain, x509
-from rlu_attestation.crl import CRL_DISTRIBUTION_POINTS, CertificateList, verify_not_revoked
+from rlu_attestation.crl import CertificateList, verify_path_not_revoked
 from rlu_attestation.errors import Malformed, Untrusted
 from rlu_attestation.evidence.nitro.claims import NitroClaims, region_of
 from rlu_attestation.evidence.nitro.item import NitroEvidence
@@ -158,12 +157,8 @@ def verify_revocation(
         RluError: `<kind>.revocation.` and a cause of `crl.verify_not_revoked`.
     """
     step, cabundle = f"{evidence.kind.value}.revocation", evidence.document.cabundle
-    chained = (*cabundle, evidence.document.certificate)
-    return tuple(
-        verify_not_revoked(subject, issuer, (*beside, *evidence.crls), at, step)
-        for issuer, subject in itertools.pairwise(chained)
-        if subject.extension(CRL_DISTRIBUTION_POINTS) is not None
-    )
+    path = (evidence.document.certificate, *reversed(cabundle))
+    return verify_path_not_revoked(path, (*beside, *evidence.crls), at, step)
 
 
 def verify_binding(evidence: NitroEvidence, binding: bytes) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rlu_attestation import crl
+from rlu_attestation.crl import CertificateList
 from rlu_attestation.evidence import tpm2
 from rlu_attestation.evidence.tpm2 import Tpm2Evidence, TpmVendor
 from rlu_attestation.verdict import Claim, Source
 from rlu_attestation.verifier.context import Subject
 from rlu_attestation.verifier.kinds.tpm import check_tpm, describe_pcrs
 from rlu_attestation.verifier.proof import Conditions, HardwareProof, Place
-from rlu_attestation.verifier.trail import Failed, Trail, blocking, need
+from rlu_attestation.verifier.trail import Failed, NotApplicable, Trail, absent_is_not_made, blocking, need
+from rlu_attestation.x509 import Certificate
 
 parse = tpm2.parse
 
@@ -19,10 +24,15 @@ def check(
     """Run the steps; gives a `Failed` unless every one passed or was waived."""
     at, policy, run = conditions.moment, conditions.policy, trail.check
     chain = run("ek.chain", lambda: tpm2.verify_ek_chain(need(held), policy.ek_roots, at))
+    revoked = run(
+        "ek.revocation",
+        lambda: absent_is_not_made(lambda: verify_not_revoked(need(chain), conditions)),
+        lambda lists: f"{len(lists)} lists",
+    )
     vendor = run("ek.vendor", lambda: tpm2.ek_vendor(need(held)), describe_vendor)
     place = run("ak.certificate", lambda: tpm2.verify_ak_certificate(need(held), policy.registrars, at))
     quoted = check_tpm(trail, subject, held)
-    failed = blocking((chain, vendor, place, *quoted.results))
+    failed = blocking((chain, revoked, vendor, place, *quoted.results))
     if failed is not None:
         return failed
     endorsed = need(place)
@@ -39,6 +49,18 @@ def check(
         place=Place(endorsed.region, endorsed.boundary, endorsed.site, "the registrar"),
         emulated=emulated,
     )
+
+
+def verify_not_revoked(path: Sequence[Certificate], conditions: Conditions) -> tuple[CertificateList, ...]:
+    """The TPM's vendor revoked no certificate of the path, where it publishes lists.
+
+    Raises:
+        RluError: `ek.revocation.` and a cause of `crl.verify_not_revoked`.
+    """
+    lists = crl.verify_path_not_revoked(path, conditions.crls(), conditions.moment, "ek.revocation")
+    if not lists:
+        raise NotApplicable("no certificate of the chain names a revocation list")
+    return lists
 
 
 def describe_vendor(vendor: TpmVendor) -> str:

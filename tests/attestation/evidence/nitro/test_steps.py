@@ -168,4 +168,4 @@ def test_a_list_for_the_certificates_own_point_counts() -> None:
 
 def test_revocation_gives_the_lists_it_used() -> None:
     evidence = nitro.parse(genuine(Module()).item())
-    assert nitro.verify_revocation(evidence, AT) == evidence.crls
+    assert nitro.verify_revocation(evidence, AT) == evidence.crls[::-1]  # from the signer to the root
