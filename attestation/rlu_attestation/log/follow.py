@@ -120,7 +120,11 @@ def _instance(state: State | None, view: View) -> tuple[State | None, tuple[Pred
     final = _signed(state, named.head, "log.predecessor")
     if view.handover is None or final.tree_size <= state.latest.tree_size:
         _extends(state, final)
-    elif _extended(state, view.handover).root != final.root:
+    elif (shown := _extended(state, view.handover)).tree_size > final.tree_size:
+        # A key that stepped down ends its sessions in its log: the next statement names the head that it got to.
+        detail = f"the log was proved up to {shown.tree_size} entries, the instance named {final.tree_size}: ask again"
+        raise _Found("log.unproven", detail, state.head, named.head)
+    elif shown.root != final.root:
         raise _Found(
             "log.fork", "the final head is not that of the log that was proved", state.head, named.head
         )

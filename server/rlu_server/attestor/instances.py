@@ -13,7 +13,7 @@ from rlu_attestation import cose, jose
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import issuer
+from rlu_attestation.instance import Predecessor, issuer
 from rlu_server.attestor import facts, secret
 from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.collect import Collector
@@ -28,6 +28,7 @@ from rlu_server.attestor.past import Past
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.records import start_line
 from rlu_server.attestor.roster import Attestor
+from rlu_server.attestor.slots import KeySlots
 from rlu_server.attestor.tiles import TiledTree
 from rlu_server.settings import Settings
 
@@ -119,6 +120,13 @@ class Instances:
             if thread is None:
                 committer.close()
             raise
+
+    def followed(self, named: Predecessor, slots: KeySlots) -> Predecessor:
+        """The instance before, with the head its log ended at; that is later than the one named at first, if its sessions went on."""
+        if not slots.continuity.is_dir():
+            return named
+        found = next((i for i in self._past.instances() if i.issuer == named.issuer), None)
+        return named if found is None else Predecessor(named.issuer, found.head)
 
     def attesting(
         self, committer: Committer, platform: Platform, journal: Journal | None, created: int, count: int

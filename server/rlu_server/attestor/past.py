@@ -60,20 +60,23 @@ class Past:
             path = self._tree_of(found).inclusion_path(leaf_index, found.size)
         return cose.assemble_inclusion(head.protected, head.signature, found.size, leaf_index, path)
 
-    def consistency(self, issuer: str, old_size: int) -> bytes:
+    def consistency(self, issuer: str, old_size: int, upto: bytes | None = None) -> bytes:
         """COSE Receipt of consistency between an earlier size and an instance's final head.
+
+        Args:
+            upto: an earlier signed head to lead to instead.
 
         Raises:
             AttestorError: `not_in_log`.
             LogCorrupt: the log does not lead to its final head.
         """
         found = self._find(issuer)
-        if not 0 < old_size <= found.size:
+        head = cose.parse_head(found.head if upto is None else upto)
+        if not 0 < old_size <= head.tree_size <= found.size:
             raise AttestorError("not_in_log", "that instance's log was shorter")
-        head = cose.parse_head(found.head)
         with self._lock:
-            path = self._tree_of(found).consistency_path(old_size, found.size)
-        return cose.assemble_consistency(head.protected, head.signature, old_size, found.size, path)
+            path = self._tree_of(found).consistency_path(old_size, head.tree_size)
+        return cose.assemble_consistency(head.protected, head.signature, old_size, head.tree_size, path)
 
     def read(self, issuer: str, show: Callable[[TiledTree, int], T]) -> T:
         """What `show` makes of an instance's tree and size.

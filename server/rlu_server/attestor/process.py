@@ -13,6 +13,7 @@ from pathlib import Path
 from rlu_attestation import endorsement, jose, x509
 from rlu_attestation.files import load_policy
 from rlu_attestation.instance import ueid
+from rlu_attestation.policy import Policy
 from rlu_server.attestor import age, enrolment, secret
 from rlu_server.attestor.collect import attestation_key_for, collector_for, collectors_for, gpus_of
 from rlu_server.attestor.drift import Watch
@@ -169,6 +170,8 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         current = await instances.start(platform, journal, read, created, count)
         closing.callback(current.committer.close)
         roster = Roster(current)
+        if before is None and journal.predecessor is not None:
+            current.attesting.predecessor = instances.followed(journal.predecessor, slots)
         if before is not None:
             closing.callback(before.journal.close)
             then = instances.read(before.platform, before.journal)
@@ -181,17 +184,14 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         journal.started()
         server = Server(roster, socket_path(directory), allowed)
         rotation = Rotation(server, instances, slots, settings.attestation, now, events)
-        watch = Watch(
-            server,
-            policy,
-            settings.attestation.insecure_software_key,
-            lambda: gpus_of(settings),
-            settings.attestation.appraise_s,
-            now,
-            events,
-        )
-        await _run(server, rotation, watch, stop)
+        await _run(server, rotation, _watch(server, settings, policy, events), stop)
     events.emit(Event.STOPPED)
+
+
+def _watch(server: Server, settings: Settings, policy: Policy | None, events: EventLog) -> Watch:
+    attestation = settings.attestation
+    software = attestation.insecure_software_key
+    return Watch(server, policy, software, lambda: gpus_of(settings), attestation.appraise_s, now, events)
 
 
 async def _run(server: Server, rotation: Rotation, watch: Watch, stop: asyncio.Event) -> None:

@@ -112,7 +112,6 @@ class Rotation:
         self._roster.current, self._roster.leaving = new, old
         for gateway, statement in statements.items():
             gateway.welcome_anew(statement)
-        self._follow()
         self._events.emit(Event.KEY_ROTATED, count=old.committer.ledger.sessions)
         return new
 
@@ -142,7 +141,6 @@ class Rotation:
     # --- what is due ---
 
     async def _look(self) -> None:
-        self._follow()
         leaving = self._roster.leaving
         if leaving is not None and not leaving.committer.ledger.sessions and leaving.committer.idle:
             await self._end(leaving)
@@ -179,31 +177,28 @@ class Rotation:
             return left <= 0 and self._roster.leaving is None
         return False
 
-    def _follow(self) -> None:
-        """What the current instance says of the one before it, whose log may still grow."""
-        leaving = self._roster.leaving
-        if leaving is not None and leaving.committer.signed is not None:
-            head = leaving.committer.signed.head
-            self._roster.current.attesting.predecessor = Predecessor(leaving.issuer, head)
-
     async def _end(self, leaving: Attestor) -> None:
         """Its last session has ended: the log is final, and the key goes."""
-        self._follow()
+        final = leaving.committer.signed
+        assert final is not None
         self._roster.leaving = None
         signing, attesting = self._tasks.pop(leaving.issuer)
         leaving.committer.drain()
         await signing
         attesting.cancel()
+        leaving.past.forget()
+        # Named from now on; until here it was the head at which the key had stepped down, so that who asks for a proof gets it to that one.
+        self._roster.current.attesting.predecessor = Predecessor(leaving.issuer, final.head)
         await self._on_signer(self._roster.current, leaving.committer.platform.close)
         leaving.committer.journal.close()
         self._slots.drop_previous()
-        leaving.past.forget()
         self._events.emit(Event.KEY_RETIRED)
 
     # --- the steps ---
 
     async def _try_next(self, old: Attestor) -> Platform:
         """Steps 1 and 2."""
+        self._slots.drop_next()
         platform = await self._on_signer(old, lambda: old.committer.platform.beside(self._slots.next))
         try:
             attesting = self._instances.attesting(old.committer, platform, None, self._clock(), 0)

@@ -283,7 +283,9 @@ class Gateway:
             return
         if isinstance(request, messages.ProveConsistency):
             assert request.issuer is not None
-            proof = await asyncio.to_thread(past.consistency, request.issuer, request.old_size)
+            proof = await asyncio.to_thread(
+                past.consistency, request.issuer, request.old_size, self._named_head(request.issuer)
+            )
             self.answer(messages.Proof(id=request.id, receipt=proof))
             return
         if isinstance(request, messages.ReadEntries):
@@ -300,6 +302,11 @@ class Gateway:
             for i in instances[-messages.MAX_INSTANCES :]
         ]
         self.answer(messages.Instances(id=request.id, instances=known))
+
+    def _named_head(self, issuer: str) -> bytes | None:
+        """The head that our statements name of an instance whose log still grows; None for one whose log is final."""
+        leaving, named = self._roster.leaving, self._attestor.attesting.predecessor
+        return named.head if leaving is not None and named is not None and leaving.issuer == issuer else None
 
     async def _acknowledge(self, request: messages.AckExport) -> None:
         exporting, size = self._attestor.exporting, self._ledger.signed_size

@@ -157,10 +157,12 @@ async def test_a_restart_in_the_middle(attestor_process: AttestorProcess, number
     assert Close.parse(closed.logged.statement).issuer == old.issuer
     await until_retired(attestor_process)
     await again.close_session(fresh.session)
-    # The counter of starts is in both logs: nothing looks like an old copy.
+    # The counter of starts is in both logs: nothing looks like an old copy; and the final head is named after another start too.
     await asyncio.to_thread(attestor_process.stop)
     await asyncio.to_thread(attestor_process.start)
-    assert (await (await attestor_process.connect()).hello()).issuer == new.issuer
+    last = await attestor_process.connect()
+    assert (await last.hello()).issuer == new.issuer
+    await check_past(last, old, new, attestor_process.deployment)
 
 
 @pytest.mark.tpm
@@ -203,17 +205,18 @@ async def test_retiring_closes_what_is_left(attestor_process: AttestorProcess) -
 
 @pytest.mark.tpm
 async def test_what_stands_in_the_way_leaves_the_old_key_in_place(attestor_process: AttestorProcess) -> None:
-    """No facts, so no statement can be made with the next key: nothing has changed."""
+    """There is no room for the next key: nothing has changed."""
     deployment = attestor_process.deployment
     gateway = await attestor_process.connect()
     old = await gateway.hello()
-    facts = deployment.runtime / "facts" / "instance.json"
-    kept = facts.read_text()
-    facts.unlink()
-    assert (await act(deployment, "rotate")).code == "facts.missing"
-    facts.write_text(kept)
-    assert not (deployment.state / "attestation" / "instance-key.next.tss2.pem").exists()
+    obstacle = deployment.state / "attestation" / "instance-key.next.tss2.pem"
+    obstacle.mkdir()
+    assert (await act(deployment, "rotate")).code == "errno.21"
+    assert (await act(deployment, "rehearse")).code == "errno.21"
+    assert attestor_process.events().count("key.rotation_failed") == 2
     verified(old, await gateway.open())
+    obstacle.rmdir()
+    assert (await act(deployment, "rotate")).code is None
 
 
 def test_a_crash_between_the_renames_is_put_right(tmp_path: Path) -> None:
