@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from tpm2_pytss import ESYS_TR
 
 from fakes.attestor_process import AttestorProcess, Deployment, GatewaySide
 from fakes.attestor_room import Room
 from rlu_attestation import continuity, cose, jose
 from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.log.follow import View, follow
+from rlu_attestation.log.state import State
 from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import Close, Receipt, SessionStatement
 from rlu_server.attestor import asking, messages, rotation
 from rlu_server.attestor.instances import Instances
 from rlu_server.attestor.rotation import Rotation
 from rlu_server.attestor.slots import KeySlots, continuity_of
+from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.settings import load
 
 
@@ -284,3 +289,63 @@ async def schedule(room: Room) -> None:
         await asyncio.sleep(0.02)
     assert "key.rotated" in room.event_names()
     assert room.server.attestor.issuer != room.issuer
+
+
+# --- what is lost ---
+
+
+@pytest.mark.tpm
+async def test_a_tpm_that_was_cleared(attestor_process: AttestorProcess) -> None:
+    """The key's hierarchy is gone. The attestor refuses to start; the way on is a new key, whose log names the old one's last head."""
+    deployment = attestor_process.deployment
+    gateway = await attestor_process.connect()
+    old = await gateway.hello()
+    await gateway.open()
+    await asyncio.to_thread(attestor_process.stop)
+    assert deployment.tpm is not None
+    opened = Tpm(deployment.tpm.tcti)
+    try:
+        opened.esapi.clear(ESYS_TR.RH_LOCKOUT)
+    finally:
+        opened.close()
+    with pytest.raises(AssertionError, match=r"tpm\.cleared"):
+        await asyncio.to_thread(attestor_process.start)
+
+    # The documented recovery: both key files go, the new AK is registered, the log stays.
+    for name in ("instance-key.tss2.pem", "ak.tss2.pem", "enrolment.json"):
+        (deployment.state / "attestation" / name).unlink()
+    await asyncio.to_thread(deployment.enrol)
+    await asyncio.to_thread(attestor_process.start)
+    again = await attestor_process.connect()
+    new = await again.hello()
+    named = claims_of(new).predecessor
+    assert named is not None
+    assert (named.issuer, new.issuer != old.issuer) == (old.issuer, True)
+    cose.parse_head(named.head).verify(jose.public_key(old.jwk))
+    # Nobody could name this key: there is no word of continuity.
+    continuity_dir = deployment.state / "attestation" / "continuity"
+    assert continuity_of(continuity_dir, new.issuer.rpartition(":")[2]) is None
+
+
+@pytest.mark.tpm
+async def test_a_state_directory_that_was_lost(attestor_process: AttestorProcess) -> None:
+    """Key, log and secret are gone: an instance without predecessor. An auditor who followed the old one finds `log.predecessor`."""
+    deployment = attestor_process.deployment
+    gateway = await attestor_process.connect()
+    old = await gateway.hello()
+    await gateway.open()
+    kept = State(jwk=old.jwk, head=(await gateway.head()).head, start_count=claims_of(old).start_count)
+    await asyncio.to_thread(attestor_process.stop)
+    shutil.rmtree(deployment.state)
+    await asyncio.to_thread(deployment.enrol)
+    await asyncio.to_thread(attestor_process.start)
+    again = await attestor_process.connect()
+    new = await again.hello()
+    claims = claims_of(new)
+    assert claims.predecessor is None
+    assert claims.start_count > claims_of(old).start_count, "the TPM has counted on"
+    view = View(claims=claims, head=(await again.head()).head)
+    report = follow(kept, view, claims.issued_at, None)
+    assert [finding.code for finding in report.findings] == ["log.predecessor"]
+    assert report.state == kept, "the auditor keeps what it knew"
+    assert follow(None, view, claims.issued_at, None).findings == (), "and begins anew when told to"
