@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fakes import amd, asn1, aws, intel, nvidia, pki, tee
+from fakes import amd, asn1, aws, google, intel, nvidia, pki, tee
 from fakes.deployment import AT, Deployment, findings, verdict_of
 from fakes.machine import Machine
 from fakes.tee import CHIP, ENCLAVE, GPUS, Tee, padded
@@ -34,7 +34,7 @@ from rlu_attestation.verifier.kinds import ROOMS
 from rlu_attestation.verifier.proof import Conditions
 from rlu_attestation.verifier.trail import Trail
 
-QUICK_S = 2.0
+QUICK_S = 4.0
 
 
 def sources(verdict: Verdict) -> dict[str, Source]:
@@ -58,11 +58,11 @@ def no_files(name: str) -> bytes:
 
 @pytest.mark.parametrize("size", [129, 3000, 1_000_000])
 def test_an_object_identifier_of_one_endless_arc(size: int) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     reader = der.Reader(asn1.tlv(der.OID, b"\x81" * (size - 1) + b"\x01"), "x", 2_000_000)
     with pytest.raises(Malformed):
         reader.oid("type")
-    assert time.monotonic() - started < QUICK_S
+    assert time.process_time() - started < QUICK_S
 
 
 @pytest.mark.parametrize("first", [b"\x7f", b"\x80"])
@@ -80,12 +80,12 @@ def test_an_integer_that_python_would_not_write(first: bytes) -> None:
     ],
 )
 def test_pem_without_ends_costs_no_quadratic_time(data: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(Malformed):
         x509.parse_many(data)
     with pytest.raises(RluError):
         read_piece(data)
-    assert time.monotonic() - started < QUICK_S
+    assert time.process_time() - started < QUICK_S
 
 
 def test_a_signer_whose_certificate_never_ends() -> None:
@@ -117,12 +117,12 @@ def test_thousands_of_answers_about_one_certificate() -> None:
     genuine = parse_ocsp(nvidia.ocsp(brom))
     path = tuple(x509.parse(der) for der in tee.NODE.gpus[0].chain()[1:])
     crowd = [replace(genuine, singles=genuine.singles * 64)] * 256
-    started = time.monotonic()
+    started = time.process_time()
     for _ in range(32):
         with pytest.raises(Untrusted) as caught:
             verify_good(path, crowd, pki.AT, timedelta(days=7), "nvidia.revocation")
         assert caught.value.code == "nvidia.revocation.too_many"
-    assert time.monotonic() - started < QUICK_S
+    assert time.process_time() - started < QUICK_S
 
 
 # --- claims that are known less well than they seem ----------------------------------------------------------------------
@@ -384,3 +384,18 @@ def test_signatures_of_numbers_that_none_has(r: int, s: int) -> None:
     forged = b64u(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
     verdict = verdict_of(deployment, replace(bundle, statement=f"{signed}.{forged}"))
     assert "statement.signature.invalid" in findings(verdict)
+
+
+@pytest.mark.parametrize("age", [0, 400])
+def test_a_list_about_a_certificate_that_asks_for_none(age: int) -> None:
+    machine = Tee("gcp-vtpm")
+    times = {"this_update": pki.AT - timedelta(days=age + 1), "next_update": pki.AT + timedelta(days=9 - age)}
+    for issuer, serial, codes in (
+        (google.intermediate(), 0x99, ["gcp-vtpm.revocation.revoked"]),
+        (google.intermediate(), 0x98, []),
+        (google.root(), 0x99, []),
+    ):
+        bundle = replace(
+            machine.bundle(), collateral=(Collateral("x509-crl", issuer.revoke(serial, **times)),)
+        )
+        assert findings(machine.verdict(bundle)) == codes

@@ -279,7 +279,7 @@ COLLATERAL_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "nitro": ("x509-crl",),
         "nitrotpm": ("x509-crl",),
         "nvidia": ("nvidia-rim", "ocsp-response"),
-        "tpm2": (),
+        "tpm2": ("x509-crl",),
         "gcp-vtpm": ("x509-crl",),
         "azure-vtpm": ("tdx-collateral", "x509-crl"),
     }

@@ -253,12 +253,28 @@ def test_collateral_beside_a_bundle(tmp_path: Path, capsys: Capture) -> None:
     bundle.write_bytes(Deployment().bundle().encode())
     more, crl = tmp_path / "more.pem", tmp_path / "crl.der"
     more.write_bytes(pem(aws.root().der))
-    listed = aws.crls()[0]
-    crl.write_bytes(listed)
-    ran = rlu(capsys, "verify", bundle, "--with", more, "--with", crl, "--save", tmp_path / "saved.rlu")
-    assert "Not used, because a bundle has no place for it: 1 certificate, 1 × x509-crl." in ran.out
+    crl.write_bytes(aws.crls()[0])
+    rim = tmp_path / "rim.xml"
+    rim.write_bytes(nvidia.rim(nvidia.Device("GH100", "gpu 0"), True).xml())
+    ran = rlu(
+        capsys,
+        "verify",
+        bundle,
+        "--with",
+        more,
+        "--with",
+        crl,
+        "--with",
+        rim,
+        "--save",
+        tmp_path / "saved.rlu",
+    )
+    assert "Not used, because a bundle has no place for it: 1 certificate, 1 × nvidia-rim." in ran.out
     saved = bundles.parse((tmp_path / "saved.rlu").read_bytes())
-    assert [(piece.kind, piece.data) for piece in saved.collateral] == [("x509-crl", crl.read_bytes())]
+    assert [(piece.kind, piece.data) for piece in saved.collateral] == [
+        ("x509-crl", crl.read_bytes()),
+        ("nvidia-rim", rim.read_bytes()),
+    ]
 
 
 @pytest.mark.parametrize("name", ["tpm2", "gcp-vtpm", "azure-vtpm on sev-snp", "azure-vtpm on tdx"])
