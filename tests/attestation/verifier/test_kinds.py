@@ -287,6 +287,12 @@ def test_a_missing_revocation_list_is_a_failure_a_waiver_or_brought_along() -> N
     assert findings(tee.verdict(garbage)) == ["sev-snp.revocation.encoding"]
 
 
+def test_a_root_of_no_product_line_is_a_finding() -> None:
+    tee = Tee("sev-snp")
+    verdict = tee.verdict(tee.bundle(), tee.policy(roots={"sev-snp": (x509.parse(aws.root().der),)}))
+    assert "sev-snp.root.unknown" in findings(verdict)
+
+
 def test_a_tpm_vendor_that_publishes_revocation_lists_is_asked() -> None:
     deployment = Deployment(Machine(ek_fields={"point": "http://vendor.example/ek.crl"}))
     statement, evidence = deployment.attestation()

@@ -29,9 +29,11 @@ def check(
 ) -> HardwareProof | Failed:
     """Run the steps; gives a `Failed` unless every one passed or was waived."""
     at, run = conditions.moment, trail.check
-    known = _roots(conditions.roots(sev_snp.KIND))
+    added = conditions.roots(sev_snp.KIND)
     root = run(
-        "sev-snp.root", lambda: sev_snp.verify_root(need(held), known), lambda r: f"ARK {r.product.value}"
+        "sev-snp.root",
+        lambda: sev_snp.verify_root(need(held), _roots(added)),
+        lambda r: f"ARK {r.product.value}",
     )
     chain = run("sev-snp.chain", lambda: sev_snp.verify_chain(need(held), at))
     vek = run("sev-snp.vek", lambda: sev_snp.verify_vek(need(held)), lambda found: found.kind.name)
