@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from rlu_attestation.cli import log_directory
+from rlu_attestation.cli import log_cosignatures, log_directory
 from rlu_attestation.cli.observing import (
     Look,
     Observer,
@@ -247,4 +247,5 @@ def _join() -> None:
     module.join(app)
 
 
+app.command("cosignatures")(log_cosignatures.command)
 _join()

@@ -160,6 +160,10 @@ OUTSIDE = {
     "server.unreachable": Text("The server cannot be reached.", _AGAIN),
     "server.timeout": Text("The server did not answer in time.", _AGAIN),
     "server.protocol": Text("The server does not speak HTTP as it must.", _AGAIN),
+    "cosignature.none": Text(
+        "The server has no cosignature on a head that could hold every statement of the bundle; nothing was written.",
+        "Wait until a witness has come by (`rlu witness serve`), and ask again while the instance lives.",
+    ),
     "server.refused": Text(
         "The server refused the request.",
         "See the status in the message; check the API key, and the server's own log.",
