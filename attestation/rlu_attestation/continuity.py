@@ -90,6 +90,18 @@ def verify(text: str) -> tuple[Continuity, SignedHead]:
     return statement, head
 
 
+def peek(text: str) -> Continuity:
+    """What a statement says, without asking who signed it: for people to read.
+
+    Raises:
+        Malformed: `continuity.encoding`.
+    """
+    try:
+        return _parse(text)[0]
+    except RluError as error:
+        raise Malformed(_ENCODING, error.message) from error
+
+
 def _parse(text: str) -> tuple[Continuity, bytes, bytes, bytes]:
     parts = text.split(".") if len(text) <= MAX_CONTINUITY else []
     if len(parts) != 3:

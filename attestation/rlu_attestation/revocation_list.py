@@ -99,6 +99,18 @@ def verify(data: bytes, signers: Iterable[PublicKey], least: int = 0) -> Revocat
     return found
 
 
+def peek(data: bytes) -> RevocationList:
+    """What a list says, without asking who signed it: for people to read.
+
+    Raises:
+        Malformed: `revocations.encoding`.
+    """
+    try:
+        return _read(canonical.decode(_split(data)[1], MAX_LIST))
+    except RluError as error:
+        raise Malformed(_ENCODING, error.message) from error
+
+
 def merge(lists: Iterable[RevocationList]) -> Mapping[str, Revocation]:
     """By `ueid`; of two entries about one key the stricter one counts."""
     found: dict[str, Revocation] = {}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rlu_attestation import bundle as bundles
+from rlu_attestation import canonical, continuity, revocation_list
 from rlu_attestation.assemble import Pieces, read_piece, recognise
 from rlu_attestation.assemble.pieces import is_der, is_event_log, is_pem
 from rlu_attestation.bundle import Bundle, BundledPolicy, Logged
@@ -25,6 +26,7 @@ from rlu_attestation.explain.endorsements import (
     is_policy,
 )
 from rlu_attestation.explain.evidence import explain_bare, explain_evidence, explain_hcl
+from rlu_attestation.explain.keys import explain_continuity, explain_revocations
 from rlu_attestation.explain.log import explain_cose, explain_cosigned
 from rlu_attestation.explain.section import Row, Section, broken
 from rlu_attestation.explain.statements import explain_jws, explain_statement
@@ -62,10 +64,22 @@ def explain(data: bytes) -> Section:
     if structure is not None:
         return structure
     if text.count(b".") == 2 and text.isascii() and b" " not in text:
-        return explain_jws(text.decode("ascii"))
+        return _explain_jws(text)
     if is_policy(data):
         return explain_policy(BundledPolicy(data))
     return _explain_base64url(text)
+
+
+def _explain_jws(text: bytes) -> Section:
+    try:
+        kind = canonical.decode(unb64u(text.decode("ascii").partition(".")[0])).get("typ")
+    except RluError:
+        kind = None
+    if kind == revocation_list.TYPE:
+        return explain_revocations(text)
+    if kind == continuity.TYPE:
+        return explain_continuity(text.decode("ascii"))
+    return explain_jws(text.decode("ascii"))
 
 
 def _trimmed(data: bytes) -> bytes:
@@ -174,6 +188,7 @@ def explain_bundle(bundle: Bundle) -> Section:
     parts += [
         _part(f"collateral {piece.kind}", partial(explain_collateral, piece)) for piece in bundle.collateral
     ]
+    parts += [_part("continuity", partial(explain_continuity, text)) for text in bundle.continuity]
     policy = bundle.policy
     if policy is not None:
         parts.append(_part("policy", lambda: explain_policy(policy)))
