@@ -24,7 +24,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
     from makers import seed
 
     seed.deterministic()
-    from makers import encodings, following, log, statements
+    from makers import encodings, following, log, statements, witnessed
 
     return {
         "canonical-json.json": encodings.canonical_json,
@@ -39,6 +39,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
         "sessions.json": statements.sessions,
         "manifests.json": statements.manifests,
         "bundle.json": statements.bundles,
+        "witnessed.json": witnessed.witnessed,
     }
 
 
