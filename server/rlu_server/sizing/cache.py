@@ -24,7 +24,8 @@ SPARSE_LATENT_FP8 = 656
 """Bytes of a token in a layer of DeepSeek V3.2 with an fp8 cache (`fp8_ds_mla`): 512 of fp8, 16 of scales, 128 of 16-bit RoPE."""
 INDEX_SCALE = 4
 STEPS_IN_FLIGHT = 2
-"""Batches that may hold tokens beyond a window at once, with asynchronous scheduling (`VllmConfig.max_in_flight_tokens`)."""
+"""Batches that may hold tokens beyond a window at once: pipeline stages and one more, with asynchronous scheduling
+(`VllmConfig.max_in_flight_tokens`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +37,14 @@ class CacheSettings:
         tensor: tensor parallelism, over which heads are spread.
         batched_tokens: `--max-num-batched-tokens`.
         block: tokens in a block.
+        steps: batches whose tokens may be held at once beyond a window.
     """
 
     element_bytes: int
     tensor: int
     batched_tokens: int
     block: int = BLOCK
+    steps: int = STEPS_IN_FLIGHT
 
 
 def token_bytes(mixer: Mixer, settings: CacheSettings) -> int:
@@ -74,7 +77,7 @@ def sequence_blocks(mixer: Mixer, context: int, settings: CacheSettings) -> int:
     if isinstance(mixer, State):
         return 1
     if isinstance(mixer, Attention) and mixer.window is not None:
-        in_flight = STEPS_IN_FLIGHT * settings.batched_tokens
+        in_flight = settings.steps * settings.batched_tokens
         if mixer.chunked:
             return -(-min(mixer.window + in_flight, context) // settings.block)
         return -(-min(mixer.window - 1 + in_flight, context) // settings.block) + 1

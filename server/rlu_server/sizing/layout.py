@@ -149,6 +149,7 @@ def cache_settings(model: Model, wish: Wish, layout: Layout) -> CacheSettings:
         tensor=layout.tensor,
         batched_tokens=wish.gpu.batched_tokens,
         block=LATENT_BLOCK if latent else BLOCK,
+        steps=layout.pipeline + 1,
     )
 
 
