@@ -6,11 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomllib
 
+from fakes.model_configs import LLAMA_70B, encoded
 from rlu_attestation.cli.app import COMMANDS, load
 from rlu_server import settings as configuration
 from rlu_server.engine import arguments, environment
+from rlu_server.sizing import GPUS, Wish, helm_values, read_model, size
 from rlu_server.supervisor.runtime import LONGEST
 
 
@@ -113,3 +116,15 @@ def test_commands_are_commands_of_rlu(configuration: Any) -> None:
 def test_the_pods_toml_has_no_section_twice(configuration: Any) -> None:
     [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]
     tomllib.loads(text)
+
+
+@pytest.mark.parametrize(("gpu", "preset"), [("h100", "h100x8"), ("h200", "h200x8"), ("mi300x", "mi300x8")])
+def test_what_rlu_size_says_to_paste_is_accepted(
+    gpu: str, preset: str, rendered: Any, tmp_path: Path
+) -> None:
+    wish = Wish(gpu=GPUS[gpu], count=8, context=8192, concurrency=None)
+    values = helm_values(size(read_model(encoded(LLAMA_70B)), wish, gpu))
+    assert values["hardware"]["profile"] == preset
+    settings = settings_of(rendered(preset, values), tmp_path)
+    assert settings.engine.max_model_len == 8192
+    assert list(settings.engine.arguments) == values["engine"]["arguments"]
