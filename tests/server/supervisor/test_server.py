@@ -12,9 +12,37 @@ from deployment import make_settings, running
 
 from rlu_attestation import canonical, jose
 from rlu_attestation.encoding import b64u, unb64u
+from rlu_server.attestor import asking
 from rlu_server.engine import readiness
 from rlu_server.supervisor.errors import LockRefused, StartFailed
 from rlu_server.supervisor.service import Service
+
+DRIFT_POLICY = """
+version = 1
+[trust]
+unsafe_accept_unverified_boot = true
+[profiles.unspecified]
+keys = ["none"]
+[accept]
+hardware_profiles = ["unspecified"]
+regions = "any"
+boundaries = "any"
+sites = "any"
+models = "any"
+engines = "any"
+engine_arguments = "any"
+gateways = "any"
+gateway_images = "any"
+debug_states = ["enabled"]
+[channel]
+origins = ["gateway-memory"]
+[lock]
+attestor = "any"
+engine = "any"
+gateway = "any"
+[minimum_source]
+default = "asserted"
+"""
 
 
 async def open_session(up: object) -> str:
@@ -82,6 +110,30 @@ async def test_attestor_restarts(tmp_path: Path) -> None:
         await up.until(lambda: up.said("attestor_connected") == 2 and up.said("gateway_ready") == 2)
         # The software key is gone with its process, so this is another instance; the demo's TPM keeps its key.
         assert (await up.ask())[0] == 200
+
+
+async def test_the_key_is_rotated_under_the_lock(tmp_path: Path) -> None:
+    policy = tmp_path / "policies" / "drift.toml"
+    policy.parent.mkdir()
+    policy.write_text(DRIFT_POLICY)
+    settings = make_settings(tmp_path)
+    attestation = settings.attestation.model_copy(update={"policy": policy})
+    async with running(tmp_path, settings.model_copy(update={"attestation": attestation})) as up:
+        await up.until(lambda: up.said("gateway_ready") == 1)
+        session = await open_session(up)
+        assert (await up.ask(session))[0] == 200
+        directory, asked = tmp_path / "state" / "attestation", asking.Asked("rotate", "test")
+        asking.ask(directory, asked)
+        await up.until(lambda: up.said("attestor_rotated") == 1)
+        outcome = asking.answered(directory, asked)
+        assert outcome is not None
+        assert outcome.code is None, outcome
+        assert (await up.ask(session))[0] == 200, "the session goes on under the old key"
+        assert await open_session(up) != session
+        status, _, _ = await up.call("DELETE", f"/v1/rlu/sessions/{session}")
+        assert status == 200
+        await up.until(lambda: up.said("key.retired") == 1)
+        assert up.said("instance.drifted") == up.said("attestor_lost") == 0
 
 
 async def test_gateway_restarts(tmp_path: Path) -> None:
