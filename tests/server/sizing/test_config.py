@@ -10,12 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlu_attestation.errors import RluError
-from rlu_server.sizing import weights
-from rlu_server.sizing.config import read_model
-from rlu_server.sizing.model import Attention, Experts, Latent, State
-from rlu_server.sizing.weights import quantized
-
 from fakes.model_configs import (
     DEEPSEEK_V3,
     GEMMA3_27B,
@@ -25,6 +19,11 @@ from fakes.model_configs import (
     QWEN3_NEXT_80B,
     encoded,
 )
+from rlu_attestation.errors import RluError
+from rlu_server.sizing import weights
+from rlu_server.sizing.config import read_model
+from rlu_server.sizing.model import Attention, Experts, Latent, State
+from rlu_server.sizing.weights import quantized
 
 
 @pytest.mark.parametrize(
