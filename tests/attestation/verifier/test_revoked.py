@@ -114,3 +114,17 @@ def test_a_leaf_that_does_not_verify_is_no_proof(deployment: Deployment, bundle:
     broken = replace(bundle, close=replace(bundle.close, statement=b"{}"))
     verdict = verdict_of(deployment, broken, revoking(deployment, deployment.tree.size))
     assert verdict.step("policy.key").code == "policy.key.not_checked"
+
+
+def test_a_head_of_the_same_size_is_not_the_same_head(deployment: Deployment, bundle: Bundle) -> None:
+    good = deployment.tree.size
+    forger = Deployment(machine=deployment.machine)
+    forger.bundle(session={"tenant": "mallory"})
+    forger.append(b"what came later")
+    alone = replace(bundle, session=forger.logged(1), exchanges=(), close=None, head=None)
+    assert forger.tree.size == good
+    assert findings(verdict_of(forger, alone, deployment.policy())) == []
+    assert findings(verdict_of(forger, alone, revoking(deployment, good))) == ["policy.key.unproven"]
+    # The genuine one, under that very head, needs no further proof.
+    genuine = replace(bundle, session=deployment.logged(1), exchanges=(), close=None, head=None)
+    assert findings(verdict_of(deployment, genuine, revoking(deployment, good))) == []
