@@ -126,7 +126,10 @@ class Client:
         answer = self._request("GET", f"/v1/rlu/log/{path}", api_key)
         if answer.status == NOT_THERE:
             return None
-        return answers.parse_json(self._expect(200, answer).content, path.partition("?")[0])
+        value = answers.parse_json(self._expect(200, answer).content, path.partition("?")[0])
+        if value is None:
+            raise Malformed(answers.CODE, f"the answer to {path.partition('?')[0]} is null")
+        return value
 
     def _open(self, nonce: bytes, api_key: str) -> tuple[Logged, bytes, str]:
         made = answers.opened(self._json("POST", "/v1/rlu/sessions", api_key, 201, {"nonce": b64u(nonce)}))

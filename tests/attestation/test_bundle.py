@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fakes.deployment import Deployment
 from rlu_attestation import bundle as bundles
-from rlu_attestation.bundle import Bundle, BundledPolicy, EvidenceItem, Exchange, Logged
+from rlu_attestation.bundle import Bundle, BundledPolicy, Cosigned, EvidenceItem, Exchange, Logged
 from rlu_attestation.errors import Malformed
 
 LOGGED = Logged(b"statement", b"receipt")
@@ -28,6 +28,7 @@ FULL = Bundle(
     exchanges=(Exchange(LOGGED, b"request", b""), Exchange(LOGGED, None, b"response"), Exchange(LOGGED)),
     close=LOGGED,
     head=b"head",
+    cosignatures=(Cosigned(b"head", "— a b"), Cosigned(b"", "x")),
 )
 LEAST = Bundle(statement="", evidence=())
 
@@ -83,6 +84,11 @@ BROKEN: tuple[tuple[str, bytes], ...] = (
     ("short-key", changed(lambda v: v.update(commitment_key="AAAA"))),
     ("short-channel", changed(lambda v: v["channel"].update(spki_sha256="AAAA"))),
     ("exchanges-not-array", changed(lambda v: v.update(exchanges={}))),
+    ("cosignatures-not-array", changed(lambda v: v.update(cosignatures={}))),
+    ("half-a-cosignature", changed(lambda v: v["cosignatures"][0].pop("head"))),
+    ("unknown-cosignature-key", changed(lambda v: v["cosignatures"][0].update(extra="x"))),
+    ("cosignature-not-text", changed(lambda v: v["cosignatures"][0].update(cosignature=[]))),
+    ("cosigned-head-padded", changed(lambda v: v["cosignatures"][0].update(head="AA=="))),
     ("half-a-close", changed(lambda v: v["close"].pop("receipt"))),
     ("session-not-object", changed(lambda v: v.update(session="x"))),
     (
@@ -114,6 +120,7 @@ def test_limits_are_met_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
         ("_MAX_VALUES", values),
         ("MAX_EVIDENCE", 2),
         ("MAX_EXCHANGES", 3),
+        ("MAX_COSIGNATURES", 2),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(bundles, name, limit)
