@@ -349,3 +349,32 @@ async def test_a_state_directory_that_was_lost(attestor_process: AttestorProcess
     assert [finding.code for finding in report.findings] == ["log.predecessor"]
     assert report.state == kept, "the auditor keeps what it knew"
     assert follow(None, view, claims.issued_at, None).findings == (), "and begins anew when told to"
+
+
+@pytest.mark.tpm
+async def test_a_crash_between_the_keys_and_the_logs(attestor_process: AttestorProcess) -> None:
+    """The files of the keys had changed places, the logs not yet: the next start goes on from there."""
+    deployment = attestor_process.deployment
+    gateway = await attestor_process.connect()
+    old = await gateway.hello()
+    opened = await gateway.open()
+    await act(deployment, "rotate")
+    new = await gateway.answer(0)
+    assert isinstance(new, messages.Welcome)
+    await asyncio.to_thread(attestor_process.stop)
+    log = deployment.state / "log"
+    (log / f"{old.issuer.rpartition(':')[2]}.jsonl").replace(log / "log.jsonl")
+    await asyncio.to_thread(attestor_process.start)
+
+    again = await attestor_process.connect()
+    welcome = await again.hello()
+    assert welcome.issuer == new.issuer
+    assert await again.begin(opened.session) == 1
+    recorded = await again.record(opened.session, 1)
+    assert Receipt.parse(recorded.logged.statement).issuer == old.issuer
+    verified(welcome, await again.open())
+    await again.close_session(opened.session)
+    await until_retired(attestor_process)
+    named = claims_of(await (await attestor_process.connect()).hello()).predecessor
+    assert named is not None
+    assert cose.parse_head(named.head).tree_size == 3
