@@ -132,6 +132,8 @@ def test_what_cannot_be_read_needs_no_proofs(server: FakeServer, monkeypatch: py
     server.deployment.append(b"later")
     good = Cosigned(server.deployment.head(), "line")
     assert len(unproven(bundle, [good])) == 2
+    under = Cosigned(server.deployment.head(2), "line")  # the head that the session's receipt is under
+    assert unproven(bundle, [under]) == []
     assert unproven(bundle, [good, Cosigned(b"x", "line")]) == []
     broken = replace(bundle.session, receipt=b"x")  # type: ignore[type-var]
     assert unproven(replace(bundle, session=broken), [good]) == []
