@@ -214,6 +214,7 @@ def test_devices_that_this_user_may_not_use() -> None:
     assert found["tee.tdx"].severity is Severity.OK
     assert possible_keys(Trust(tpm=there, tdx=usable, tsm=there)) == frozenset()
     assert possible_keys(Trust(tdx=usable, tsm=usable)) == {"tdx"}
+    assert possible_keys(Trust(sev_snp=usable, tsm=there)) == frozenset()
     assert possible_keys(Trust(sev_snp=there, tsm=usable, nitro=usable)) == {"sev-snp", "nitro"}
     assert "tpm2" in possible_keys(Trust(tpm=usable))
 

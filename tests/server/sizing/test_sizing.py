@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +89,13 @@ def test_kinds_share_a_pool_in_groups_of_one_size() -> None:
     gemma = read_model(encoded(GEMMA3_27B))
     sliding = -(-(1023 + 2 * 8192) // 16) + 1
     assert sequence_bytes(gemma, 131072, settings()) == (8192 + 6 * sliding) * 10 * 16 * 8192
+
+
+def test_nearly_equal_kinds_are_padded_to_the_larger() -> None:
+    layers = ["sliding_attention"] * 13 + ["full_attention"] * 12
+    model = read_model(encoded(GPT_OSS_120B, num_hidden_layers=25, layer_types=layers))
+    sliding = -(-(127 + 2 * 8192) // 16) + 1
+    assert sequence_bytes(model, 131072, settings()) == (8192 + sliding) * 13 * 16 * 2048
 
 
 def test_a_hybrid_keeps_states() -> None:
@@ -265,3 +274,21 @@ def test_eight_bits_are_asked_of_vllm_only_where_it_makes_them() -> None:
     assert made[-2:] == ["--quantization", "fp8"]
     assert "--quantization" not in engine_arguments(size(DEEPSEEK, wish("h200"), "h200"))
     assert "--quantization" not in engine_arguments(size(quantized(LLAMA, "awq"), wish(), "h100"))
+
+
+def test_values_are_the_charts() -> None:
+    schema = json.loads((Path(__file__).parents[3] / "helm/rlu/values.schema.json").read_text("utf-8"))
+    for gpu, count in (("h200", 8), ("mi300x", 8), ("l40s", 4)):
+        check(helm_values(size(OSS, wish(gpu, count=count), gpu)), schema)
+
+
+def check(value: Any, schema: dict[str, Any]) -> None:
+    """The parts of JSON Schema that the chart uses for these values."""
+    if "enum" in schema:
+        assert value in schema["enum"]
+    kind = {dict: "object", list: "array", str: "string", int: "integer"}[type(value)]
+    assert schema["type"] == kind
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        check(inner, schema["properties"][name])
+    for inner in value if isinstance(value, list) else ():
+        check(inner, schema["items"])

@@ -198,3 +198,19 @@ def test_more_gpus_than_a_node_has(tmp_path: Path) -> None:
     with nvml.opened(driver.library) as opened, pytest.raises(HardwareRefused) as caught:
         opened.gpus()
     assert caught.value.code == "nvml.count"
+
+
+def test_numbers_of_a_gpu(tmp_path: Path) -> None:
+    driver = FakeDriver(tmp_path, [FakeGpu(ecc=(1, 0), errors=5, links=(1, 0)), FakeGpu()])
+    with nvml.opened(driver.library) as opened:
+        assert opened.numbers("nvmlDeviceGetEccMode", 0, results=2) == (1, 0)
+        assert opened.numbers("nvmlDeviceGetNvLinkState", 0, 0) == (1,)
+        assert opened.numbers("nvmlDeviceGetNvLinkState", 0, 1) == (0,)
+        assert opened.numbers("nvmlDeviceGetNvLinkState", 0, 18) is None  # no such link
+        assert opened.counter("nvmlDeviceGetTotalEccErrors", 0, 1, 0) == 5
+        assert opened.numbers("nvmlDeviceGetEccMode", 1, results=2) is None  # the device has none
+        assert opened.numbers("nvmlDeviceGetNothing", 0) is None  # the driver is too old
+        driver.fail("nvmlDeviceGetEccMode", 15)
+        with pytest.raises(HardwareRefused) as caught:
+            opened.numbers("nvmlDeviceGetEccMode", 0, results=2)
+        assert caught.value.code == "nvml.gpu_lost"
