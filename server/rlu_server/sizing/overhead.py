@@ -1,7 +1,8 @@
-"""What a GPU's memory holds beside weights and KV cache. Estimates: where each comes from, and how far it may be off.
+"""What a GPU's memory holds beside weights and KV cache. `UTILIZATION` is vLLM's; the rest are assumptions that no GPU was measured for.
 
 vLLM measures these at its start (`gpu_worker.determine_available_memory`: weights, peak of a profiling run, other memory, CUDA graphs) and
-gives the rest below `gpu_memory_utilization` to the KV cache. Here they are reckoned, and the plan keeps `RESERVE` on top for their error.
+gives the rest below `gpu_memory_utilization` to the KV cache. Here they are assumed, and the plan keeps `RESERVE` on top for
+their error, which is not known: compare with what vLLM logs at its start, and correct them here.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ UTILIZATION = 0.92
 """vLLM 0.32's default of `--gpu-memory-utilization` (`config/cache.py`). Exact."""
 
 CONTEXT = GIB * 6 // 10
-"""CUDA or HIP context and loaded kernels of one process: what a process that holds nothing takes on Hopper. Within 0.3 GiB."""
+"""CUDA or HIP context and loaded kernels of one process. Assumed."""
 
 COLLECTIVES = GIB * 3 // 2
-"""NCCL or RCCL channels, all-reduce and symmetric-memory buffers, when GPUs work together. Depends on topology: within 1 GiB."""
+"""NCCL or RCCL channels, all-reduce and symmetric-memory buffers, when GPUs work together. Assumed; depends on topology."""
 
 GRAPHS_BASE, GRAPHS_LAYER = GIB * 3 // 10, GIB * 12 // 1000
-"""CUDA graphs of the default capture sizes, fixed and for each layer: about 0.7 GiB at 32 layers, 1.3 at 80. Within half of it;
-`--enforce-eager` saves it and costs decoding speed."""
+"""CUDA graphs of the default capture sizes, fixed and for each layer. Assumed; `--enforce-eager` saves it and costs decoding speed."""
 
 SAMPLER_BYTES = 12
 """For each row and word of the vocabulary while sampling: logits in 16 bits, in float32, and a float32 copy for the distribution."""
 
 HIDDEN_COPIES = 6
 """Tensors of tokens times hidden size that live at once in a compiled decoder layer: residual, normalised input, queries with keys and
-values, attention's output, the MLP's input and output. Within two of them."""
+values, attention's output, the MLP's input and output. Counted from the layer's form, not measured."""
 
 RESERVE = 0.03
 """Part of the GPU's memory that the plan leaves to the errors above, on top of what `UTILIZATION` leaves."""

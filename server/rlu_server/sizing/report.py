@@ -211,7 +211,7 @@ def _ceiling(found: Sizing) -> list[str]:
     if top is None:
         return []
     return [
-        "Ceilings by the roofline (engines reach some 40 to 70 % of them):",
+        "Ceilings by the roofline (no engine reaches them; they serve to compare):",
         f"  prefill {top.prefill:,.0f} tokens/s in all; a prompt of full length {top.prompt_seconds:.2f} s or more",
         f"  decode  {top.alone:,.0f} tokens/s alone; {top.decode:,.0f} in all with {top.sequences} sequences ({top.bound}-bound)",
     ]

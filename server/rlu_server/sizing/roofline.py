@@ -1,7 +1,7 @@
 """Throughput at most: the larger of the time to compute and the time to read memory (Williams, Waterman, Patterson: Roofline, 2009).
 
 Prefill is bound by computing, decoding by reading weights and cache. Communication, sampling, scheduling and kernels that miss their
-peak are not counted, so these are ceilings: well-tuned engines reach some 40 to 70 % of them. They serve to compare, not to promise.
+peak are not counted, so these are ceilings; how near an engine comes was not measured. They serve to compare, not to promise.
 """
 
 from __future__ import annotations
