@@ -1,7 +1,7 @@
 """GPUs by name: memory as the driver reports it, dense peak rates, and memory bandwidth.
 
-The sheets below are where each figure should be checked before much depends on it. Those of H100, H200 and B200, and the bandwidth of MI300X
-and MI355X, were compared with second-hand tables; the others were written down without a second look.
+The sheets below are where each figure should be checked before much depends on it. Those of H100, H200 and B200, and the bandwidth of
+MI300X and MI355X, were compared with second-hand tables; the others were written down without a second look.
 
 Vendors' tables often show rates with structured sparsity; those here are without. Memory is what `nvidia-smi` or amdgpu report with error
 correction on, and differs by a few hundred MiB between board revisions.
