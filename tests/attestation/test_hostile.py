@@ -34,7 +34,7 @@ from rlu_attestation.verifier.kinds import ROOMS
 from rlu_attestation.verifier.proof import Conditions
 from rlu_attestation.verifier.trail import Trail
 
-QUICK_S = 4.0
+QUICK_S = 10
 
 
 def sources(verdict: Verdict) -> dict[str, Source]:
