@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -134,6 +135,26 @@ def test_an_expired_session(scripted: Scripted, path: str) -> None:
     answer = scripted.caller.post(path, body_for(path), {"RLU-Session": session})
     assert_refused(answer, path, 410, "session_expired", "invalid_request_error")
     assert scripted.seen() == []
+
+
+@pytest.mark.parametrize("name", ["session-id", "x-claude-code-session-id"])
+def test_session_fixation(scripted: Scripted, name: str) -> None:
+    """Whoever makes somebody else use a session, or a conversation's name, of their choice learns nothing and shares nothing."""
+    chosen = open_session(scripted.other)
+    lured = scripted.caller.post(OPENAI[0], body_for(OPENAI[0]), {"RLU-Session": chosen})
+    assert_refused(lured, OPENAI[0], 404, "session_not_found", "not_found_error")
+    invented = b64u(secrets.token_bytes(16))
+    never = scripted.caller.post(OPENAI[0], body_for(OPENAI[0]), {"RLU-Session": invented})
+    assert_refused(never, OPENAI[0], 404, "session_not_found", "not_found_error")
+    assert scripted.caller.get(f"/v1/rlu/sessions/{invented}").status == 404
+
+    named = {name: "a name that the attacker chose"}
+    theirs = scripted.other.post(OPENAI[0], body_for(OPENAI[0]), named)
+    ours = scripted.caller.post(OPENAI[0], body_for(OPENAI[0]), named)
+    assert (theirs.status, ours.status) == (200, 200)
+    assert len({chosen, theirs.session, ours.session}) == 3
+    assert scripted.other.get(ours.receipt).status == 404
+    assert scripted.other.get(f"/v1/rlu/sessions/{ours.session}/commitment-key").status == 404
 
 
 @pytest.mark.parametrize("path", [OPENAI[0], ANTHROPIC[0]])
