@@ -50,7 +50,10 @@ class LogClient(Client):
             held: statements with their receipts, to be looked up.
         """
         same = state is not None and state.issuer == claims.issuer
-        proof = handover = head = leaves = None
+        proof = handover = ending = head = leaves = None
+        former, named = None if state is None else state.former, claims.predecessor
+        if same and former is not None and named is not None and named.head != former.head:
+            ending = self.consistency(former.latest.tree_size, former.issuer)
         if state is not None and state.latest.tree_size:
             encoded = self.consistency(state.latest.tree_size, None if same else state.issuer)
             proof, handover = (encoded, None) if same else (None, encoded)
@@ -60,7 +63,15 @@ class LogClient(Client):
             start = state.latest.tree_size if same and state is not None and state.frontier is not None else 0
             leaves = self.leaves(start, _size(proof, head))
         seen = tuple(Seen(item.statement, item.receipt, self._now(item)) for item in held)
-        return View(claims=claims, head=head, proof=proof, leaves=leaves, handover=handover, seen=seen)
+        return View(
+            claims=claims,
+            head=head,
+            proof=proof,
+            leaves=leaves,
+            handover=handover,
+            ending=ending,
+            seen=seen,
+        )
 
     def path_between(self, state: State, other: State) -> Sequence[bytes] | None:
         """The proof that `log.follow.compare` asks for; None if the server gives none."""

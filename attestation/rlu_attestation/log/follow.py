@@ -1,6 +1,7 @@
 """Following a log: from what an observer knows and what it is shown to findings and a new state.
 
-     1  instance      the same as before, with a counter of starts that did not go back; or one that names the former's final head
+     1  instance      the same as before, with a counter of starts that did not go back, and the former's log extended to its end; or one
+                      that names the former's final head
      2  head          signed by that instance, for its log
      3  extension     the log extends what was seen: no fork, not shrunk, proved
      4  entries       the leaves shown, if the observer reads them, are all there and lead to the signed root
@@ -16,7 +17,7 @@ Not done here: whether the instance is genuine (the caller verified it), and ask
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlu_attestation import cose
 from rlu_attestation.cose import SignedHead
@@ -50,6 +51,7 @@ class View:
         proof: COSE Receipt of consistency from the known size to the latest head, None if there is none or none was given.
         leaves: leaf hashes from the known size (0 for who reads from now on) to the latest head; None: not read.
         handover: for a new instance, COSE Receipt of consistency from the known size to the final head of the former one.
+        ending: the same for the former of an instance that is known already: its last sessions ended since.
     """
 
     claims: InstanceClaims
@@ -57,6 +59,7 @@ class View:
     proof: bytes | None = None
     leaves: bytes | None = None
     handover: bytes | None = None
+    ending: bytes | None = None
     seen: tuple[Seen, ...] = ()
 
 
@@ -82,7 +85,7 @@ def follow(state: State | None, view: View, at: int, max_age_s: int | None) -> R
         max_age_s: how old the latest head may be; None: any age.
     """
     try:
-        known, past = _instance(state, view)  # 1
+        known, past, former = _instance(state, view)  # 1
         latest = _latest(known, view)  # 2, 3
         frontier = _entries(known, latest, view)  # 4
         _time(known, latest, at)  # 5
@@ -96,39 +99,51 @@ def follow(state: State | None, view: View, at: int, max_age_s: int | None) -> R
     count = view.claims.start_count
     if known is None:
         new = State(
-            jwk=view.claims.jwk, head=_encoded(latest), start_count=count, frontier=frontier, past=past
+            jwk=view.claims.jwk,
+            head=_encoded(latest),
+            start_count=count,
+            frontier=frontier,
+            past=past,
+            former=former,
         )
     else:
-        new = known.moved(latest, count, frontier)
+        new = replace(known.moved(latest, count, frontier), former=former)
     return Report(tuple(findings), new)
 
 
-def _instance(state: State | None, view: View) -> tuple[State | None, tuple[Predecessor, ...]]:
-    """The state to go on from: None when a new log begins; and the instances before it."""
+def _instance(state: State | None, view: View) -> tuple[State | None, tuple[Predecessor, ...], State | None]:
+    """The state to go on from, None when a new log begins; the instances before it; and the last of them as far as it is known."""
     claims = view.claims
     if state is None:
-        return None, ()
+        return None, (), None
     if claims.issuer == state.issuer:
         if claims.start_count < state.start_count:
             detail = f"it was {state.start_count}, and is {claims.start_count}"
             raise _Found("log.start_counter", detail)
-        return state, ()
+        former = None if state.former is None else _followed(state.former, claims, view.ending)[0]
+        return state, (), former
+    former, named = _followed(state, claims, view.handover)
+    return None, (*state.past, named)[-MAX_PAST:], former
+
+
+def _followed(former: State, claims: InstanceClaims, proof: bytes | None) -> tuple[State, Predecessor]:
+    """What is known of an instance once the one that follows it has named its final head, which extends what was known."""
     named = claims.predecessor
-    if named is None or named.issuer != state.issuer:
-        detail = f"{claims.issuer} names {'no predecessor' if named is None else named.issuer}, expected {state.issuer}"
-        raise _Found("log.predecessor", detail, state.head)
-    final = _signed(state, named.head, "log.predecessor")
-    if view.handover is None or final.tree_size <= state.latest.tree_size:
-        _extends(state, final)
-    elif (shown := _extended(state, view.handover)).tree_size > final.tree_size:
+    if named is None or named.issuer != former.issuer:
+        detail = f"{claims.issuer} names {'no predecessor' if named is None else named.issuer}, expected {former.issuer}"
+        raise _Found("log.predecessor", detail, former.head)
+    final = _signed(former, named.head, "log.predecessor")
+    if proof is None or final.tree_size <= former.latest.tree_size:
+        _extends(former, final)
+    elif (shown := _extended(former, proof)).tree_size > final.tree_size:
         # A key that stepped down ends its sessions in its log: the next statement names the head that it got to.
         detail = f"the log was proved up to {shown.tree_size} entries, the instance named {final.tree_size}: ask again"
-        raise _Found("log.unproven", detail, state.head, named.head)
+        raise _Found("log.unproven", detail, former.head, named.head)
     elif shown.root != final.root:
         raise _Found(
-            "log.fork", "the final head is not that of the log that was proved", state.head, named.head
+            "log.fork", "the final head is not that of the log that was proved", former.head, named.head
         )
-    return None, (*state.past, named)[-MAX_PAST:]
+    return State(jwk=former.jwk, head=named.head, start_count=former.start_count), named
 
 
 def _latest(known: State | None, view: View) -> SignedHead:

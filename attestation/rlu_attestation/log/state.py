@@ -39,6 +39,7 @@ class State:
         frontier: of the tree at `head`, if this observer reads every leaf.
         earlier: signed heads before it, oldest first.
         past: instances before this one, with the final heads that this observer saw them followed at.
+        former: the last of them as far as its log is known, which may go on until its sessions have ended; None for who came later.
     """
 
     jwk: dict[str, str]
@@ -47,6 +48,7 @@ class State:
     frontier: tuple[bytes, ...] | None = None
     earlier: tuple[bytes, ...] = ()
     past: tuple[Predecessor, ...] = ()
+    former: State | None = None
     _parsed: SignedHead = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,13 @@ class State:
             "earlier": [b64u(head) for head in self.earlier],
             "past": [{"iss": p.issuer, "head": b64u(p.head)} for p in self.past],
         }
+        if self.former is not None:
+            former = self.former
+            value["former"] = {
+                "head": b64u(former.head),
+                "jwk": former.jwk,
+                "start_count": former.start_count,
+            }
         if self.frontier is not None:
             value["frontier"] = b64u(b"".join(self.frontier))
         return (json.dumps(value, indent=1) + "\n").encode("ascii")
@@ -117,6 +126,7 @@ def _read(value: object) -> State:
             frontier=None if frontier is None else _hashes(frontier),
             earlier=tuple(_head(item) for item in _array(members.value("earlier"), MAX_EARLIER)),
             past=tuple(_past(item) for item in _array(members.value("past"), MAX_PAST)),
+            former=members.optional(lambda name: _former(members.value(name)), "former"),
         )
     for head in (*map(cose.parse_head, state.earlier), state.latest):
         if head.issuer != state.issuer:
@@ -126,6 +136,16 @@ def _read(value: object) -> State:
         found = Frontier(state.latest.tree_size, state.frontier)
         if found.root() != state.latest.root:
             raise Malformed(_CODE, "the frontier does not lead to the head")
+    return state
+
+
+def _former(value: object) -> State:
+    with Members(value, "former instance") as members:
+        jwk = jose.public_jwk(jose.public_key(members.mapping("jwk")))
+        state = State(jwk=jwk, head=members.binary("head"), start_count=members.count("start_count"))
+    if state.latest.issuer != state.issuer:
+        raise Malformed(_CODE, "a head is of another instance")
+    state.latest.verify(state.key)
     return state
 
 

@@ -271,7 +271,62 @@ def test_a_rotation_that_was_proved_is_followed() -> None:
     assert report.state is not None
     assert report.state.issuer == new.issuer
     assert [past.issuer for past in report.state.past] == [old.issuer]
-    assert look(report.state, new.grow(1).view(report.state)).findings == ()
+    named = new.claims(predecessor=old.final())
+    again = look(report.state, new.grow(1).view(report.state, claims=named))
+    assert again.findings == ()
+    assert again.state is not None
+    assert states.parse(again.state.encode()) == again.state
+
+
+def rotated() -> tuple[Operator, Operator, State]:
+    """An old log that still goes on, a new one, and an observer who has moved to the new."""
+    old = Operator().grow(8)
+    state = known(old)
+    old.grow(5)
+    new = Operator().grow(2)
+    view = new.view(claims=new.claims(predecessor=old.final()), handover=old.proof(8))
+    moved = look(state, view).state
+    assert moved is not None
+    return old, new, moved
+
+
+def test_a_log_that_goes_on_after_its_key_stepped_down_is_followed_to_its_end() -> None:
+    old, new, state = rotated()
+    old.grow(4)
+    named = new.claims(predecessor=old.final())
+    report = look(state, new.view(state, claims=named, ending=old.proof(13)))
+    assert report.findings == ()
+    assert report.state is not None
+    assert report.state.former is not None
+    assert report.state.former.latest.tree_size == 17
+    assert states.parse(report.state.encode()) == report.state
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("forked", "log.fork"),
+        ("unproven", "log.unproven"),
+        ("shrunk", "log.shrunk"),
+        ("gone", "log.predecessor"),
+        ("another", "log.predecessor"),
+    ],
+)
+def test_the_end_of_a_former_log_that_does_not_extend_what_was_seen(ending: str, code: str) -> None:
+    old, new, state = rotated()
+    other = old.fork(9).grow(8, "other")
+    views = {
+        "forked": lambda: (other.final(), other.proof(13)),
+        "unproven": lambda: (old.grow(4).final(), None),
+        "shrunk": lambda: (old.fork(9).final(), None),
+        "gone": lambda: (None, None),
+        "another": lambda: (Operator().grow(20).final(), None),
+    }
+    predecessor, proof = views[ending]()
+    view = new.view(state, claims=new.claims(predecessor=predecessor), ending=proof)
+    report = look(state, view)
+    only(report, code)
+    assert report.state == state
 
 
 def observers(fork_at: int, first: int, second: int) -> tuple[Operator, State, Operator, State]:
