@@ -5,7 +5,7 @@ from __future__ import annotations
 SCOPES: dict[str, tuple[str, str]] = {
     "verifier": (
         "verifier/*.py policy.py policy_file.py bundle.py verdict.py client.py answers.py",
-        "verifier test_policy_file.py test_bundle.py test_verdict.py test_client.py",
+        "verifier test_policy_file.py test_policy_hardware.py test_bundle.py test_verdict.py test_client.py test_answers.py",
     ),
     "kinds": (
         "verifier/kinds/*.py profiles.py gpus.py policy_hardware.py policy_table.py",
@@ -42,5 +42,9 @@ DEFAULT = ("verifier", "kinds", "evidence")
 EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     # The caller's loop ends at the deadline, one reading of the clock later.
     ("client", "boundary", "left <= 0"),
+    # No kind has hazards without a word on debugging.
+    ("verifier.hardware", "drop-operand", "proof.hazards is None"),
+    # Without cosignatures none is by a witness that the policy names either.
+    ("verifier.witnessed", "drop-raise", "the bundle holds no cosignatures"),
 )
 """Mutants that nobody could notice, each with its reason above it: end of the module's name, kind, part of what is shown."""

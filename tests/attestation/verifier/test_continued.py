@@ -83,6 +83,12 @@ def test_a_head_of_another_log(old: Deployment, new: Deployment) -> None:
 def test_from_the_future(old: Deployment, new: Deployment) -> None:
     text = word(old, new.kid, issued_at=AT + 61)
     assert findings(verdict_of(new, shown(new, text))) == ["continuity.future"]
+    assert findings(verdict_of(new, shown(new, word(old, new.kid, issued_at=AT + 60)))) == []
+
+
+def test_an_instance_that_names_no_predecessor(old: Deployment) -> None:
+    alone = deployed("alone")
+    assert findings(verdict_of(alone, shown(alone, word(old, alone.kid)))) == ["continuity.predecessor"]
 
 
 def test_the_header_names_another_key(old: Deployment, new: Deployment) -> None:
