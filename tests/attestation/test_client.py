@@ -197,6 +197,7 @@ def test_a_refusal_repeats_the_servers_code_and_words(server: FakeServer) -> Non
             Unreachable,
             "server.refused",
         ),
+        ("/v1/rlu/log/cosignatures", Answer(200, b"null"), Malformed, "server.answer"),
     ],
 )
 def test_an_answer_that_is_not_what_was_asked_for(

@@ -108,3 +108,10 @@ def test_a_revoked_key_is_named_by_a_ueid(size: int) -> None:
     assert parse(f'[trust]\nrevoked_keys = ["{good}"]\n').revoked_keys == {good}
     bad = b64u(b"\x01" + bytes(size - 1))
     assert "no ueid of an instance" in refused(f'[trust]\nrevoked_keys = ["{bad}"]\n')
+
+
+@pytest.mark.parametrize("value", ["true", '"60"', "-1", "0.5", "316224001"])
+def test_times_are_seconds(value: str) -> None:
+    assert "max_session_age_s must be a number of seconds" in refused(
+        f"[time]\nmax_session_age_s = {value}\n"
+    )
