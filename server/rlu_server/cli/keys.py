@@ -58,7 +58,7 @@ def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json([one.to_json() for one in found])
         return
     if not found:
-        print("No key has been used here yet.")
+        print(f"No key has been used in {settings.state_dir} yet.")
     for one in found:
         print(one.line())
 

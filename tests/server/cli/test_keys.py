@@ -22,6 +22,14 @@ from rlu_server import swtpm
 Capture = pytest.CaptureFixture[str]
 
 
+def test_without_a_key_the_place_that_was_looked_at_is_named(tmp_path: Path, capsys: Capture) -> None:
+    """A state directory that the configuration does not name is the usual reason."""
+    config = tmp_path / "rlu.toml"
+    config.write_text(f'state_dir = "{tmp_path / "elsewhere"}"\n')
+    ran = rlu(capsys, "keys", "list", "--config", config)
+    assert (ran.code, ran.out.strip()) == (0, f"No key has been used in {tmp_path / 'elsewhere'} yet.")
+
+
 @pytest.mark.tpm
 def test_a_key_from_its_making_to_its_registration(
     software_tpm: swtpm.SoftwareTpm, tmp_path: Path, capsys: Capture
