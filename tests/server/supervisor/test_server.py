@@ -90,7 +90,8 @@ async def test_engine_restarts_and_sessions_survive(tmp_path: Path) -> None:
         assert up.server.engine.child is not None
         first = up.server.engine.child.pid
         os.kill(first, signal.SIGKILL)
-        await up.until(lambda: up.said("engine.ready") == 2 and up.said("engine_ready") == 2)
+        # Whether the gateway's probe ever saw it away depends on how soon it was back; what counts is that it serves.
+        await up.until(lambda: up.said("engine.ready") == 2)
         assert up.server.engine.child.pid != first
         assert json.loads((up.place.facts / "engine.json").read_text()) == before
         status, answer, _ = await up.ask(session)
