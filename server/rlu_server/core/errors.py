@@ -145,7 +145,7 @@ def body(error: GatewayError, dialect: Dialect, request_id: str) -> bytes:
             {
                 "type": "error",
                 "error": {
-                    "type": _anthropic_type(error.status),
+                    "type": anthropic_type(error.status),
                     "message": error.message,
                     "code": error.code,
                 },
@@ -199,5 +199,6 @@ def _openai_type(status: int) -> str:
     return _OPENAI_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
 
 
-def _anthropic_type(status: int) -> str:
+def anthropic_type(status: int) -> str:
+    """The type that Anthropic's API has for a status."""
     return _ANTHROPIC_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
