@@ -11,7 +11,7 @@ from fakes.log_operator import AT, Operator
 from rlu_attestation import cose
 from rlu_attestation.log.follow import View, follow
 from rlu_attestation.log.state import State
-from rlu_attestation.statements import Channel, Receipt
+from rlu_attestation.statements import Channel
 from rlu_server.attestor import composition, messages, records
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
@@ -142,7 +142,7 @@ class LogRoom:
         return protected, root, self.operator.sign(cose.signature_input(protected, root))
 
 
-def _receipt(report: messages.RecordReceipt, leaf: bytes, stamp: composition.Stamp) -> Receipt:
+def _receipt(report: messages.RecordReceipt, leaf: bytes, stamp: composition.Stamp) -> composition.Composed:
     return composition.receipt(stamp, report, leaf)
 
 

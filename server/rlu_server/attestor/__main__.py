@@ -9,6 +9,7 @@ python -m rlu_server.attestor --config FILE import ENROLMENT
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from rlu_server.attestor.tpm import documents
 from rlu_server.settings import Settings
 
 USAGE, INTERNAL = 2, 1
+GC_THRESHOLD = (20_000, 20, 50)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         settings = configuration.load(options.config)
         if options.command is None:
             allowed = frozenset(options.allow_uid or [os.getuid()])
+            # What was loaded stays; looking through it for garbage again and again costs every request.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLD)
             uvloop.run(process.serve(settings, allowed, events))
         else:
             _enrol(options, settings)

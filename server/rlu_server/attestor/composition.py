@@ -2,25 +2,42 @@
 
 There is no way from a message to a signature except through these functions: everything that is signed is one of the statements of
 FORMATS, and issuer, time, blind, session id, sequence number and running hash are the attestor's own.
+
+There is a receipt for every response, and making one costs more than everything else the attestor does for it. So `receipt` writes the
+canonical bytes out, a third of the time of `statements.Receipt`, whose `parse` holds it to account in the tests.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import lru_cache
+from json.encoder import encode_basestring
 
-from rlu_attestation.statements import Channel, Close, Content, Receipt, SessionStatement, Usage
-from rlu_server.attestor.messages import Commitment, OpenSession, RecordReceipt
+import msgspec
+
+from rlu_attestation.encoding import b64u
+from rlu_attestation.statements import RECEIPT_PROFILE, Channel, Close, Content, Receipt, SessionStatement
+from rlu_server.attestor.messages import Commitment, OpenSession, RecordReceipt, Usage
+from rlu_server.attestor.tiles import Meta, bucket
 
 UNKNOWN = "unknown"
+# Models, routes and reasons are few and come again and again.
+_quoted: Callable[[str], str] = lru_cache(maxsize=1024)(encode_basestring)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """The attestor's part of every leaf: its name, the time in seconds, 16 random bytes."""
 
     issuer: str
     now: int
     blind: bytes
+
+
+class Composed(msgspec.Struct, frozen=True):
+    """A receipt's bytes, and what the log keeps beside its leaf."""
+
+    statement: bytes
+    meta: Meta
 
 
 def session_statement(
@@ -45,34 +62,24 @@ def session_statement(
     )
 
 
-def receipt(stamp: Stamp, message: RecordReceipt, session_leaf: bytes) -> Receipt:
-    """The receipt of an exchange that the gateway reports."""
-    usage = message.usage
-    return Receipt(
-        issuer=stamp.issuer,
-        session=message.session,
-        session_leaf=session_leaf,
-        seq=message.seq,
-        issued_at=stamp.now,
-        route=message.route,
-        model=message.model,
-        status=message.status,
-        http_status=message.http_status,
-        request=_content(message.request),
-        forwarded=_content(message.forwarded),
-        rewritten=tuple(message.rewritten),
-        response=_content(message.response),
-        usage=None
-        if usage is None
-        else Usage(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens),
-        reason=message.reason,
-        blind=stamp.blind,
+def receipt(stamp: Stamp, message: RecordReceipt, session_leaf: bytes) -> Composed:
+    """The receipt of an exchange that the gateway reports, in canonical form: members in the order of their names."""
+    statement = (
+        f'{{"eat_profile":"{RECEIPT_PROFILE}","iat":{stamp.now},"iss":"{stamp.issuer}","rlu_blind":"{b64u(stamp.blind)}"'
+        f"{_content_member('forwarded', message.forwarded)}"
+        f',"rlu_http_status":{message.http_status},"rlu_model":{_quoted(message.model)}'
+        f"{_reason_member(message.reason)}"
+        f"{_content_member('request', message.request)}{_content_member('response', message.response)}"
+        f"{_rewritten_member(message.rewritten)}"
+        f',"rlu_route":{_quoted(message.route)},"rlu_seq":{message.seq},"rlu_session":{_quoted(message.session)}'
+        f',"rlu_session_leaf":"{b64u(session_leaf)}","rlu_status":"{message.status}"{_usage_member(message.usage)}}}'
     )
+    return Composed(statement.encode("utf-8"), _meta(stamp, message.status, message.usage))
 
 
-def lost_receipt(stamp: Stamp, session: str, session_leaf: bytes, seq: int, reason: str) -> Receipt:
+def lost_receipt(stamp: Stamp, session: str, session_leaf: bytes, seq: int, reason: str) -> Composed:
     """The receipt of an exchange whose end nobody reported (FORMATS section 6)."""
-    return Receipt(
+    lost = Receipt(
         issuer=stamp.issuer,
         session=session,
         session_leaf=session_leaf,
@@ -90,6 +97,7 @@ def lost_receipt(stamp: Stamp, session: str, session_leaf: bytes, seq: int, reas
         reason=reason,
         blind=stamp.blind,
     )
+    return Composed(lost.encode(), _meta(stamp, lost.status, None))
 
 
 def close(
@@ -120,3 +128,33 @@ def close(
 
 def _content(commitment: Commitment | None) -> Content | None:
     return None if commitment is None else Content(commitment.bytes, commitment.commitment)
+
+
+def _content_member(name: str, commitment: Commitment | None) -> str:
+    if commitment is None:
+        return ""
+    return f',"rlu_{name}":{{"bytes":{commitment.bytes},"commitment":"{b64u(commitment.commitment)}"}}'
+
+
+def _reason_member(reason: str | None) -> str:
+    return "" if reason is None else f',"rlu_reason":{_quoted(reason)}'
+
+
+def _rewritten_member(names: list[str]) -> str:
+    return f',"rlu_rewritten":[{",".join(map(_quoted, names))}]' if names else ""
+
+
+def _usage_member(usage: Usage | None) -> str:
+    if usage is None:
+        return ""
+    return (
+        f',"rlu_usage":{{"cached_input_tokens":{usage.cached_input_tokens},"input_tokens":{usage.input_tokens},'
+        f'"output_tokens":{usage.output_tokens}}}'
+    )
+
+
+def _meta(stamp: Stamp, status: str, usage: Usage | None) -> Meta:
+    if usage is None:
+        return Meta("receipt", stamp.now, status)
+    buckets = (bucket(usage.input_tokens), bucket(usage.output_tokens), bucket(usage.cached_input_tokens))
+    return Meta("receipt", stamp.now, status, buckets)

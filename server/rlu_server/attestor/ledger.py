@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.log.gap import Gap
 from rlu_attestation.merkle import leaf_hash
-from rlu_attestation.statements import Receipt, SessionStatement, running_next
+from rlu_attestation.statements import SessionStatement, running_next
 from rlu_server.attestor import composition, records
-from rlu_server.attestor.composition import Stamp
+from rlu_server.attestor.composition import Composed, Stamp
 from rlu_server.attestor.errors import AttestorError, LogCorrupt
 from rlu_server.attestor.sessions import (
     Caller,
@@ -35,7 +35,7 @@ from rlu_server.attestor.sessions import (
     Session,
     SessionState,
 )
-from rlu_server.attestor.tiles import Meta, TiledTree, bucket
+from rlu_server.attestor.tiles import Meta, TiledTree
 
 SESSION_ID_SIZE = 16
 MAX_SESSIONS = 1_000_000
@@ -45,7 +45,7 @@ EXPIRED_BUT_BUSY_S = 5
 RECALLED = 65536
 """Receipts, the latest of the log, that can be asked for again after a restart; a batch has fewer."""
 BLIND_SIZE = 16
-ComposeReceipt = Callable[[Stamp], Receipt]
+ComposeReceipt = Callable[[Stamp], Composed]
 
 
 class Ledger:
@@ -144,16 +144,15 @@ class Ledger:
         if seq not in session.open:
             raise AttestorError("unknown_exchange", "no such exchange is open in this session")
         receipt = compose(self._receipt_stamp(session, seq, now))
-        statement = receipt.encode()
         session.open.discard(seq)
-        return PendingReceipt(token, session, statement, seq, _meta(receipt))
+        return PendingReceipt(token, session, receipt.statement, seq, receipt.meta)
 
     def recall(self, session: Session, seq: int, compose: ComposeReceipt) -> tuple[bytes, int] | None:
         """Statement and index of a receipt that was logged before a restart, if this very request made it."""
         index, iat = self._recalled.get((session.id, seq), (None, 0))
         if index is None:
             return None
-        statement = compose(self._receipt_stamp(session, seq, iat)).encode()
+        statement = compose(self._receipt_stamp(session, seq, iat)).statement
         return (statement, index) if leaf_hash(statement) == self.tree.leaf(index) else None
 
     def close(self, session: Session, reason: str, scratch: str, token: Caller | None) -> PendingClose:
@@ -352,7 +351,7 @@ class Ledger:
         for seq in sorted(session.open):
             stamp = self._receipt_stamp(session, seq, now)
             receipt = composition.lost_receipt(stamp, session.id, session.leaf, seq, reason)
-            lines.append(self._draft_receipt(draft, session, receipt.encode(), seq, _meta(receipt)))
+            lines.append(self._draft_receipt(draft, session, receipt.statement, seq, receipt.meta))
             draft.lost.append((session, seq))
         session.open.clear()
         state = _state(draft, session)
@@ -379,13 +378,6 @@ class Ledger:
         self.tree.put(leaf, Meta("gap", now, first=pending.first))
         draft.entries.append(Entry(pending, statement, index))
         return records.gap_line(index, leaf, now, pending.first)
-
-
-def _meta(receipt: Receipt) -> Meta:
-    used = receipt.usage
-    counts = (0, 0, 0) if used is None else (used.input_tokens, used.output_tokens, used.cached_input_tokens)
-    usage = (bucket(counts[0]), bucket(counts[1]), bucket(counts[2]))
-    return Meta("receipt", receipt.issued_at, receipt.status, usage)
 
 
 def _state(draft: Draft, session: Session) -> SessionState:

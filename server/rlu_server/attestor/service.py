@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from rlu_attestation.errors import Malformed, RluError
-from rlu_attestation.statements import Receipt
 from rlu_server.attestor import composition, facts, messages, reading
 from rlu_server.attestor.attesting import SignedStatement
 from rlu_server.attestor.errors import AttestorError
@@ -244,7 +244,7 @@ class Gateway:
         committer.check_room()
         session = ledger.find(request.session, self)
 
-        def compose(stamp: composition.Stamp) -> Receipt:
+        def compose(stamp: composition.Stamp) -> composition.Composed:
             return composition.receipt(stamp, request, session.leaf)
 
         again = ledger.recall(session, request.seq, compose)
@@ -332,8 +332,7 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, eq=False):
     """A request that waits for its leaf to be signed."""
 
     gateway: Gateway

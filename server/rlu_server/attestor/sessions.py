@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from rlu_attestation.errors import RluError
 from rlu_server.attestor.tiles import Meta
 
@@ -78,8 +80,7 @@ class PendingGap(Pending):
     first: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A pending leaf in its place: the statement and its index in the log."""
 
     pending: Pending

@@ -17,6 +17,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from rlu_attestation.merkle import HASH_SIZE, Tree, node_hash
 from rlu_server.attestor.errors import LogCorrupt
 from rlu_server.attestor.secret import sync_directory
@@ -28,12 +30,13 @@ CACHED_TILES = 64
 """Tiles kept after they were read: 16 KiB each."""
 KINDS = ("", "session", "receipt", "close", "gap")
 STATUSES = ("", "complete", "partial", "aborted", "failed")
+_KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
+_STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
 BUCKET = 256
 """Token counts are kept as the smallest `BUCKET` · 2^(n-1) that is not below them, `n` being the number that is kept; 0 is 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(msgspec.Struct, frozen=True):
     """What is kept of a leaf beside its hash; nothing that depends on content but buckets of token counts.
 
     Attributes:
@@ -48,7 +51,7 @@ class Meta:
     first: int = 0
 
     def encode(self) -> bytes:
-        codes = bytes((KINDS.index(self.kind), STATUSES.index(self.status), *self.usage))
+        codes = bytes((_KIND_CODES[self.kind], _STATUS_CODES[self.status], *self.usage))
         return codes + self.iat.to_bytes(5, "big") + self.first.to_bytes(6, "big")
 
     @classmethod

@@ -270,7 +270,7 @@ def test_an_exchange_still_open_at_the_close_gets_a_failed_receipt() -> None:
 def test_a_lost_receipt_is_failed_and_without_content() -> None:
     stamp = composition.Stamp(ISSUER, 5, bytes(16))
     lost = composition.lost_receipt(stamp, b64u(bytes(16)), bytes(32), 3, "gateway_lost")
-    parsed = Receipt.parse(lost.encode())
+    parsed = Receipt.parse(lost.statement)
     assert (parsed.status, parsed.reason, parsed.request, parsed.response) == (
         "failed",
         "gateway_lost",
