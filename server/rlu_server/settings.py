@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+
+from rlu_server.sections import Section as Section
+from rlu_server.settings_auth import Auth
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,10 +26,6 @@ else:  # pragma: no cover - Python 3.10 only
 
 class SettingsError(Exception):
     """The configuration was refused; the message names every key that was wrong and why."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Deployment(Section):
@@ -116,6 +115,22 @@ class Gateway(Section):
     """Receipts kept in memory for the session's principal; older ones are dropped, their leaves stay in the log."""
 
 
+class Responses(Section):
+    """Kept answers of the OpenAI Responses API (`store`, `previous_response_id`), in the gateway's memory."""
+
+    store: Literal["on", "off"] = "on"
+    """`on`: as OpenAI does, unless a request says `store: false`. `off`: nothing is kept, whatever a request says."""
+    session_bytes: Annotated[int, Field(ge=64 << 10)] = 32 << 20
+    """Most that is kept for one session."""
+    tenant_bytes: Annotated[int, Field(ge=64 << 10)] = 128 << 20
+    total_bytes: Annotated[int, Field(ge=64 << 10)] = 256 << 20
+    """Most that is kept for all tenants together."""
+    age_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 8 * 3600
+    """An answer that was not used for so many seconds is wiped; at the latest its session's end does that."""
+    reserve_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
+    """Room set aside for an answer before it is asked for, besides the size of its request."""
+
+
 class Engine(Section):
     python: str = ""
     """Interpreter that has vLLM; empty: ours."""
@@ -182,6 +197,7 @@ class Settings(Section):
     deployment: Deployment = Deployment()
     attestation: Attestation = Attestation()
     gateway: Gateway = Gateway()
+    auth: Auth = Auth()
     engine: Engine = Engine()
     model: Model = Model()
     lock: Lock = Lock()

@@ -28,6 +28,8 @@ class Kind:
     status: int
     message: str
     retry_after_s: int | None = None
+    anthropic_status: int | None = None
+    """Where Anthropic's API has a status of its own for it."""
 
 
 CATALOGUE: dict[str, Kind] = {
@@ -37,7 +39,11 @@ CATALOGUE: dict[str, Kind] = {
     "header_too_large": Kind(431, "The request's header section is too large."),
     "body_too_large": Kind(413, "The request body is larger than this server accepts."),
     "length_required": Kind(411, "Send the request body with Content-Length or chunked."),
-    "content_encoding": Kind(415, "Compressed request bodies are not accepted; send the body as it is."),
+    "content_encoding": Kind(
+        415, "This content coding is not accepted here; send the body as it is, or with gzip, deflate or zstd."
+    ),
+    "coding_malformed": Kind(400, "The compressed request body is damaged, cut short or followed by something."),
+    "coding_ratio": Kind(413, "The compressed request body becomes too large for what was sent."),
     "content_type": Kind(415, "Send the request body as application/json."),
     "expectation": Kind(417, "Only `Expect: 100-continue` is understood."),
     "request_timeout": Kind(408, "The request did not arrive in time."),
@@ -50,6 +56,40 @@ CATALOGUE: dict[str, Kind] = {
     "key_invalid": Kind(401, "The API key is not valid here."),
     "key_expired": Kind(401, "The API key has expired; ask your administrator for a new one."),
     "key_revoked": Kind(401, "The API key was revoked; ask your administrator for a new one."),
+    "credentials_conflict": Kind(
+        401, "The client certificate and the key or token belong to different tenants; send one of them."
+    ),
+    "token_malformed": Kind(401, "The bearer token is neither an API key nor a JSON Web Token."),
+    "token_header": Kind(401, "The token's header is not accepted here."),
+    "token_issuer": Kind(401, "Tokens of this issuer are not accepted here."),
+    "token_algorithm": Kind(401, "The token's signature algorithm is not accepted from this issuer."),
+    "token_key_unknown": Kind(
+        401,
+        "The token names a key that is not in the issuer's key set here; get a new token, or see the operator.",
+    ),
+    "token_signature": Kind(401, "The token's signature is not valid."),
+    "token_expired": Kind(401, "The token has expired; get a new one."),
+    "token_not_yet": Kind(401, "The token is not valid yet; compare the clocks."),
+    "token_audience": Kind(401, "The token was made for another audience."),
+    "token_claims": Kind(401, "The token's claims do not give access here."),
+    "token_refused": Kind(401, "The cluster does not accept this token, or not for this audience."),
+    "token_unverifiable": Kind(503, "Tokens of this issuer cannot be verified now; try again.", 5),
+    "certificate_unknown": Kind(401, "The client certificate names nobody who is known here."),
+    "certificate_expired": Kind(401, "The client certificate has expired; get a new one and connect again."),
+    "certificate_revoked": Kind(401, "The client certificate was revoked."),
+    "certificate_unverifiable": Kind(
+        503, "Whether the client certificate was revoked cannot be told now; see the operator.", 30
+    ),
+    "locked_out": Kind(
+        429, "Too many credentials from this address were refused; wait before trying another.", 2
+    ),
+    "not_administrator": Kind(
+        403, "Only administrators of the tenant, whom the server's settings name, may see this."
+    ),
+    "pseudonym_not_found": Kind(
+        404,
+        "No principal of your tenant with this pseudonym has been seen here since the start, or has a key.",
+    ),
     # the body
     "json_malformed": Kind(400, "The request body is not valid JSON in UTF-8."),
     "json_too_deep": Kind(400, "The request body is nested too deeply."),
@@ -59,8 +99,20 @@ CATALOGUE: dict[str, Kind] = {
     "field_not_allowed": Kind(400, "This field is not accepted by this server."),
     "remote_media": Kind(400, "Remote media are not fetched; send images, audio and video as data: URLs."),
     "background_unsupported": Kind(400, "`background` is not supported; leave it out and stream instead."),
-    "state_unsupported": Kind(
-        400, "Stored responses are not supported; send the whole conversation as `input`."
+    "state_unsupported": Kind(400, "This server keeps no state for that; send the whole conversation as `input`."),
+    "cancel_unsupported": Kind(
+        400, "Only background responses can be cancelled, and there are none; close the connection instead."
+    ),
+    "query_invalid": Kind(400, "The query of this request is not understood."),
+    "previous_response_not_found": Kind(
+        400, "There is no such previous response, or no longer; send the whole conversation as `input`."
+    ),
+    "response_not_found": Kind(404, "There is no such response."),
+    "response_not_stored": Kind(
+        507, "This response was larger than the room there was, and was not stored; send the conversation as `input`."
+    ),
+    "scratch_full": Kind(
+        507, "There is no room to store another response; delete some, close the session, or send `store: false`."
     ),
     "model_not_found": Kind(404, "This model is not served here; GET /v1/models lists those that are."),
     # sessions
@@ -78,6 +130,13 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "nonce_size": Kind(400, "The nonce must be 8 to 64 bytes in base64url without padding."),
     "sessions_full": Kind(503, "No more sessions can be opened here; close some or try later.", 30),
+    # limits, and the line in front of the engine
+    "limit_requests": Kind(429, "More requests a minute than are allowed; try again later.", 1),
+    "limit_tokens": Kind(429, "More tokens a minute than are allowed; try again later.", 1),
+    "limit_concurrent": Kind(429, "More concurrent requests than are allowed; let some of them finish.", 1),
+    "limit_scratch": Kind(429, "More content in memory than is allowed; let some requests finish.", 1),
+    "queue_full": Kind(503, "The engine is busy and the line in front of it is full; try again later.", 5, 529),
+    "queue_timeout": Kind(503, "The engine is busy, and no place came free in time; try again later.", 5, 529),
     # our side
     "signer_unavailable": Kind(
         503, "Nothing is served unsigned, and the signer is not available; try again.", 5
@@ -128,12 +187,19 @@ class GatewayError(Exception):
         param: name of the offending field or header, if one is to blame. A name of *ours*, never the client's text.
     """
 
-    def __init__(self, code: str, message: str | None = None, *, param: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         kind = CATALOGUE[code]
         self.code = code
         self.status = kind.status
         self.message = message or kind.message
-        self.retry_after_s = kind.retry_after_s
+        self.retry_after_s = kind.retry_after_s if retry_after_s is None else retry_after_s
         self.param = param
         super().__init__(code)
 

@@ -1,0 +1,1 @@
+"""Who is asking, decided without I/O: tokens, client certificates, and how guessing is slowed down."""
