@@ -28,6 +28,7 @@ DEBUG_STATES = (
 )
 KEY_HARDWARE = ("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "none", "sev-snp", "tdx", "tpm2")
 """Kinds of evidence that can speak for the instance key; `none` is a software key."""
+CANARY_RESULTS = ("clean", "incomplete", "leak")
 POSTURE_ROLES = ("attestor", "engine", "gateway")
 MAX_POSTURE = 64
 
@@ -49,6 +50,25 @@ class Predecessor:
 
     issuer: str
     head: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryMention:
+    """The last canary test that this attestor took over: SHA-256 of the report (`canary.py`), when, and its result."""
+
+    digest: bytes
+    issued_at: int
+    result: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"digest": b64u(self.digest), "iat": self.issued_at, "result": self.result}
+
+    @classmethod
+    def read(cls, members: Members, name: str) -> CanaryMention:
+        with members.object(name) as inner:
+            return cls(
+                inner.binary("digest", 32), inner.count("iat"), inner.choice("result", CANARY_RESULTS)
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +100,8 @@ class InstanceClaims:
     gpus: Gpus | None = None
     """`None`: the model is served without any."""
     predecessor: Predecessor | None = None
+    canary: CanaryMention | None = None
+    """`None`: no canary test was reported to this attestor."""
     evidence: dict[str, bytes] = field(default_factory=dict)
     """`submods`: evidence kind to SHA-256 of the item's bytes; empty until evidence was collected."""
 
@@ -123,6 +145,8 @@ class InstanceClaims:
                 "head": b64u(self.predecessor.head),
                 "iss": self.predecessor.issuer,
             }
+        if self.canary is not None:
+            payload["rlu_canary_report"] = self.canary.to_json()
         if self.evidence:
             payload["submods"] = {
                 kind: ["DIGEST", ["sha-256", b64u(digest)]] for kind, digest in self.evidence.items()
@@ -172,6 +196,9 @@ class InstanceClaims:
                 site=members.text("rlu_site"),
                 start_count=start_count,
                 predecessor=predecessor,
+                canary=CanaryMention.read(members, "rlu_canary_report")
+                if "rlu_canary_report" in members
+                else None,
                 evidence=_read_submods(members) if "submods" in members else {},
             )
 
@@ -198,7 +225,7 @@ def binding(claims: bytes) -> bytes:
 
 def profile_digest(payload: Mapping[str, Any]) -> bytes:
     """Digest of what stays the same between renewals; session statements carry it."""
-    varying = ("submods", "eat_nonce", "iat", "exp", "rlu_log")
+    varying = ("submods", "eat_nonce", "iat", "exp", "rlu_log", "rlu_canary_report")
     stable = canonical.encode({name: value for name, value in payload.items() if name not in varying})
     return hashlib.sha256(b"rlu/instance-profile/v1" + stable).digest()
 

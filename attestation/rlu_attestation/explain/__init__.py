@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rlu_attestation import bundle as bundles
-from rlu_attestation import canonical, continuity, revocation_list
+from rlu_attestation import canary, canonical, continuity, revocation_list
 from rlu_attestation.assemble import Pieces, read_piece, recognise
 from rlu_attestation.assemble.pieces import is_der, is_event_log, is_pem
 from rlu_attestation.bundle import Bundle, BundledPolicy, Logged
@@ -26,7 +26,7 @@ from rlu_attestation.explain.endorsements import (
     is_policy,
 )
 from rlu_attestation.explain.evidence import explain_bare, explain_evidence, explain_hcl
-from rlu_attestation.explain.keys import explain_continuity, explain_revocations
+from rlu_attestation.explain.keys import explain_canary, explain_continuity, explain_revocations
 from rlu_attestation.explain.log import explain_cose, explain_cosigned
 from rlu_attestation.explain.section import Row, Section, broken
 from rlu_attestation.explain.statements import explain_jws, explain_statement
@@ -79,6 +79,8 @@ def _explain_jws(text: bytes) -> Section:
         return explain_revocations(text)
     if kind == continuity.TYPE:
         return explain_continuity(text.decode("ascii"))
+    if kind == canary.TYPE:
+        return explain_canary(text.decode("ascii"))
     return explain_jws(text.decode("ascii"))
 
 

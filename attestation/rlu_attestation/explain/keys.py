@@ -1,8 +1,8 @@
-"""What is signed about keys: continuity statements and revocation lists (FORMATS section 14)."""
+"""What keys sign beside statements: continuity and revocation (FORMATS section 14), reports of canary tests (section 15)."""
 
 from __future__ import annotations
 
-from rlu_attestation import continuity, cose, revocation_list
+from rlu_attestation import canary, continuity, cose, revocation_list
 from rlu_attestation.encoding import b64u
 from rlu_attestation.explain.section import Row, Section
 from rlu_attestation.revocation import Revocation
@@ -18,6 +18,33 @@ def explain_continuity(text: str) -> Section:
         Row("rlu_head", _head(found.head), "head of its log when it stepped down"),
     )
     return Section("Continuity statement: one key's word about the next, and no evidence", rows)
+
+
+def explain_canary(text: str) -> Section:
+    """The report of a canary test. Raises Malformed."""
+    report = canary.peek(text)
+    found = report.findings
+    rows = (
+        Row("result", found.result, "as the numbers say; the numbers are asserted by whoever ran the test"),
+        Row("iss", report.issuer, "the instance that took it over"),
+        Row("iat", str(report.issued_at), "when, in seconds since the epoch"),
+        Row("began, ended", f"{found.began}, {found.ended}", "of the test"),
+        Row("markers", str(found.markers), f"looked for in {found.forms} forms"),
+        Row("returned", str(found.returned), "exchanges whose answer held a marker"),
+        Row("exchanges", str(sum(found.exchanges.values())), f"of {len(found.exchanges)} kinds"),
+        Row("faults", ", ".join(f"{k} {n}" for k, n in found.faults.items()), "what was broken meanwhile"),
+    )
+    return Section("Report of a canary test", rows, tuple(_place(k, p) for k, p in found.places.items()))
+
+
+def _place(name: str, place: canary.Place) -> Section:
+    rows = (
+        Row("searched", "yes" if place.searched else "no, or not all of it", ""),
+        Row("items, bytes", f"{place.items}, {place.size}", "that were read"),
+        Row("planted, found", f"{place.planted}, {place.found}", "leaks on purpose"),
+        Row("leaks", str(place.leaks), "findings that nobody planted"),
+    )
+    return Section(name, rows)
 
 
 def explain_revocations(data: bytes) -> Section:

@@ -48,6 +48,7 @@ MEANINGS = {
     "oemboot": "the platform's verified boot is on, as far as the attestor can tell (RFC 9711)",
     "rlu_blind": "random, so that the leaf hash cannot be guessed",
     "rlu_boundary": "organisational boundary, as configured",
+    "rlu_canary_report": "the last canary test that the attestor took over: its report's digest, when, and the result",
     "rlu_channel": "TLS key that the session was opened for",
     "rlu_commitment_key": "digest of the key that opens the receipts' commitments",
     "rlu_count": "receipts that the session has in the log",

@@ -1,7 +1,7 @@
-"""How `rlu keys` asks a running attestor for something: two files in its state directory, which only its user and root can reach.
+"""How `rlu keys` and `rlu selftest` ask a running attestor for something: two files in its state directory, which only its user and root can reach.
 
-    <state>/attestation/asked.json      {"action":"rotate"|"rehearse"|"retire","id":…}, taken away when it is acted on
-    <state>/attestation/answered.json   {"id":…, "issuer"?, "sessions"?, "code"?, "message"?}
+    <state>/attestation/asked.json      {"action":"rotate"|"rehearse"|"retire"|"canary","id":…,"findings"?}, taken away when it is acted on
+    <state>/attestation/answered.json   {"id":…, "issuer"?, "sessions"?, "report"?, "code"?, "message"?}
 
 The attestor has no network, and its socket is the gateway's alone. There is nothing else to be asked for, and nothing of a session.
 """
@@ -17,13 +17,15 @@ from msgspec import Meta
 
 from rlu_server.attestor.secret import write_private
 
-MAX_FILE = 4096
-Action = Literal["rotate", "rehearse", "retire"]
+MAX_FILE = 64 * 1024
+Action = Literal["rotate", "rehearse", "retire", "canary"]
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: Action
     id: Annotated[str, Meta(max_length=64)]
+    findings: Annotated[str, Meta(max_length=32 * 1024)] = ""
+    """Of a canary test (FORMATS section 15), which the attestor makes its own report of; nothing else takes one."""
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -32,6 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     id: str = ""
     issuer: str | None = None
     sessions: int | None = None
+    report: str | None = None
+    """The signed report of a canary test."""
     code: str | None = None
     message: str | None = None
 

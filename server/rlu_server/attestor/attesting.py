@@ -15,7 +15,7 @@ from pathlib import Path
 from rlu_attestation import jose
 from rlu_attestation.errors import RluError
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
+from rlu_attestation.instance import CanaryMention, InstanceClaims, binding, claims_bytes, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_server.attestor import facts
 from rlu_server.attestor.collect.collector import Collector
@@ -54,6 +54,7 @@ class Attesting:
         gpus: what is stated of them.
         collectors: of evidence beside the platform's. They block for seconds and have nothing to do with the key, so they run on a thread
             of their own.
+        canary: the last canary test, which statements name.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Attesting:
         clock: Callable[[], int],
         gpus: Gpus | None = None,
         collectors: Sequence[Collector] = (),
+        canary: Callable[[], CanaryMention | None] = lambda: None,
     ) -> None:
         self._committer = committer
         self._platform = platform
@@ -76,6 +78,7 @@ class Attesting:
         self._clock = clock
         self.gpus = gpus
         self._collectors = collectors
+        self._canary = canary
         self._oemboot = platform.verified_boot
         self.predecessor = key.predecessor
         """May be followed by a later head of the same log, while that one still grows."""
@@ -169,4 +172,5 @@ class Attesting:
             self._ttl_s,
             self._oemboot,
             self.gpus,
+            self._canary(),
         )

@@ -34,6 +34,8 @@ class Event(str, Enum):
     KEY_ROTATION_FAILED = "key.rotation_failed"
     KEY_REHEARSED = "key.rotation_rehearsed"
     KEY_RETIRED = "key.retired"
+    CANARY_REPORTED = "canary.reported"
+    CANARY_REFUSED = "canary.refused"
     INTERNAL = "internal.error"
 
 

@@ -22,7 +22,7 @@ from msgspec import Meta
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import InstanceClaims, PostureValue, Predecessor, Software
+from rlu_attestation.instance import CanaryMention, InstanceClaims, PostureValue, Predecessor, Software
 from rlu_attestation.statements import Channel
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.messages import Hello, Posture
@@ -131,6 +131,7 @@ def claims(
     ttl_s: int,
     oemboot: bool,
     gpus: Gpus | None = None,
+    canary: CanaryMention | None = None,
 ) -> InstanceClaims:
     """The instance statement's claims, `submods` still empty."""
     instance = facts.instance
@@ -163,6 +164,7 @@ def claims(
         start_count=key.start_count,
         gpus=gpus,
         predecessor=key.predecessor,
+        canary=canary,
     )
 
 

@@ -16,6 +16,7 @@ from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import Predecessor, issuer
 from rlu_server.attestor import facts, secret
 from rlu_server.attestor.attesting import Attesting
+from rlu_server.attestor.canary import Canary
 from rlu_server.attestor.collect import Collector
 from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.enrolment import StateFiles
@@ -59,6 +60,7 @@ class Instances:
         self._events = events
         self._blinds = secret.blind_key(secret.load_or_create(files.secret))
         self._past = Past(self.log)
+        self.canary = Canary(files.secret.parent, directory, clock)
 
     def read(self, platform: Platform, journal: Journal) -> tuple[Ledger, cose.SignedHead | None]:
         """The state that the log leads to, and its last head.
@@ -143,6 +145,7 @@ class Instances:
             self._clock,
             self._gpus,
             self._collectors,
+            lambda: self.canary.mention,
         )
 
 

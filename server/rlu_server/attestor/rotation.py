@@ -146,12 +146,14 @@ class Rotation:
             await self._end(leaving)
         asked = asking.take(self._slots.directory)
         if asked is not None:
-            asking.answer(self._slots.directory, asked, await self._act(asked.action))
+            asking.answer(self._slots.directory, asked, await self._act(asked.action, asked.findings))
         elif self._due():
             await self._act("rotate")
 
-    async def _act(self, action: str) -> asking.Outcome:
+    async def _act(self, action: str, findings: str = "") -> asking.Outcome:
         try:
+            if action == "canary":
+                return asking.Outcome(report=await self._take_over(findings))
             if action == "rotate":
                 new = await self.rotate()
                 return asking.Outcome(issuer=new.issuer)
@@ -162,8 +164,20 @@ class Rotation:
         except (RluError, OSError) as error:
             code = error.code if isinstance(error, RluError) else f"errno.{error.errno}"
             message = error.message if isinstance(error, RluError) else str(error.strerror)
-            self._events.emit(Event.KEY_ROTATION_FAILED, code)
+            event = Event.CANARY_REFUSED if action == "canary" else Event.KEY_ROTATION_FAILED
+            self._events.emit(event, code)
             return asking.Outcome(code=code, message=message)
+
+    async def _take_over(self, findings: str) -> str:
+        """Sign a report on a canary test's findings, in the attestor's own words."""
+        current = self._roster.current
+        canary = self._instances.canary
+        report = canary.compose(findings, current.attesting.jwk)
+        digest = hashlib.sha256(report.signing_input()).digest()
+        signature = await self._on_signer(current, lambda: current.committer.platform.sign(digest))
+        text = canary.keep(report, signature)
+        self._events.emit(Event.CANARY_REPORTED, report.findings.result)
+        return text
 
     def _due(self) -> bool:
         """Is it time for the next key? Tells the operator, once a day, from two weeks before."""
