@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
         if not incoming.complete:
             self._keep_alive = False
         self._desk.refused(incoming, error, request_id)
-        self.start(error.status, head, b"" if incoming.method == b"HEAD" else content, ended=True)
+        self.start(error.status_in(dialect), head, b"" if incoming.method == b"HEAD" else content, ended=True)
         return content
 
     def _linger(self) -> None:

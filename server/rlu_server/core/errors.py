@@ -30,6 +30,8 @@ class Kind:
     retry_after_s: int | None = None
     anthropic_status: int | None = None
     """Where Anthropic's API has a status of its own for it."""
+    anthropic_status: int | None = None
+    """Where Anthropic's API has a status of its own for it."""
 
 
 CATALOGUE: dict[str, Kind] = {
@@ -137,6 +139,13 @@ CATALOGUE: dict[str, Kind] = {
     "limit_scratch": Kind(429, "More content in memory than is allowed; let some requests finish.", 1),
     "queue_full": Kind(503, "The engine is busy and the line in front of it is full; try again later.", 5, 529),
     "queue_timeout": Kind(503, "The engine is busy, and no place came free in time; try again later.", 5, 529),
+    # limits, and the line in front of the engine
+    "limit_requests": Kind(429, "More requests a minute than are allowed; try again later.", 1),
+    "limit_tokens": Kind(429, "More tokens a minute than are allowed; try again later.", 1),
+    "limit_concurrent": Kind(429, "More concurrent requests than are allowed; let some of them finish.", 1),
+    "limit_scratch": Kind(429, "More content in memory than is allowed; let some requests finish.", 1),
+    "queue_full": Kind(503, "The engine is busy and the line in front of it is full; try again later.", 5, 529),
+    "queue_timeout": Kind(503, "The engine is busy, and no place came free in time; try again later.", 5, 529),
     # our side
     "signer_unavailable": Kind(
         503, "Nothing is served unsigned, and the signer is not available; try again.", 5
@@ -202,6 +211,11 @@ class GatewayError(Exception):
         self.retry_after_s = kind.retry_after_s if retry_after_s is None else retry_after_s
         self.param = param
         super().__init__(code)
+
+    def status_in(self, dialect: Dialect) -> int:
+        """The HTTP status in the API that was called."""
+        kind = CATALOGUE[self.code]
+        return (dialect is Dialect.ANTHROPIC and kind.anthropic_status) or self.status
 
 
 def body(error: GatewayError, dialect: Dialect, request_id: str) -> bytes:
