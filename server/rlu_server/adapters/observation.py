@@ -27,9 +27,13 @@ class Observation:
         self._unseen: list[bytes] = []
         self._unseen_bytes = 0
 
-    def expect(self, api: Api, content_type: str) -> None:
-        """The engine's answer has begun; what is added from here on is read as well as hashed."""
-        self._reader = sse.reader(api, content_type)
+    def expect(self, api: Api, content_type: str, *, wanted: bool = False) -> None:
+        """The engine's answer has begun; what is added from here on is read as well as hashed.
+
+        Args:
+            wanted: its response object will be asked for.
+        """
+        self._reader = sse.reader(api, content_type, wanted=wanted)
 
     def add(self, content: bytes) -> None:
         """Content that was sent to the client."""
@@ -57,6 +61,11 @@ class Observation:
         """How the engine's answer ended, going by its content."""
         self._look()
         return End.NONE if self._reader is None else self._reader.end()
+
+    def answer(self) -> bytes | None:
+        """The response object of an answer that ended in the ordinary way, if it is there."""
+        self._look()
+        return None if self._reader is None else self._reader.answer
 
     def usage(self) -> Usage | None:
         self._look()

@@ -12,12 +12,15 @@ own fields; the engine does that, and its answers name them better.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import msgspec
 import orjson
 
+from rlu_server.core import responses
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.responses import Asked, Keep
 from rlu_server.core.routes import Api, Route
 
 DROPPED = ("data_parallel_rank", "priority", "request_id", "session_id")
@@ -56,6 +59,7 @@ class Inspected(msgspec.Struct, frozen=True):
         forwarded: the content to send to the engine.
         shared: so many leading bytes of `forwarded` equal those of the original, which lets a digest be shared.
         rewritten: sorted names of the fields in which the two differ; `("spelling",)` when no field does, and the bytes do.
+        asked: what it wants kept or continued; None where there is nothing of that. What it continues is not in `forwarded` yet.
     """
 
     model: str
@@ -64,10 +68,18 @@ class Inspected(msgspec.Struct, frozen=True):
     forwarded: bytes
     shared: int
     rewritten: tuple[str, ...]
+    asked: Asked | None = None
+
+
+class Models(Protocol):
+    """Names clients may use (`names.Names`)."""
+
+    def get(self, name: str, /) -> str | None:
+        """The engine's name for it."""
 
 
 def inspect(
-    raw: bytes, route: Route, models: Mapping[str, str], salt_for: Callable[[str | None], str]
+    raw: bytes, route: Route, models: Models, salt_for: Callable[[str | None], str]
 ) -> Inspected:
     """Judge and rewrite one body.
 
@@ -77,7 +89,7 @@ def inspect(
 
     Raises:
         GatewayError: `json_malformed`, `json_too_deep`, `body_not_object`, `field_missing`, `field_type`, `field_not_allowed`,
-            `remote_media`, `background_unsupported`, `state_unsupported`, `model_not_found`.
+            `remote_media`, `background_unsupported`, `state_unsupported` (`conversation`), `model_not_found`.
     """
     fields = _parse(raw)
     changes: dict[str, bytes | None] = {}
@@ -85,8 +97,9 @@ def inspect(
         if name in _REFUSED and _present(fields, name):
             raise GatewayError("field_not_allowed", f"`{name}` is not accepted by this server.", param=name)
         changes[name] = None
-    if route.api is Api.RESPONSES:
-        _refuse_state(fields)
+    asked = _asked(fields) if route.api is Api.RESPONSES else None
+    if asked is not None and asked.previous is not None:
+        changes["previous_response_id"] = None
     if "chat_template_kwargs" in fields:
         _refuse_template_override(fields["chat_template_kwargs"])
     _refuse_remote_media(raw, fields)
@@ -109,7 +122,20 @@ def inspect(
         forwarded=forwarded,
         shared=shared,
         rewritten=tuple(sorted(changes)) or (() if forwarded is raw else (SPELLING,)),
+        asked=asked,
     )
+
+
+def resume(forwarded: bytes, earlier: bytes, asked: Asked) -> bytes:
+    """The content to forward with the items of earlier requests and answers before its own.
+
+    Raises:
+        GatewayError: `field_type`.
+    """
+    fields = _parse(forwarded)
+    items = responses.joined((earlier, responses.inner(asked.input)))
+    fields["input"] = msgspec.Raw(b"[%b]" % items)
+    return _encode(fields)
 
 
 def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
@@ -138,12 +164,22 @@ def _rewrite(
     return _encode(fields), 0
 
 
-def _refuse_state(fields: dict[str, msgspec.Raw]) -> None:
+def _asked(fields: dict[str, msgspec.Raw]) -> Asked | None:
     if _flag(fields, "background"):
         raise GatewayError("background_unsupported", param="background")
-    for name in ("previous_response_id", "conversation"):
-        if _present(fields, name):
-            raise GatewayError("state_unsupported", param=name)
+    if _present(fields, "conversation"):
+        raise GatewayError(
+            "state_unsupported",
+            "Conversations are not kept here; use `previous_response_id`, or send the whole conversation as `input`.",
+            param="conversation",
+        )
+    previous = _text(fields, "previous_response_id")
+    keep = Keep.DEFAULT if previous is None else Keep.ASKED
+    if _present(fields, "store"):
+        keep = Keep.ASKED if _flag(fields, "store") else Keep.NO
+    if keep is Keep.NO and previous is None:
+        return None
+    return Asked(keep, previous, bytes(fields.get("input", b"[]")))
 
 
 def _refuse_template_override(value: msgspec.Raw) -> None:

@@ -33,9 +33,14 @@ _TYPE_AT_END = re.compile(rb'"type":\s*"([a-z_.]+)"\s*\}\s*$')
 
 
 class Reader(Protocol):
-    """Watches one answer."""
+    """Watches one answer.
+
+    Attributes:
+        answer: once an answer of the Responses API has ended in the ordinary way, its response object; only if it was asked for.
+    """
 
     usage: Usage | None
+    answer: bytes | None
 
     def feed(self, data: bytes) -> None: ...
 
@@ -46,20 +51,26 @@ class Reader(Protocol):
         """Could an error event be appended without breaking an event in two?"""
 
 
-def reader(api: Api, content_type: str) -> Reader:
-    """The reader for an answer with this media type."""
+def reader(api: Api, content_type: str, *, wanted: bool = False) -> Reader:
+    """The reader for an answer with this media type.
+
+    Args:
+        wanted: the response object itself, too.
+    """
     if content_type.startswith("text/event-stream"):
-        return StreamReader(api)
-    return DocumentReader(api)
+        return StreamReader(api, wanted=wanted)
+    return DocumentReader(api, wanted=wanted)
 
 
 class StreamReader:
     """Server-sent events."""
 
-    __slots__ = ("_carried", "_carry", "_done", "_failed", "_last", "_marks", "usage")
+    __slots__ = ("_carried", "_carry", "_done", "_failed", "_last", "_marks", "_wanted", "answer", "usage")
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, wanted: bool = False) -> None:
         self.usage: Usage | None = None
+        self.answer: bytes | None = None
+        self._wanted = wanted
         self._marks = _MARKS.get(api, ())
         self._carry: list[bytes] = []
         self._carried = 0
@@ -136,6 +147,8 @@ class StreamReader:
             self._typed(event.type)
         if not usage.is_null(event.error):
             self._failed = True
+        if self._wanted and event.type in _ORDINARY and self.answer is None:
+            self.answer = bytes(event.response)
         self.usage = usage.merge(self.usage, event.usage)
         for nested in (event.response, event.message):
             if not usage.is_null(nested):
@@ -153,10 +166,13 @@ class StreamReader:
 class DocumentReader:
     """One JSON document. A long one is not kept; its usage is read from its last bytes."""
 
-    __slots__ = ("_api", "_long", "_parts", "_size", "usage")
+    __slots__ = ("_api", "_long", "_most", "_parts", "_size", "_wanted", "answer", "usage")
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, wanted: bool = False) -> None:
         self.usage: Usage | None = None
+        self.answer: bytes | None = None
+        self._wanted = wanted
+        self._most = MAX_LINE if wanted else MAX_DOCUMENT
         self._api = api
         self._parts: list[bytes] = []
         self._size = 0
@@ -165,7 +181,7 @@ class DocumentReader:
     def feed(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
-        if self._size > MAX_DOCUMENT:
+        if self._size > self._most:
             self._long = True
             self._parts = [b"".join(self._parts)[-TAIL:]]
             self._size = len(self._parts[0])
@@ -176,6 +192,8 @@ class DocumentReader:
             self.usage = usage.of_tail(whole[-TAIL:])
             return End.ORDINARY
         end, self.usage = usage.of_document(self._api, whole)
+        if self._wanted and end is End.ORDINARY:
+            self.answer = whole
         return end
 
     def at_boundary(self) -> bool:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlu_server.core.body import DROPPED, REFUSED, Inspected, inspect
+from rlu_server.core.body import DROPPED, REFUSED, Inspected, inspect, resume
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.responses import Keep
 from rlu_server.core.routes import RELAYED, Route
 
 CHAT = RELAYED[b"/v1/chat/completions"]
@@ -149,11 +150,56 @@ def test_bad_bodies(raw: bytes, code: str):
 
 def test_state_is_refused_where_the_engine_would_keep_it():
     assert refusal({"model": "m", "background": True}, RESPONSES).code == "background_unsupported"
-    assert refusal({"model": "m", "previous_response_id": "resp_1"}, RESPONSES).code == "state_unsupported"
-    assert refusal({"model": "m", "conversation": "c"}, RESPONSES).code == "state_unsupported"
+    conversation = refusal({"model": "m", "conversation": "c"}, RESPONSES)
+    assert (conversation.code, conversation.param) == ("state_unsupported", "conversation")
     quiet = {"model": "m", "background": False, "previous_response_id": None, "store": True}
     assert look(quiet, RESPONSES).rewritten == ("cache_salt",)
-    assert look({"model": "m", "background": True}, CHAT)
+    assert look({"model": "m", "background": True}, CHAT).asked is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "keep", "previous"),
+    [
+        ({}, Keep.DEFAULT, None),
+        ({"store": None}, Keep.DEFAULT, None),
+        ({"store": True}, Keep.ASKED, None),
+        ({"previous_response_id": "resp_1"}, Keep.ASKED, "resp_1"),
+        ({"previous_response_id": "resp_1", "store": True}, Keep.ASKED, "resp_1"),
+        ({"previous_response_id": "resp_1", "store": False}, Keep.NO, "resp_1"),
+    ],
+)
+def test_what_a_request_wants_kept(fields: dict[str, Any], keep: Keep, previous: str | None):
+    found = look({"model": "m", "input": "hi", **fields}, RESPONSES)
+    assert found.asked is not None
+    assert (found.asked.keep, found.asked.previous, found.asked.input) == (keep, previous, b'"hi"')
+    # The engine keeps nothing and is not asked to continue anything.
+    assert "previous_response_id" not in json.loads(found.forwarded)
+    assert ("previous_response_id" in found.rewritten) == ("previous_response_id" in fields)
+
+
+def test_nothing_is_kept_of_who_says_so():
+    assert look({"model": "m", "input": "hi", "store": False}, RESPONSES).asked is None
+    assert look({"model": "m", "store": True}, CHAT).asked is None
+    assert refusal({"model": "m", "store": "no"}, RESPONSES).code == "field_type"
+    assert refusal({"model": "m", "previous_response_id": 1}, RESPONSES).code == "field_type"
+
+
+def test_what_was_said_before_comes_first_byte_for_byte():
+    raw = b'{"model":"m","previous_response_id":"resp_1","input":[{"a": 1e2},  "x"],"temperature":0.10}'
+    found = look(raw, RESPONSES)
+    assert found.asked is not None
+    forwarded = resume(found.forwarded, b'{"b":1.0},{"c":"\\u0041"}', found.asked)
+    assert b'"input":[{"b":1.0},{"c":"\\u0041"},{"a": 1e2},  "x"]' in forwarded
+    assert b'"temperature":0.10' in forwarded
+    text = look({"model": "m", "previous_response_id": "resp_1", "input": 'say "hi"'}, RESPONSES)
+    assert text.asked is not None
+    items = json.loads(resume(text.forwarded, b"", text.asked))["input"]
+    assert items == [{"type": "message", "role": "user", "content": 'say "hi"'}]
+    wrong = look({"model": "m", "previous_response_id": "resp_1", "input": {"a": 1}}, RESPONSES)
+    assert wrong.asked is not None
+    with pytest.raises(GatewayError) as caught:
+        resume(wrong.forwarded, b"", wrong.asked)
+    assert (caught.value.code, caught.value.param) == ("field_type", "input")
 
 
 def media(route: Route, url: str) -> dict[str, Any]:
