@@ -5,10 +5,12 @@ Python's ssl module reads keys from files only; the file is an anonymous one in 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -28,6 +30,8 @@ class ServerTls:
     context: ssl.SSLContext
     certificate_pem: bytes
     spki_sha256: bytes
+    fresh: Callable[[], ssl.SSLContext]
+    """Makes another context with the same key and certificate."""
 
 
 def make(hostnames: tuple[str, ...], now: datetime | None = None) -> ServerTls:
@@ -42,15 +46,20 @@ def make(hostnames: tuple[str, ...], now: datetime | None = None) -> ServerTls:
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    spki = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    fresh = functools.partial(_context, certificate_pem + key_pem)
+    return ServerTls(fresh(), certificate_pem, hashlib.sha256(spki).digest(), fresh)
+
+
+def _context(pem: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
-    _load(context, certificate_pem + key_pem)
-    spki = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return ServerTls(context, certificate_pem, hashlib.sha256(spki).digest())
+    _load(context, pem)
+    return context
 
 
 def _load(context: ssl.SSLContext, pem: bytes) -> None:

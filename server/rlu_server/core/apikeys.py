@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
+from rlu_server.core.auth.credentials import presented
 from rlu_server.core.errors import GatewayError
 
 PREFIX = "rlu"
@@ -107,6 +108,18 @@ def mint(
     return record, f"{PREFIX}_{record.id}_{text}"
 
 
+def tenant_key(pseudonym_key: bytes, tenant: str) -> bytes:
+    """The key of a tenant's own that its principals' pseudonyms are made with; may be given to its administrator."""
+    return hmac.digest(pseudonym_key, b"rlu/tenant-key/v1\x00" + tenant.encode("utf-8"), "sha256")
+
+
+def pseudonym_under(key: bytes, principal: str) -> str:
+    """A principal's pseudonym under its tenant's key."""
+    return b64u(
+        hmac.digest(key, b"rlu/principal/v1\x00" + principal.encode("utf-8"), "sha256")[:PSEUDONYM_SIZE]
+    )
+
+
 def tenant_pseudonym(pseudonym_key: bytes, tenant: str) -> str:
     """Keyed pseudonym of a tenant: 22 characters."""
     return b64u(
@@ -119,10 +132,7 @@ def principal_pseudonym(pseudonym_key: bytes, tenant: str, principal: str) -> st
 
     Made under a key of its tenant's own, which can be given to the tenant's administrator without exposing any other tenant.
     """
-    key = hmac.digest(pseudonym_key, b"rlu/tenant-key/v1\x00" + tenant.encode("utf-8"), "sha256")
-    return b64u(
-        hmac.digest(key, b"rlu/principal/v1\x00" + principal.encode("utf-8"), "sha256")[:PSEUDONYM_SIZE]
-    )
+    return pseudonym_under(tenant_key(pseudonym_key, tenant), principal)
 
 
 def presented_key(authorization: bytes | str | None, x_api_key: bytes | str | None) -> str:
@@ -131,16 +141,20 @@ def presented_key(authorization: bytes | str | None, x_api_key: bytes | str | No
     Raises:
         GatewayError: `key_missing`, `key_invalid`.
     """
-    bearer = _text(authorization)
-    if bearer is not None:
-        scheme, _, value = bearer.partition(" ")
-        bearer = value.strip() if scheme.lower() == "bearer" else None
-    direct = _text(x_api_key)
-    if not bearer and not direct:
+    text = presented(authorization, x_api_key)
+    if not text:
         raise GatewayError("key_missing")
-    if bearer and direct and bearer != direct:
-        raise GatewayError("key_invalid", "`Authorization` and `x-api-key` hold different keys; send one.")
-    return bearer or direct or ""
+    return text
+
+
+def looks_like_key(text: str) -> bool:
+    """Is it meant to be an API key?"""
+    return text.startswith(f"{PREFIX}_")
+
+
+def key_fingerprint(text: str) -> bytes:
+    """What `KeyRing.identify` gives for this key, were it good."""
+    return _digest(text.partition("_")[2].partition("_")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +168,12 @@ class _Entry:
 class KeyRing:
     """The keys of one file, ready to authenticate; replaced as a whole when the file changes."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_pseudonym_key", "records")
 
     def __init__(self, pseudonym_key: bytes, records: Iterable[KeyRecord]) -> None:
-        self._entries = {record.id: _entry(pseudonym_key, record) for record in records}
+        self.records = tuple(records)
+        self._pseudonym_key = pseudonym_key
+        self._entries = {record.id: _entry(pseudonym_key, record) for record in self.records}
 
     @classmethod
     def of(cls, file: KeyFile) -> KeyRing:
@@ -166,8 +182,32 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key_id: str) -> bool:
+        return key_id in self._entries
+
     def authenticate(self, text: str, now: float) -> Principal:
-        """Check a key. An unknown id costs the same as a wrong secret and gives the same answer.
+        """Check a key, as `identify` does."""
+        return self.identify(text, now)[0]
+
+    def principal(self, tenant: str, name: str, source: str) -> Principal:
+        """Somebody whom another credential than a key of ours names.
+
+        Args:
+            source: kind of credential, in place of a key's id.
+
+        Raises:
+            GatewayError: `not_ready`, when there is no key file: pseudonyms made without a secret would not be any.
+        """
+        if not any(self._pseudonym_key):
+            raise GatewayError("not_ready", "The server has no key for pseudonyms; see the operator.")
+        key = self._pseudonym_key
+        return Principal(
+            tenant, name, source, tenant_pseudonym(key, tenant), principal_pseudonym(key, tenant, name)
+        )
+
+    def identify(self, text: str, now: float) -> tuple[Principal, bytes]:
+        """Check a key; gives its holder and a fingerprint of the secret. An unknown id costs the same as a wrong secret and gives
+        the same answer.
 
         Raises:
             GatewayError: `key_invalid`; and `key_revoked` or `key_expired`, only to someone who has the secret.
@@ -182,7 +222,7 @@ class KeyRing:
             raise GatewayError("key_revoked")
         if entry.expires is not None and now >= entry.expires:
             raise GatewayError("key_expired")
-        return entry.principal
+        return entry.principal, entry.digest
 
 
 def _entry(pseudonym_key: bytes, record: KeyRecord) -> _Entry:
@@ -194,10 +234,6 @@ def _entry(pseudonym_key: bytes, record: KeyRecord) -> _Entry:
         principal_pseudonym(pseudonym_key, record.tenant, record.principal),
     )
     return _Entry(unb64u(record.secret_sha256), record.expires, record.revoked is not None, principal)
-
-
-def _text(value: bytes | str | None) -> str | None:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _digest(secret: str) -> bytes:

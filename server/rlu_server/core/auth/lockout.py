@@ -29,12 +29,12 @@ class Lockout:
         self._after = after
         self._longest_s = longest_s
         self._capacity = capacity
-        self._wrong: dict[str, tuple[int, float, float]] = {}
-        """Address: how many, until when it waits, when the last one was."""
+        self._wrong: dict[str, tuple[int, float, int]] = {}
+        """Address: how many, until when it waits (if it ever did), and which was the last."""
         self._good: dict[tuple[str, bytes], None] = {}
 
     def waits(self, address: str, now: float) -> int:
-        """Seconds that this address has to wait, rounded up; 0: none. `now` need only rise."""
+        """Seconds that this address has to wait, rounded up; 0: none."""
         found = self._wrong.get(address)
         if found is None or found[1] <= now:
             return 0
@@ -51,17 +51,22 @@ class Lockout:
                 del self._good[next(iter(self._good))]
             self._good[known] = None
 
-    def wrong(self, address: str, now: float) -> bool:
-        """Note a wrong credential; whether the address waits from now on."""
+    def wrong(self, address: str, which: int, now: float) -> bool:
+        """Note a wrong credential; whether the address waits from now on.
+
+        Args:
+            which: tells credentials apart. The same one again is an agent that repeats itself, not a guess.
+        """
         if not self._after or not address:
             return False
-        count, _, last = self._wrong.pop(address, (0, 0.0, now))
-        if now - last > self._longest_s:
+        count, until, last = self._wrong.pop(address, (0, now, 0))
+        if now - until > self._longest_s:
             count = 0
-        count += 1
+        fresh = which != last or not count
+        count += fresh
         over = count - self._after
-        wait = min(self._longest_s, FIRST_S * 2.0 ** min(over, 32)) if over >= 0 else 0.0
+        wait = min(self._longest_s, FIRST_S * 2.0 ** min(over, 32)) if over >= 0 and fresh else 0.0
         if len(self._wrong) >= self._capacity:
             del self._wrong[next(iter(self._wrong))]
-        self._wrong[address] = (count, now + wait, now + wait)
+        self._wrong[address] = (count, now + wait, which)
         return wait > 0
