@@ -102,7 +102,13 @@ def read(der: bytes) -> ClientCertificate:
             certificate.not_valid_before_utc.timestamp(),
             certificate.not_valid_after_utc.timestamp(),
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+    ) as error:
         raise GatewayError("certificate_unknown") from error
 
 
@@ -172,7 +178,13 @@ def lists(data: bytes, issuers: Sequence[x509.Certificate], now: datetime) -> Re
         if len(data) > MAX_FILE:
             raise ValueError("too long")
         found = [_verified(one, issuers, now) for one in _split(data)]
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+    ) as error:
         raise Malformed("auth.crl", "not a current list of revocations by one of the CAs") from error
     serials = frozenset((one.issuer.public_bytes(), entry.serial_number) for one in found for entry in one)
     ends = [one.next_update_utc.timestamp() for one in found if one.next_update_utc is not None]

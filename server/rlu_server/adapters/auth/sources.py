@@ -1,0 +1,160 @@
+"""The files that authentication depends on, taken over when they change. One that cannot be used leaves things as they were, and says so.
+
+A file that is gone is another matter: its owner took it away, so what it gave is withdrawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+
+from rlu_attestation.errors import Malformed
+from rlu_server.adapters.auth.authenticator import Authenticator
+from rlu_server.adapters.auth.client_tls import ClientTrust
+from rlu_server.adapters.events import Events
+from rlu_server.core.apikeys import MAX_FILE, KeyRing, parse_file
+from rlu_server.core.auth import certificates, jwks
+from rlu_server.core.auth.certificates import Revoked
+from rlu_server.settings_auth import Auth
+
+
+class Watched:
+    """One file, read when it changed."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.path = path
+        self._most = most
+        self._seen: tuple[int, int, int] | None = None
+        self._looked = False
+
+    def changed(self) -> bytes | None:
+        """The content, if it is new since the last call, else None.
+
+        Raises:
+            FileNotFoundError: it is gone, told once.
+            OSError: it cannot be read, told once for each change.
+        """
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            if self._looked and self._seen is None:
+                return None
+            self._looked, self._seen = True, None
+            raise
+        seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if seen == self._seen:
+            return None
+        self._looked, self._seen = True, seen
+        with self.path.open("rb") as file:
+            return file.read(self._most + 1)
+
+
+class Sources:
+    """All of them.
+
+    Args:
+        trust: takes CAs of client certificates; None, when TLS asks for none.
+        withdrawn: called when a CA is no longer trusted; what it signed must not count on connections that are open.
+    """
+
+    def __init__(
+        self,
+        keys: Path,
+        settings: Auth,
+        authenticator: Authenticator,
+        trust: ClientTrust | None,
+        events: Events,
+        withdrawn: Callable[[], None],
+    ) -> None:
+        self._authenticator = authenticator
+        self._trust = trust
+        self._withdrawn = withdrawn
+        self._events = events
+        self._keys = Watched(keys, MAX_FILE)
+        self._sets = [
+            (one.name, Watched(one.jwks_file, jwks.MAX_FILE))
+            for one in settings.issuers
+            if one.jwks_file is not None
+        ]
+        places = settings.certificates
+        asks = trust is not None
+        self._authorities = (
+            Watched(places.ca_file, certificates.MAX_FILE) if asks and places.ca_file is not None else None
+        )
+        self._lists = (
+            Watched(places.crl_file, certificates.MAX_FILE) if asks and places.crl_file is not None else None
+        )
+        self._issuers: list[x509.Certificate] = []
+        self._list_data = b""
+
+    def load(self) -> None:
+        """Take over what changed."""
+        self._take(self._keys, "keys", self._load_keys, lambda: self._set_keys(KeyRing(bytes(32), ())))
+        for name, file in self._sets:
+            self._take(file, name, partial(self._load_set, name), partial(self._no_set, name))
+        if self._authorities is not None:
+            self._take(self._authorities, "ca", self._load_authorities, lambda: self._set_authorities([]))
+        if self._lists is not None:
+            self._take(self._lists, "crl", self._load_lists, self._no_lists)
+
+    def _take(
+        self, file: Watched, name: str, load: Callable[[bytes], None], gone: Callable[[], None]
+    ) -> None:
+        is_keys = file is self._keys
+        refused = "keys_refused" if is_keys else "auth_refused"
+        extra: dict[str, str | int] = {} if is_keys else {"file": name}
+        try:
+            data = file.changed()
+            if data is not None:
+                load(data)
+        except FileNotFoundError:
+            gone()
+            if not is_keys:
+                self._events.emit("auth_refused", "absent", file=name)
+        except OSError as error:
+            self._events.emit(refused, "unreadable", errno=error.errno or 0, **extra)  # type: ignore[arg-type]
+        except Malformed as error:
+            self._events.emit(refused, error.code, **extra)  # type: ignore[arg-type]
+
+    def _load_keys(self, data: bytes) -> None:
+        self._set_keys(KeyRing.of(parse_file(data)))
+
+    def _set_keys(self, ring: KeyRing) -> None:
+        self._authenticator.keys = ring
+        self._events.emit("keys_loaded", keys=len(ring))
+
+    def _load_set(self, name: str, data: bytes) -> None:
+        keys = jwks.parse(data)
+        self._authenticator.set_issuer_keys(name, keys)
+        self._events.emit("auth_loaded", file=name, keys=len(keys))
+
+    def _no_set(self, name: str) -> None:
+        self._authenticator.set_issuer_keys(name, None)
+
+    def _load_authorities(self, data: bytes) -> None:
+        self._set_authorities(certificates.authorities(data))
+        self._events.emit("auth_loaded", file="ca", keys=len(self._issuers))
+        if self._list_data:
+            self._load_lists(self._list_data)
+
+    def _set_authorities(self, issuers: list[x509.Certificate]) -> None:
+        assert self._trust is not None
+        self._trust.trust(certificates.pem(issuers))
+        gone = set(self._issuers) - set(issuers)
+        self._issuers = issuers
+        if gone:
+            self._withdrawn()
+
+    def _load_lists(self, data: bytes) -> None:
+        self._list_data = data
+        revoked = certificates.lists(data, self._issuers, datetime.now(timezone.utc))
+        self._authenticator.set_revoked(revoked)
+        self._events.emit("auth_loaded", file="crl", keys=len(revoked.serials))
+
+    def _no_lists(self) -> None:
+        self._list_data = b""
+        self._authenticator.set_revoked(Revoked())
