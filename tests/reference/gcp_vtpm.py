@@ -122,7 +122,10 @@ def verify(parts: Any, binding_root: bytes, at: datetime, roots: Sequence[bytes]
     """All but revocation; what the instance is and what the TPM said."""
     try:
         return _verify(parts, binding_root, at, roots)
-    except ValueError as error:  # what `cryptography` raises, late, for certificates that it cannot read
+    except (
+        ValueError,
+        x509.InvalidVersion,
+    ) as error:  # what `cryptography` raises, late, for certificates that it cannot read
         raise Rejected("certificate") from error
 
 

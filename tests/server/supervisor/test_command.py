@@ -79,7 +79,17 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
 
 
 def runtime_directories() -> set[str]:
-    return {str(path) for base in ("/run", "/dev/shm", "/tmp") for path in Path(base).glob("rlu-????????")}
+    """Those that nobody uses: other deployments may run, start and end meanwhile."""
+    found = {path for base in ("/run", "/dev/shm", "/tmp") for path in Path(base).glob("rlu-????????")}
+    return {str(path) for path in found if not in_use(path)}
+
+
+def in_use(directory: Path) -> bool:
+    try:
+        supervisor = (directory / ".supervisor").read_text().split()[0]
+    except (OSError, IndexError):
+        return not directory.exists()
+    return Path("/proc", supervisor).exists()
 
 
 def runtime_of(supervisor: int) -> str:
