@@ -131,6 +131,16 @@ class Responses(Section):
     """Room set aside for an answer before it is asked for, besides the size of its request."""
 
 
+Replicas = Annotated[int, Field(ge=1, le=16)]
+Devices = tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(,[A-Za-z0-9_.-]+)*$")], ...]
+MAX_ENGINES = 64
+
+
+def _check_devices(devices: tuple[str, ...], replicas: int) -> None:
+    if devices and len(devices) != replicas:
+        raise ValueError(f"devices has {len(devices)} entries for {replicas} replicas; give each its own")
+
+
 class Engine(Section):
     python: str = ""
     """Interpreter that has vLLM; empty: ours."""
@@ -141,6 +151,35 @@ class Engine(Section):
     max_model_len: int | None = None
     kv_cache_gib: Annotated[int, Field(ge=1)] | None = None
     """CPU engine only: VLLM_CPU_KVCACHE_SPACE."""
+    replicas: Replicas = 1
+    """So many engines of this model."""
+    devices: Devices = ()
+    """For each replica the accelerators it sees, such as `"0,1"`; engines with devices of their own start side by side."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Engine:
+        _check_devices(self.devices, self.replicas)
+        return self
+
+
+class FurtherEngine(Section):
+    """An engine with a model of its own, beside the one of `[model]` and `[engine]`, which holds the interpreter and time limits of all."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Directory of the model, or its hub id."""
+    name: str = ""
+    """The name clients use; empty: the directory's name."""
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    max_model_len: int | None = None
+    kv_cache_gib: Annotated[int, Field(ge=1)] | None = None
+    replicas: Replicas = 1
+    devices: Devices = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> FurtherEngine:
+        _check_devices(self.devices, self.replicas)
+        return self
 
 
 class Model(Section):
@@ -148,6 +187,10 @@ class Model(Section):
     """Directory of the model, or its hub id."""
     name: str = ""
     """The name clients use; empty: the directory's name."""
+    aliases: dict[str, str] = Field(default_factory=dict)
+    """Other names for models that are served here: `"gpt-5-codex" = "qwen3-coder"`, or beginnings of names, `"claude-*"`."""
+    list_aliases: bool = True
+    """Whether `/v1/models` shows the aliases that are written out."""
     update_schedule: Literal["daily", "weekly", "manual"] = "manual"
 
 
@@ -200,9 +243,26 @@ class Settings(Section):
     auth: Auth = Auth()
     engine: Engine = Engine()
     model: Model = Model()
+    further_engines: tuple[FurtherEngine, ...] = ()
     lock: Lock = Lock()
     log: Log = Log()
     telemetry: Telemetry = Telemetry()
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        engines = self.engine.replicas + sum(one.replicas for one in self.further_engines)
+        if engines > MAX_ENGINES:
+            raise ValueError(f"{engines} engines; one gateway has at most {MAX_ENGINES}")
+        return self
+
+    def fleet(self) -> tuple[tuple[str, str], ...]:
+        """Every engine: the name of its directory below the runtime directory, the same at every start, and its model's name."""
+        models = (
+            (self.model.name or Path(self.model.path).name, self.engine.replicas),
+            *((one.name or Path(one.path).name, one.replicas) for one in self.further_engines),
+        )
+        each = [name for name, replicas in models for _ in range(replicas)]
+        return tuple((f"engine{number if number > 1 else ''}", name) for number, name in enumerate(each, 1))
 
     @property
     def key_path(self) -> str:

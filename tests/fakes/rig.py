@@ -183,7 +183,8 @@ class Rig:
     def make_gateway(self) -> Gateway:
         events = Events(lambda line: self.events.append(json.loads(line)))
         gateway = Gateway(self.settings, self.places, {"lock": 0}, events)
-        gateway.prober._period_s = 0.05
+        for prober in gateway.probers:
+            prober._period_s = 0.05
         return gateway
 
     def _settings(self) -> Settings:

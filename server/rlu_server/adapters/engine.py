@@ -1,8 +1,11 @@
-"""Connections to the engine over its Unix socket.
+"""Connections to one engine over its Unix socket.
 
-One request at a time on each; idle ones are kept a little less long than vLLM keeps them. A request goes out a second time only when it
-was sent on a connection that had been idle and that ended before a single byte of an answer: the engine had closed it. Closing a
-connection is how a request is aborted; vLLM then frees its place.
+One request at a time on each; idle ones are kept a little less long than vLLM keeps them. What becomes of a request that got no byte of an
+answer is for the watch to decide (`engines.Engines`); without one, a request goes out a second time only when it was sent on a connection
+that had been idle: the engine had closed it. Closing a connection is how a request is aborted; vLLM then frees its place.
+
+Every start of an engine makes its socket anew, so the socket's file tells one start, a *generation*, from the next. Connections know
+theirs, and a request that names a generation reaches no other: an engine that was restarted unnoticed may be another version.
 
 Everything of one read is delivered in one call, so that a burst of events costs one pass through the relay.
 """
@@ -10,7 +13,9 @@ Everything of one read is delivered in one call, so that a burst of events costs
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -48,15 +53,41 @@ class Handler(Protocol):
         """There will be no more: `engine_unavailable`, `engine_lost`, `engine_protocol`."""
 
 
+Generation = tuple[int, int]
+"""One start of an engine: its socket's inode, and when that was made."""
+
+
+class Watch(Protocol):
+    """Who answers for an engine."""
+
+    def engine_suspect(self, engine: Engine) -> None:
+        """A connection ended, or could not be made, and it was not our doing: it may be another engine by now."""
+
+    def engine_unanswered(self, engine: Engine, call: Call, error: GatewayError, *, reused: bool) -> None:
+        """A call got no byte of an answer.
+
+        Args:
+            error: `engine_unavailable`: it was not sent; `engine_lost`: the engine may have seen it.
+            reused: it was sent on a connection that had been idle, which the engine may have closed before.
+        """
+
+
 class Call:
-    """One request to the engine."""
+    """One request to the engine.
 
-    __slots__ = ("body", "connection", "handler", "head")
+    Attributes:
+        generation: it goes to this start of the engine only; None: to any.
+    """
 
-    def __init__(self, handler: Handler, head: bytes, body: bytes) -> None:
+    __slots__ = ("body", "connection", "generation", "handler", "head")
+
+    def __init__(
+        self, handler: Handler, head: bytes, body: bytes, generation: Generation | None = None
+    ) -> None:
         self.handler: Handler | None = handler
         self.head = head
         self.body = body
+        self.generation = generation
         self.connection: _Connection | None = None
 
     def cancel(self) -> None:
@@ -74,33 +105,52 @@ class Call:
             self.connection.resume()
 
 
+def post_head(path: str, size: int) -> bytes:
+    """The head of a request with JSON content."""
+    return b"%b%d\r\n\r\n" % (_post_prefix(path), size)
+
+
+@lru_cache(maxsize=64)
+def _post_prefix(path: str) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: "
+    return head.encode("ascii")
+
+
 class Engine:
     """The engine behind one Unix socket."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, watch: Watch | None = None) -> None:
         self._socket = str(socket)
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._heads: dict[str, bytes] = {}
 
-    def post(self, path: str, body: bytes, handler: Handler) -> Call:
+    @property
+    def running(self) -> int:
+        """Requests in flight."""
+        return len(self._open) - len(self._idle) + len(self._tasks)
+
+    def generation(self) -> Generation | None:
+        """The start of the engine whose socket is there now."""
+        try:
+            found = os.stat(self._socket)
+        except OSError:
+            return None
+        return found.st_ino, found.st_ctime_ns
+
+    def post(self, path: str, body: bytes, handler: Handler, generation: Generation | None = None) -> Call:
         """Send a request; the handler is called later, never from within this call."""
-        prefix = self._heads.get(path)
-        if prefix is None:
-            prefix = f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: ".encode(
-                "ascii"
-            )
-            self._heads[path] = prefix
-        call = Call(handler, b"%b%d\r\n\r\n" % (prefix, len(body)), body)
-        self._send(call, fresh=False)
+        call = Call(handler, post_head(path, len(body)), body, generation)
+        self.send(call)
         return call
 
-    def get(self, path: str, handler: Handler) -> Call:
-        """The same for a request without content."""
-        call = Call(handler, f"GET {path} HTTP/1.1\r\nHost: engine\r\n\r\n".encode("ascii"), b"")
-        self._send(call, fresh=False)
+    def get(self, path: str, handler: Handler, generation: Generation | None = None) -> Call:
+        """`post` for a request without content."""
+        head = f"GET {path} HTTP/1.1\r\nHost: engine\r\n\r\n".encode("ascii")
+        call = Call(handler, head, b"", generation)
+        self.send(call)
         return call
 
     def close(self) -> None:
@@ -116,11 +166,12 @@ class Engine:
         while self._idle and self._idle[0].idle_since < now - IDLE_S:
             self._idle.popleft().abort()
 
-    def _send(self, call: Call, fresh: bool) -> None:
+    def send(self, call: Call, *, fresh: bool = False) -> None:
+        """Send a request, on a kept connection unless that must not be."""
         oldest = self._loop.time() - IDLE_S
         while self._idle and not fresh:
             connection = self._idle.pop()
-            if connection.usable() and connection.idle_since >= oldest:
+            if connection.usable() and connection.idle_since >= oldest and connection.serves(call):
                 connection.send(call, reused=True)
                 return
             connection.abort()
@@ -132,32 +183,57 @@ class Engine:
         try:
             _, connection = await self._loop.create_unix_connection(lambda: _Connection(self), self._socket)
         except OSError:
-            if call.handler is not None:
-                call.handler.engine_failed(GatewayError("engine_unavailable"))
+            self._suspect()
+            self.unanswered(call, GatewayError("engine_unavailable"))
             return
+        # Looked at after connecting: what the file says now was not yet so, or was so already, when the connection was made. So a file
+        # that is the expected one says that the connection is to the expected engine.
+        connection.generation = self.generation()
         if call.handler is None:
             connection.abort()
+        elif not connection.serves(call):
+            connection.abort()
+            self._suspect()
+            self.unanswered(call, GatewayError("engine_unavailable"))
         else:
             connection.send(call, reused=False)
 
     def opened(self, connection: _Connection) -> None:
         self._open.add(connection)
 
-    def lost(self, connection: _Connection) -> None:
+    def lost(self, connection: _Connection, *, by_us: bool) -> None:
         self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if not by_us:
+            self._suspect()
+
+    def unanswered(self, call: Call, error: GatewayError, *, reused: bool = False) -> None:
+        """A call got no byte of an answer."""
+        if call.handler is None:
+            return
+        if self._watch is not None:
+            self._watch.engine_unanswered(self, call, error, reused=reused)
+        elif reused:
+            self.send(call, fresh=True)
+        else:
+            call.handler.engine_failed(error)
+
+    def _suspect(self) -> None:
+        if self._watch is not None:
+            self._watch.engine_suspect(self)
 
     def released(self, connection: _Connection) -> None:
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
 
-    def again(self, call: Call) -> None:
-        self._send(call, fresh=True)
-
 
 class _Connection(asyncio.Protocol):
     def __init__(self, engine: Engine) -> None:
         self.idle_since = 0.0
+        self.generation: Generation | None = None
         self._engine = engine
+        self._by_us = False
         self._transport: asyncio.Transport | None = None
         self._call: Call | None = None
         self._reused = False
@@ -178,6 +254,10 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    def serves(self, call: Call) -> bool:
+        """Does it lead to the start of the engine that the call is for?"""
+        return call.generation is None or call.generation == self.generation
+
     def send(self, call: Call, *, reused: bool) -> None:
         self._call, self._reused, self._answered = call, reused, False
         call.connection = self
@@ -189,6 +269,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._call = None
+        self._by_us = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -211,15 +292,15 @@ class _Connection(asyncio.Protocol):
         self._engine.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._engine.lost(self)
+        self._engine.lost(self, by_us=self._by_us)
         call, self._call = self._call, None
         if call is None or call.handler is None:
             return
         call.connection = None
-        if self._reused and not self._answered:
-            self._engine.again(call)
-        else:
+        if self._answered:
             call.handler.engine_failed(GatewayError("engine_lost"))
+        else:
+            self._engine.unanswered(call, GatewayError("engine_lost"), reused=self._reused)
 
     def data_received(self, data: bytes) -> None:
         if not self._answered:

@@ -7,6 +7,7 @@ administrative routes that leads anywhere.
 from __future__ import annotations
 
 import enum
+from collections.abc import Container
 from dataclasses import dataclass
 
 from rlu_server.core.errors import Dialect
@@ -48,6 +49,8 @@ RELAYED: dict[bytes, Route] = {
 }
 
 MODELS = b"/v1/models"
+ONE_MODEL = MODELS + b"/"
+"""Beginning of the paths of single models; what follows is a name, which is only compared."""
 ROOT = b"/"
 
 OWN_EXACT = frozenset(
@@ -67,11 +70,13 @@ def is_own(path: bytes) -> bool:
     return path in OWN_EXACT or path.startswith(OWN_PREFIX)
 
 
-def dialect_of(path: bytes) -> Dialect:
-    """The error shape for a path, listed or not."""
+def dialect_of(path: bytes, headers: Container[bytes] = ()) -> Dialect:
+    """The shape of answers for a path, listed or not; of the models' paths, which two APIs have, going by the client's headers."""
     route = RELAYED.get(path)
     if route is not None:
         return route.dialect
+    if path == MODELS or path.startswith(ONE_MODEL):
+        return Dialect.ANTHROPIC if b"anthropic-version" in headers else Dialect.OPENAI
     if path.startswith(b"/v1/messages"):
         return Dialect.ANTHROPIC
     return Dialect.RLU if is_own(path) else Dialect.OPENAI

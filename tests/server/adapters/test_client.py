@@ -172,7 +172,7 @@ async def test_connections_are_kept(rig: Rig):
     await wire.send(rig.request(PATH, rig.chat(), headers={"Connection": "close"}))
     assert (await wire.response()).headers["connection"] == "close"
     assert await wire.closed(1)
-    assert len(rig.gateway.engine._open) <= 2
+    assert len(rig.gateway.engine.replicas[0].engine._open) <= 2
 
 
 async def test_http_1_0_gets_an_answer_that_ends_with_the_connection(rig: Rig):

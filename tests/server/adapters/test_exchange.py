@@ -49,8 +49,12 @@ async def engines_own(rig: Rig, path: str, body: bytes) -> bytes:
 
 
 def forwarded(rig: Rig) -> bytes:
-    """The content of the last request the engine saw."""
-    return next(seen.body for seen in reversed(rig.engine.seen) if seen.method == "POST")
+    """The content of the last request of a client that the engine saw."""
+    return next(
+        seen.body
+        for seen in reversed(rig.engine.seen)
+        if seen.method == "POST" and b'"cache_salt":"a/b"' not in seen.body
+    )
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/v1/embeddings", "/v1/messages/count_tokens"])
@@ -181,12 +185,16 @@ async def test_an_engine_that_goes_away_in_a_stream_leaves_a_clear_error_and_a_p
 
 async def test_an_engine_that_goes_away_within_an_event_cuts_the_connection(rig: Rig):
     class Half(asyncio.Protocol):
-        """An engine that stops in the middle of its second event."""
+        """An engine that honours salts, and stops in the middle of its second event."""
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.transport = transport
 
         def data_received(self, data: bytes) -> None:
+            if data.startswith(b"GET /health") or b'"cache_salt":"a/b"' in data:
+                status = b"200" if data.startswith(b"GET") else b"400"
+                self.transport.write(b"HTTP/1.1 %b x\r\nContent-Length: 0\r\n\r\n" % status)  # type: ignore[attr-defined]
+                return
             head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             self.transport.write(head + b"f\r\ndata: 1\n\ndata: \r\n")  # type: ignore[attr-defined]
             asyncio.get_running_loop().call_later(0.2, self.transport.close)
@@ -237,7 +245,8 @@ async def test_failures_are_receipted(
 
 async def unnoticed(rig: Rig) -> None:
     """Stop the engine between two health checks."""
-    rig.gateway.prober._period_s = 1000.0
+    for prober in rig.gateway.probers:
+        prober._period_s = 1000.0
     await asyncio.sleep(0.15)
     await rig.stop_engine()
     rig.gateway.engine.close()
