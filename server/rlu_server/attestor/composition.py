@@ -3,8 +3,8 @@
 There is no way from a message to a signature except through these functions: everything that is signed is one of the statements of
 FORMATS, and issuer, time, blind, session id, sequence number and running hash are the attestor's own.
 
-There is a receipt for every response, and making one costs more than everything else the attestor does for it. So `receipt` writes the
-canonical bytes out, a third of the time of `statements.Receipt`, whose `parse` holds it to account in the tests.
+There is a receipt for every response, and making one through `statements.Receipt` would cost more than everything else the attestor
+does for it. So `receipt` writes the canonical bytes out, in a third of the time; the tests hold it against `statements.Receipt`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ own fields; the engine does that, and its answers name them better.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from rlu_server.core import responses
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.responses import Asked, Keep
 from rlu_server.core.routes import Api, Route
+from rlu_server.core.search import contains
 
 DROPPED = ("data_parallel_rank", "priority", "request_id", "session_id")
 """Scheduling and naming inside the engine: harmless to lose, so requests that carry them still work."""
@@ -42,7 +42,8 @@ MEDIA_HOLDERS = ("messages", "input", "system", "prompt")
 
 # In JSON text a quote inside a string is always escaped, so these byte sequences can only be whole tokens or the end of one.
 _MEDIA_MARKS = (b'_url"', b'"source"')
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+_ESCAPE = b"\\u00"
+_ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 _DATA_URL = "data:"
 
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -78,9 +79,7 @@ class Models(Protocol):
         """The engine's name for it."""
 
 
-def inspect(
-    raw: bytes, route: Route, models: Models, salt_for: Callable[[str | None], str]
-) -> Inspected:
+def inspect(raw: bytes, route: Route, models: Models, salt_for: Callable[[str | None], str]) -> Inspected:
     """Judge and rewrite one body.
 
     Args:
@@ -203,8 +202,8 @@ def _refuse_template_override(value: msgspec.Raw) -> None:
 
 def _refuse_remote_media(raw: bytes, fields: dict[str, msgspec.Raw]) -> None:
     """A URL the engine would fetch is a way out of the boundary, and a way into it (SSRF)."""
-    if not any(mark in raw for mark in _MEDIA_MARKS) and not (
-        b"\\u00" in raw and _ESCAPED_LETTER.search(raw)
+    if not any(contains(raw, mark) for mark in _MEDIA_MARKS) and not (
+        contains(raw, _ESCAPE) and any(contains(raw, letter) for letter in _ESCAPED_LETTERS)
     ):
         return
     for name in MEDIA_HOLDERS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -19,8 +18,7 @@ from rlu_server.core.routes import Api
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Token counts as found in the bytes relayed."""
 
     input_tokens: int
@@ -102,10 +100,12 @@ def merge(earlier: Usage | None, raw: msgspec.Raw | bytes) -> Usage | None:
         counts = _decode_counts(raw)
     except _UNREADABLE:
         return earlier
-    given_in = _first(counts.prompt_tokens, counts.input_tokens)
-    given_out = _first(counts.completion_tokens, counts.output_tokens)
+    given_in = counts.input_tokens if counts.prompt_tokens is None else counts.prompt_tokens
+    given_out = counts.output_tokens if counts.completion_tokens is None else counts.completion_tokens
     details = counts.prompt_tokens_details or counts.input_tokens_details
-    cached = _first(details.cached_tokens if details else None, counts.cache_read_input_tokens)
+    cached = details.cached_tokens if details else None
+    if cached is None:
+        cached = counts.cache_read_input_tokens
     if given_in is None and given_out is None:
         return earlier
     before = earlier or Usage(0, 0)
@@ -130,7 +130,3 @@ def of_tail(data: bytes) -> Usage | None:
     """Usage from the last bytes of an answer too long to keep: `usage` comes last or nearly last."""
     found = _LAST_USAGE.findall(data)
     return merge(None, found[-1]) if found else None
-
-
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)

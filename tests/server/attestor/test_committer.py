@@ -180,3 +180,42 @@ async def test_a_bug_ends_the_process_rather_than_limp_on(
         await asyncio.wait_for(running, 5)
     room.committer.close()
     room.journal.close()
+
+
+async def test_receipts_alone_wait_while_the_signer_rests_and_go_with_what_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "REST_S", 3600.0)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        seqs = [await gateway.begin(session) for _ in range(3)]
+        before = len(room.platform.signed)
+        records = []
+        for seq in seqs:
+            records.append(gateway.send(gateway.receipt(session, seq)))
+            await gateway.head()  # the receipt before it has arrived
+        assert len(room.platform.signed) == before
+        assert isinstance(await gateway.answer(gateway.send(gateway.opening())), messages.SessionOpened)
+        answers = [await gateway.answer(record) for record in records]
+        assert all(isinstance(answer, messages.ReceiptRecorded) for answer in answers)
+        assert len(room.platform.signed) == before + 1
+
+
+async def test_a_rest_ends_by_itself_and_with_the_attestor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        for _ in range(3):
+            await gateway.record(session, await gateway.begin(session))
+        monkeypatch.setattr(committer, "REST_S", 3600.0)
+        await gateway.record(session, await gateway.begin(session))
+        seq = await gateway.begin(session)
+        last = gateway.send(gateway.receipt(session, seq))
+        await gateway.head()
+        assert len(room.lines("receipt")) == 4
+        room.committer.drain()
+        assert isinstance(await gateway.answer(last), messages.ReceiptRecorded)
+    assert [line["seq"] for line in room.lines("receipt")] == [1, 2, 3, 4, 5]
