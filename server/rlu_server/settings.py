@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from rlu_server.sections import Section as Section
+from rlu_server.settings_admission import Admission
 from rlu_server.settings_auth import Auth
 
 if sys.version_info >= (3, 11):
@@ -241,6 +242,7 @@ class Settings(Section):
     attestation: Attestation = Attestation()
     gateway: Gateway = Gateway()
     auth: Auth = Auth()
+    admission: Admission = Admission()
     engine: Engine = Engine()
     model: Model = Model()
     further_engines: tuple[FurtherEngine, ...] = ()
@@ -277,6 +279,20 @@ class Settings(Section):
     @property
     def api_keys_file(self) -> Path:
         return self.gateway.api_keys_file or self.state_dir / "apikeys.json"
+
+    @property
+    def limits_file(self) -> Path:
+        return self.admission.limits_file or self.state_dir / "limits.toml"
+
+    @property
+    def engine_priorities(self) -> bool:
+        """Do all engines schedule by priority? An engine that does not may refuse a request that has one."""
+        return all(_schedules_by_priority(one.arguments) for one in (self.engine, *self.further_engines))
+
+
+def _schedules_by_priority(arguments: tuple[str, ...]) -> bool:
+    flag, value = "--scheduling-policy", "priority"
+    return f"{flag}={value}" in arguments or (flag, value) in zip(arguments, arguments[1:], strict=False)
 
 
 ALIASES = {

@@ -105,9 +105,9 @@ class Call:
             self.connection.resume()
 
 
-def post_head(path: str, size: int) -> bytes:
-    """The head of a request with JSON content."""
-    return b"%b%d\r\n\r\n" % (_post_prefix(path), size)
+def post_head(path: str, size: int, lines: bytes = b"") -> bytes:
+    """The head of a request with JSON content; `lines` are further header lines."""
+    return b"%b%d\r\n%b\r\n" % (_post_prefix(path), size, lines)
 
 
 @lru_cache(maxsize=64)

@@ -98,16 +98,23 @@ class Engines:
         """Could this one? Raises GatewayError as above."""
         self._check(self._of_model[model], path)
 
-    def post(self, model: str, key: bytes, path: str, body: bytes, handler: Handler) -> Call:
+    def post(
+        self, model: str, key: bytes, path: str, body: bytes, handler: Handler, lines: bytes = b""
+    ) -> Call:
         """Send a request; the handler is called later, never from within this call.
 
         Args:
             key: of the conversation: what has the same goes to the same replica, if it can.
+            lines: further header lines.
         """
-        call = _Placed(handler, post_head(path, len(body)), body, model, key)
+        call = _Placed(handler, post_head(path, len(body), lines), body, model, key)
         if not self._dispatch(call):
             self._loop.call_soon(self._give_up, call)
         return call
+
+    def serving(self, model: str) -> list[Engine]:
+        """The engines of a model that take requests now."""
+        return [replica.engine for replica in self._of_model[model] if replica.standing.probed]
 
     def close(self) -> None:
         """End every connection, and with it every request."""

@@ -24,6 +24,8 @@ Event = Literal[
     "gateway_stopped",
     "keys_loaded",
     "keys_refused",
+    "limits_loaded",
+    "limits_refused",
     "auth_loaded",
     "auth_refused",
     "token_key_unknown",

@@ -40,10 +40,17 @@ class Measures:
     first_byte: list[int] = field(default_factory=lambda: [0] * (len(FIRST_BYTE_BUCKETS) + 1))
     """Time from the complete request to the first response byte, one count a bucket; the last is beyond all bounds."""
     first_byte_sum_s: float = 0.0
+    queue_wait: list[int] = field(default_factory=lambda: [0] * (len(FIRST_BYTE_BUCKETS) + 1))
+    """Time in line, of those that had to wait, with the same buckets."""
+    queue_wait_sum_s: float = 0.0
 
     def took_to_first_byte(self, seconds: float) -> None:
         self.first_byte[bisect_left(FIRST_BYTE_BUCKETS, seconds)] += 1
         self.first_byte_sum_s += seconds
+
+    def waited_in_line(self, seconds: float) -> None:
+        self.queue_wait[bisect_left(FIRST_BYTE_BUCKETS, seconds)] += 1
+        self.queue_wait_sum_s += seconds
 
 
 @dataclass(slots=True, eq=False)

@@ -39,6 +39,8 @@ SPELLING = "spelling"
 _REFUSED = frozenset(REFUSED)
 _NOT_PASSED_ON = frozenset((*DROPPED, *REFUSED))
 MEDIA_HOLDERS = ("messages", "input", "system", "prompt")
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_FLEX = msgspec.Raw(b'"flex"')
 
 # In JSON text a quote inside a string is always escaped, so these byte sequences can only be whole tokens or the end of one.
 _MEDIA_MARKS = (b'_url"', b'"source"')
@@ -60,6 +62,8 @@ class Inspected(msgspec.Struct, frozen=True):
         forwarded: the content to send to the engine.
         shared: so many leading bytes of `forwarded` equal those of the original, which lets a digest be shared.
         rewritten: sorted names of the fields in which the two differ; `("spelling",)` when no field does, and the bytes do.
+        output_limit: tokens that the answer may have, if the client says so in one of the APIs' ways.
+        flex: OpenAI's cheaper service tier is asked for.
         asked: what it wants kept or continued; None where there is nothing of that. What it continues is not in `forwarded` yet.
     """
 
@@ -70,6 +74,8 @@ class Inspected(msgspec.Struct, frozen=True):
     shared: int
     rewritten: tuple[str, ...]
     asked: Asked | None = None
+    output_limit: int | None = None
+    flex: bool = False
 
 
 class Models(Protocol):
@@ -122,6 +128,8 @@ def inspect(raw: bytes, route: Route, models: Models, salt_for: Callable[[str | 
         shared=shared,
         rewritten=tuple(sorted(changes)) or (() if forwarded is raw else (SPELLING,)),
         asked=asked,
+        output_limit=_output_limit(fields),
+        flex=fields.get("service_tier") == _FLEX,
     )
 
 
@@ -242,6 +250,15 @@ def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
         return _text_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GatewayError("field_type", f"`{name}` must be a string.", param=name) from error
+
+
+def _output_limit(fields: dict[str, msgspec.Raw]) -> int | None:
+    """Whatever is no plain number is for the engine to judge."""
+    for name in OUTPUT_LIMITS:
+        value = bytes(fields.get(name, b""))
+        if value.isdigit() and len(value) < 16:
+            return int(value)
+    return None
 
 
 def _flag(fields: dict[str, msgspec.Raw], name: str) -> bool:
