@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -287,12 +288,14 @@ class Settings(Section):
     @property
     def engine_priorities(self) -> bool:
         """Do all engines schedule by priority? An engine that does not may refuse a request that has one."""
-        return all(_schedules_by_priority(one.arguments) for one in (self.engine, *self.further_engines))
+        return all(
+            map(_schedules_by_priority, (self.engine.arguments, *(one.arguments for one in self.further_engines)))
+        )
 
 
 def _schedules_by_priority(arguments: tuple[str, ...]) -> bool:
     flag, value = "--scheduling-policy", "priority"
-    return f"{flag}={value}" in arguments or (flag, value) in zip(arguments, arguments[1:], strict=False)
+    return f"{flag}={value}" in arguments or (flag, value) in pairwise(arguments)
 
 
 ALIASES = {
