@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import collections
+import contextlib
 import http.client
 import json
 import os
@@ -45,7 +46,9 @@ def endless(served: Served, **more: object) -> dict[str, object]:
 def kill(pids: list[int]) -> None:
     assert pids
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        # The engine's processes end with its launcher.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def rest_of(response: http.client.HTTPResponse) -> tuple[bytes, bool]:

@@ -24,7 +24,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Additions:
-    """What a deployment adds to a packaged profile; nothing here can remove a restriction but `network` and `allow_swap`, which show."""
+    """What a deployment adds to a packaged profile; only `shared_network` and `allow_swap` take something away, which shows."""
 
     minimum_abi: int = 1
     bind_ports: tuple[int, ...] = ()
@@ -74,9 +74,12 @@ def compose(name: str, additions: Additions) -> dict[str, Any]:
             "groups": list(additions.user.groups),
         }
     profile["other_users"] = list(additions.other_uids)
-    if additions.shared_network and "network" in profile["namespaces"]:
-        profile["namespaces"].remove("network")
-        profile["require"].pop("network", None)
+    if additions.shared_network:
+        # Both or neither: who may not make the one namespace may not make the other, and a pod's IPC namespace is the pod's own.
+        for kind in ("network", "ipc"):
+            if kind in profile["namespaces"]:
+                profile["namespaces"].remove(kind)
+                profile["require"].pop(kind, None)
     if "mounts" in profile:
         profile["mounts"]["private_bytes"] = additions.private_bytes
     if additions.require_private_memory:
@@ -89,7 +92,16 @@ def compose(name: str, additions: Additions) -> dict[str, Any]:
     return profile
 
 
-LANDLOCK_CLAIMS = ("read_outside", "write_outside_scratch", "execute_scratch", "tcp_connect", "tcp_bind")
+LANDLOCK_CLAIMS = (
+    *(
+        "read_outside",
+        "write_outside_scratch",
+        "changes_outside",
+        "execute_scratch",
+        "tcp_connect",
+        "tcp_bind",
+    ),
+)
 """What only Landlock can give; a deployment that sets `lock.minimum_landlock_abi = 0` does without, and its statement says so."""
 
 

@@ -39,7 +39,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
-VERSION = 1
+VERSION = 2
 EXIT_REFUSED = 77
 """Exit status when the lock could not be closed as far as the profile requires (sysexits.h: EX_NOPERM)."""
 MODULE_NAME = "rlu_server.lock.rlu_lock"
@@ -419,7 +419,13 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
 
 # --- namespaces, credentials, limits ----------------------------------------------------------------------------------------------------
 
-_CLONE_FLAGS = {"network": 0x40000000, "ipc": 0x08000000, "user": 0x10000000, "mount": 0x00020000}
+_CLONE_FLAGS = {
+    "network": 0x40000000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "mount": 0x00020000,
+    "pid": 0x20000000,
+}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 23, 24, 38, 39
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = (
@@ -470,7 +476,7 @@ def _raise_loopback() -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
 
 
-_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 _AT_RECURSIVE, _ATTR_READ_ONLY = 0x8000, 1
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - looked at and mounted over
 _PRIVATE_SOURCE = "rlu-lock"
@@ -493,7 +499,7 @@ def _set_read_only(path: str, *, on: bool, recursive: bool) -> int:
     return _syscall(_number("mount_setattr"), -100, target, _AT_RECURSIVE if recursive else 0, attributes, 32)
 
 
-def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any]) -> None:
+def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any], *, own_processes: bool = False) -> None:
     """A root of our own that holds the paths the profile names and nothing else, read-only but for what may be written.
 
     Landlock decides who may open what. This covers what Landlock does not see: connecting to sockets by their path (a container runtime's,
@@ -513,7 +519,12 @@ def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any]) -> None:
     for path in sorted(sources):
         covered = any(path.startswith(parent.rstrip("/") + "/") for parent in shown)
         if path not in private and (not covered or path in profile.get("write", ())):
-            _show(base, path, sources[path])
+            if path == "/proc" and own_processes:
+                os.makedirs(base + path)
+                if not _rehearse(lambda: _mount_processes(base)):
+                    raise Refused("no /proc of its own")
+            else:
+                _show(base, path, sources[path])
             shown.append(path)
     _enter(base)
     for handle in sources.values():
@@ -524,6 +535,12 @@ def _apply_mounts(mounts: dict[str, Any], profile: dict[str, Any]) -> None:
         if os.path.isdir(path):
             _checked(f"writable {path}", _set_read_only(path, on=False, recursive=False), "report this")
     os.umask(umask)
+
+
+def _mount_processes(base: str) -> None:
+    """In a child: /proc shows the namespace of the process that mounts it, and we are not in the one that we made."""
+    result = _mount("proc", base + "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _checked("/proc", result, "report this")
 
 
 def _open_sources(profile: dict[str, Any]) -> dict[str, int]:
@@ -663,7 +680,7 @@ _PROFILE_KEYS = frozenset(
             "environment",
             "close_files",
         ),
-        *("die_with_parent", "scratch", "require"),
+        *("die_with_parent", "own_processes", "scratch", "require"),
     )
 )
 
@@ -733,6 +750,8 @@ class _State:
     kept_files: frozenset[int] = frozenset()
     at_start: ClassVar[dict[str, Any]] = {}
     """`_probe_start()`, measured right before the program began to run."""
+    outer: ClassVar[dict[str, str]] = {}
+    """The namespaces this process was started in, by their identity: what is still the same is shared."""
     witness: socket.socket | None = None
     """An abstract socket made before Landlock, in the final network namespace: connecting to it must fail."""
 
@@ -744,22 +763,33 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
         Refused: something the profile asks for could not be done at all. (Whether it *holds* is for `probe` to find out.)
     """
     _State.profile, _State.runs = profile, "module"
+    _State.outer = {kind: _namespace(kind) for kind in ("ipc", "pid")}
     kept = {int(number) for number in keep_files}
     if profile.get("close_files"):
         _close_files(kept)
     os.umask(int(profile.get("umask", "077"), 8))
     mounts: dict[str, Any] = profile.get("mounts", {})
     names = list(profile.get("namespaces", ()))
-    own_root = "mounts" in profile and _rehearse(lambda: _take_own_root(names, mounts, profile))
-    _apply_namespaces(names, ["mount"] if own_root else [])
-    _make_witness()
-    _State.kept_files = frozenset({0, 1, 2, *kept, *([_State.witness.fileno()] if _State.witness else [])})
+    wished = _grantable(names, mounts, profile) if "mounts" in profile else []
+    _apply_namespaces(names, wished)
     if profile.get("core_dumps") is False:
         _apply_core_limit()
-    if own_root:
-        _apply_mounts(mounts, profile)
+    hold = _start_init(lambda: _restrict(profile)) if "pid" in wished else None
+    _make_witness()
+    _State.kept_files = frozenset({0, 1, 2, *kept, *([_State.witness.fileno()] if _State.witness else [])})
+    if wished:
+        _apply_mounts(mounts, profile, own_processes="pid" in wished)
     if profile.get("lock_memory"):
         _apply_memory_lock()
+    if hold is not None:
+        os.write(hold, b"1")
+    _restrict(profile)
+    if hold is not None:
+        _descend(hold)
+
+
+def _restrict(profile: dict[str, Any]) -> None:
+    """What each process has to do for itself, in the order in which the kernel allows it."""
     if profile.get("capabilities") == []:
         _drop_bounding_set()
     _apply_user(profile.get("user"))
@@ -777,14 +807,26 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
         _apply_seccomp(profile["seccomp"])
 
 
-def _take_own_root(names: list[str], mounts: dict[str, Any], profile: dict[str, Any]) -> None:
-    if not _apply_namespaces(names, ["mount"]):
+def _grantable(names: list[str], mounts: dict[str, Any], profile: dict[str, Any]) -> list[str]:
+    """Of a root and a /proc of its own, what the kernel grants here; tried in children that are thrown away."""
+    for wished in (["mount", "pid"] if profile.get("own_processes") else [], ["mount"]):
+        if wished and _rehearse(lambda: _take_own_root(names, wished, mounts, profile)):  # noqa: B023 - at once
+            return wished
+    return []
+
+
+def _take_own_root(
+    names: list[str], wished: list[str], mounts: dict[str, Any], profile: dict[str, Any]
+) -> None:
+    if not _apply_namespaces(names, wished):
         raise Refused("no mount namespace")
-    _apply_mounts(mounts, profile)
+    if "pid" in wished:
+        _start_init(lambda: None)  # ends with this process
+    _apply_mounts(mounts, profile, own_processes="pid" in wished)
 
 
 def _rehearse(action: Callable[[], None]) -> bool:
-    """Whether `action` works, tried in a child: half a new root could not be taken back, and not every container allows one."""
+    """Whether `action` works, done in a child: half a new root could not be taken back, and not every container allows one."""
     child = os.fork()
     if child == 0:
         try:
@@ -801,6 +843,60 @@ def _die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise Refused("the supervisor ended while this process started")
+
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def _start_init(locked: Callable[[], None]) -> int:
+    """Make process 1 of the process namespace that was just made; returns a descriptor: closing it ends the namespace.
+
+    Process 1 reaps what the program leaves behind, and locks itself with `locked` as soon as something is written to the descriptor.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        return writing
+    try:
+        _close_files({0, 1, 2, reading})
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        if os.read(reading, 1):
+            locked()
+            os.read(reading, 1)
+    finally:
+        os._exit(0)
+
+
+def _descend(hold: int) -> None:
+    """Go on as a child, inside the process namespace. This process stays outside, passes signals on, and ends as the child does.
+
+    Both have the same lock. With us ends process 1, and with that everything in the namespace.
+    """
+    child = os.fork()
+    if child == 0:
+        os.close(hold)
+        if _State.profile.get("die_with_parent"):
+            _die_with_parent()
+        return
+    for number in _State.kept_files - {0, 1, 2}:
+        with contextlib.suppress(OSError):
+            os.close(number)
+    for number in _FORWARDED:
+        signal.signal(number, lambda received, _frame: os.kill(child, received))
+    status = os.waitpid(child, 0)[1]
+    if os.WIFEXITED(status):
+        os._exit(os.WEXITSTATUS(status))
+    if os.WTERMSIG(status) != signal.SIGKILL:
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+    os.kill(os.getpid(), os.WTERMSIG(status))
+
+
+def _namespace(kind: str) -> str:
+    """Identity of a namespace of ours, or an empty string where /proc does not tell."""
+    try:
+        return os.readlink(f"/proc/self/ns/{kind}")
+    except OSError:
+        return ""
 
 
 def _make_witness() -> None:
@@ -847,6 +943,16 @@ _GROUP_TRIALS: dict[str, dict[str, tuple[int, ...]]] = {
         "acct": (_BAD,),
         "sethostname": (_BAD, _BAD),
         "modify_ldt": (_BAD, 0, 0),
+        "kexec_file_load": (_BAD, _BAD, 0, 0, 0),
+        "lookup_dcookie": (0, _BAD, 0),
+        "quotactl_fd": (_BAD, 0, 0, 0),
+        "swapoff": (_BAD,),
+        "setdomainname": (_BAD, _BAD),
+        "clock_adjtime": (_BAD, _BAD),
+        "iopl": (99,),
+        "ioperm": (_BAD, 1, 1),
+        "uselib": (_BAD,),
+        "nfsservctl": (_BAD, _BAD, _BAD),
     },
     "mount": {
         "mount": (_BAD, _BAD, _BAD, 0, 0),
@@ -858,6 +964,12 @@ _GROUP_TRIALS: dict[str, dict[str, tuple[int, ...]]] = {
         "unshare": (1,),
         "setns": (_BAD, 0),
         "open_by_handle_at": (_BAD, _BAD, 0),
+        "move_mount": (_BAD, _BAD, _BAD, _BAD, 0),
+        "open_tree_attr": (-100, _BAD, 0, _BAD, 0),
+        "fsconfig": (_BAD, 0, 0, 0, 0),
+        "fsmount": (_BAD, 0, 0),
+        "fspick": (-100, _BAD, 0),
+        "mount_setattr": (-100, _BAD, 0, _BAD, 0),
     },
     "keys": {"add_key": (_BAD, 0, 0, 0, 0), "request_key": (_BAD, 0, 0, 0), "keyctl": (_BAD, 0, 0, 0, 0)},
     "io_uring": {
@@ -869,8 +981,15 @@ _GROUP_TRIALS: dict[str, dict[str, tuple[int, ...]]] = {
         "setxattr": (_BAD, _BAD, 0, 0, 0),
         "fsetxattr": (_BAD, _BAD, 0, 0, 0),
         "removexattr": (_BAD, _BAD),
+        "lsetxattr": (_BAD, _BAD, 0, 0, 0),
+        "setxattrat": (-100, _BAD, 0, _BAD, 0, 0),
+        "lremovexattr": (_BAD, _BAD),
+        "fremovexattr": (_BAD, _BAD),
+        "removexattrat": (-100, _BAD, 0, _BAD),
     },
 }
+UNTRIED = frozenset({"vhangup"})
+"""Denied and not tried: without arguments there is no harmless form of it."""
 
 
 def _trial_group(group: str) -> str:
@@ -912,7 +1031,9 @@ def probe() -> dict[str, Value]:
 def _probe_files() -> dict[str, Value]:
     scratch = _State.profile.get("scratch")
     found: dict[str, Value] = {
-        "read_outside": any(_can_list(d) for d in ("/", "/home", "/root", "/var", *_TEMPORARY, "/mnt")),
+        "read_outside": any(_can_list(d) for d in ("/", "/home", "/root", "/var", *_TEMPORARY, "/mnt"))
+        or any(_attempt(_open_to_read, file) for file in _NEVER_LISTED_FILES),
+        "changes_outside": _changes_outside(),
         "write_outside_scratch": any(_can_create(d) for d in _outside_directories()),
         "truncate_outside": _attempt(lambda: os.truncate("/proc/self/comm", 0)),
         "device_ioctl": _probe_device_ioctl(),
@@ -928,6 +1049,7 @@ def _probe_files() -> dict[str, Value]:
 
 _NEVER_LISTED = ("/boot", "/srv", "/media", "/var/lib", "/var/log", "/run/lock", "/etc/shadow", "/etc/fstab")
 """On every host, in no profile: seen by a process that has the host's root, whether or not it may open them."""
+_NEVER_LISTED_FILES = ("/etc/shadow", "/etc/fstab", "/etc/hostname", "/etc/issue", "/etc/debian_version")
 
 
 def _shared_memory() -> str:
@@ -951,9 +1073,9 @@ def _can_list(directory: str) -> bool:
     return _attempt(lambda: os.listdir(directory))
 
 
-def _attempt(action: Callable[[], Any]) -> bool:
+def _attempt(action: Callable[..., Any], *arguments: str) -> bool:
     try:
-        action()
+        action(*arguments)
     except OSError:
         return False
     return True
@@ -980,6 +1102,69 @@ def _can_create(directory: str) -> bool:
         return False
     os.unlink(path)
     return True
+
+
+def _changes_outside() -> str:
+    """What can be done outside scratch: names of kinds, one for each of Landlock's rights that change something, or "none".
+
+    What is made here is removed again; where that is impossible, the lock is broken and what is left behind is empty.
+    """
+    places = [directory for directory in _outside_directories() if directory != "/"]
+    found = [name for name, change in _CHANGES.items() if any(_attempt(change, place) for place in places)]
+    crowded = ("/etc", os.path.dirname(os.path.abspath(__file__)))
+    # The kernel asks Landlock first; then these fail because the one is no file, and the other not empty.
+    if any(_refusal(os.unlink, place) == errno.EISDIR for place in crowded):
+        found.append("remove_file")
+    if any(_refusal(os.rmdir, place) in (errno.ENOTEMPTY, errno.EBUSY) for place in crowded):
+        found.append("remove_dir")
+    if any(_attempt(_open_to_write, file) for file in (os.path.abspath(__file__), "/etc/passwd")):
+        found.append("write_file")
+    return ",".join(sorted(found)) or "none"
+
+
+def _open_to_read(path: str) -> None:
+    os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _refusal(action: Callable[[str], Any], place: str) -> int:
+    try:
+        action(place)
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def _open_to_write(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+
+
+def _made(make: Callable[[str], Any]) -> Callable[[str], None]:
+    def change(directory: str) -> None:
+        path = os.path.join(directory, f".rlu-lock-kind-{os.getpid()}")
+        make(path)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+    return change
+
+
+def _make_socket(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+
+
+_CHANGES: dict[str, Callable[[str], None]] = {
+    "make_reg": _made(lambda path: os.mknod(path, stat.S_IFREG | 0o600)),
+    "make_dir": _made(lambda path: os.mkdir(path, 0o700)),
+    "make_sym": _made(lambda path: os.symlink("nowhere", path)),
+    "make_fifo": _made(lambda path: os.mkfifo(path, 0o600)),
+    "make_sock": _made(_make_socket),
+    # Device 0:0 is a whiteout, which takes no privilege to make.
+    "make_char": _made(lambda path: os.mknod(path, stat.S_IFCHR | 0o600, 0)),
+    "make_block": _made(lambda path: os.mknod(path, stat.S_IFBLK | 0o600, 0)),
+}
 
 
 def _probe_device_ioctl() -> bool:
@@ -1072,8 +1257,15 @@ def _probe_network() -> dict[str, Value]:
         "netlink": _opens(_AF_NETLINK, socket.SOCK_RAW),
         "fast_open": _fast_open(),
         "abstract_sockets": _reaches_witness(),
-        "signal_outside": os.getppid() != 0 and _attempt(lambda: os.kill(os.getppid(), 0)),
+        "signal_outside": _signals_outside(),
     }
+
+
+def _signals_outside() -> bool:
+    """Tried on our parent, which is outside; in a process namespace of our own nobody outside has a number to name it by."""
+    return (
+        _compare_processes() == "shared" and os.getppid() != 0 and _attempt(lambda: os.kill(os.getppid(), 0))
+    )
 
 
 def _opens(family: int, kind: int, protocol: int = 0) -> bool:
@@ -1169,8 +1361,32 @@ def _probe_process() -> dict[str, Value]:
         "uid": os.getuid(),
         "uid_shared": os.getuid() in other_users,
         "dies_with_parent": _parent_death_signal() != 0,
+        "ipc": _compare_namespace("ipc", _INITIAL_IPC),
+        "processes": _compare_processes(),
         **(_State.at_start or _probe_start()),
     }
+
+
+_INITIAL_IPC = "ipc:[4026531839]"
+"""include/linux/proc_ns.h, PROC_IPC_INIT_INO: the namespace of the host itself."""
+
+
+def _compare_namespace(kind: str, initial: str) -> str:
+    """`private`: not the one we were started in; `container`: that one, and it is not the host's; `host`."""
+    now = _namespace(kind)
+    if now and _State.outer.get(kind) and now != _State.outer[kind]:
+        return "private"
+    return "container" if now and now != initial else "host"
+
+
+def _compare_processes() -> str:
+    """Whose processes /proc shows: only our `own`, or those of whoever `shared` it with us."""
+    try:
+        ours = os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return "shared"
+    own = ours and _compare_namespace("pid", "") == "private"
+    return "own" if own else "shared"
 
 
 def _probe_start() -> dict[str, Value]:
@@ -1229,37 +1445,45 @@ def _probe_memory() -> dict[str, Value]:
     }
 
 
-def swap_state() -> str:
-    """`off`; `cgroup-off` (this cgroup may not swap); `zram` (compressed memory only, no disk behind it); `on`."""
-    with open("/proc/swaps") as file:
+def swap_state(root: str = "") -> str:
+    """Where memory could go: `off`; `cgroup-off` (this cgroup may not swap); `zram` (compressed memory only, no disk behind it);
+    `zswap` (a disk behind compressed memory); `on`.
+
+    Args:
+        root: directory with the `proc` and `sys` to look at; empty: the system's.
+    """
+    with open(f"{root}/proc/swaps") as file:
         devices = [line.split()[0] for line in file.read().splitlines()[1:]]
     if not devices:
         return "off"
-    if _cgroup_swap_limit() == "0":
+    if _cgroup_swap_limit(root) == "0":
         return "cgroup-off"
-    return "zram" if all(_memory_only(device) for device in devices) else "on"
+    if all(_memory_only(root, device) for device in devices):
+        return "zram"
+    return "zswap" if _first_line(f"{root}/sys/module/zswap/parameters/enabled") in ("Y", "1") else "on"
 
 
-def _cgroup_swap_limit() -> str:
+def _cgroup_swap_limit(root: str) -> str:
     try:
-        with open("/proc/self/cgroup") as file:
+        with open(f"{root}/proc/self/cgroup") as file:
             group = next((line.strip().split("::", 1)[1] for line in file if line.startswith("0::")), None)
-        if group is None:
-            return "unknown"
-        with open(f"/sys/fs/cgroup{group.rstrip('/')}/memory.swap.max") as file:
-            return file.read().strip()
-    except (OSError, IndexError):
-        return "unknown"
-
-
-def _memory_only(device: str) -> bool:
-    if not os.path.basename(device).startswith("zram"):
-        return False
-    try:
-        with open(f"/sys/block/{os.path.basename(device)}/backing_dev") as file:
-            return file.read().strip() == "none"
     except OSError:
-        return False
+        return ""
+    return "" if group is None else _first_line(f"{root}/sys/fs/cgroup{group.rstrip('/')}/memory.swap.max")
+
+
+def _memory_only(root: str, device: str) -> bool:
+    name = os.path.basename(device)
+    return name.startswith("zram") and _first_line(f"{root}/sys/block/{name}/backing_dev") == "none"
+
+
+def _first_line(path: str) -> str:
+    """Empty where it cannot be read."""
+    try:
+        with open(path) as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
 
 
 # --- judging it -------------------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,18 @@ from rlu_server.lock import profiles
 
 LAUNCHER = profiles.LAUNCHER
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+POD = """
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("rlu_lock", sys.argv[1])
+lock = importlib.util.module_from_spec(spec)
+sys.modules["rlu_lock"] = lock
+spec.loader.exec_module(lock)
+lock._prctl(lock._PR_SET_NO_NEW_PRIVS, 1)
+lock._drop_capabilities()
+lock._apply_seccomp({"deny": ["mount"], "namespaces": False})
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What a container runtime does for a restricted pod (`capabilities: drop: [ALL]`, `seccompProfile: RuntimeDefault`)."""
 
 
 @dataclass
@@ -46,28 +58,29 @@ class Room:
         self.profile: dict[str, Any] = copy.deepcopy(profiles.packaged(name))
         self.profile["require"] = {}
         self.profile["environment"] = {"keep": [], "set": dict(ENVIRONMENT)}
+        self.launcher: Path | None = None
+        self.pod = False
+        """Start as a restricted pod does: no capability, no namespaces."""
         self.model = snippets / "model"
         self.model.mkdir(exist_ok=True)
 
-    def run(
-        self,
-        code: str = "",
-        *,
-        environment: dict[str, str] | None = None,
-        pass_fds: tuple[int, ...] = (),
-        arguments: tuple[str, ...] = (),
-        preload: str = "",
-    ) -> Outcome:
-        """Lock, then run `code` as the program (a module in the same process)."""
+    def change_launcher(self, text: str, by: str) -> None:
+        """Use a launcher in which this one place reads otherwise."""
+        source = LAUNCHER.read_text()
+        assert source.count(text) == 1
+        self.launcher = self.snippets / "rlu_lock.py"
+        self.launcher.write_text(source.replace(text, by))
+
+    def command(self, code: str, posture_fd: int | None, arguments: tuple[str, ...] = ()) -> list[str]:
+        """The launcher's command line to run `code` as the program (a module in the same process)."""
         (self.snippets / "snippet.py").write_text(code)
         place = self.snippets / "profile.json"
         place.write_text(json.dumps(self.profile))
-        reading, writing = os.pipe()
-        python, launcher = sys.executable, LAUNCHER
+        python, launcher = sys.executable, self.launcher or LAUNCHER
         if self.user is not None or self.profile.get("user"):
             # One that every user may execute, and a copy of the launcher likewise: it is a single file.
             python, launcher = "/usr/bin/python3", self.snippets / "rlu_lock.py"
-            launcher.write_text(LAUNCHER.read_text())
+            launcher.write_text((self.launcher or LAUNCHER).read_text())
         command = [python, "-I", "-B", str(launcher), "--profile", str(place)]
         values = {
             "scratch": self.scratch,
@@ -82,18 +95,33 @@ class Room:
         }
         for name, value in values.items():
             command += ["--define", f"{name}={value}"]
-        command += [
-            "--posture-fd",
-            str(writing),
-            "--path",
-            str(self.snippets),
-            "--module",
-            "snippet",
-            "--",
-            *arguments,
-        ]
+        if posture_fd is not None:
+            command += ["--posture-fd", str(posture_fd)]
+        command += ["--path", str(self.snippets), "--module", "snippet", "--", *arguments]
+        if self.pod:
+            command = [python, "-I", "-B", "-c", POD, str(launcher), *command]
         if self.user is not None:
             command = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", *command]
+        return command
+
+    def begin(self, code: str) -> subprocess.Popen[str]:
+        """Start, and leave running."""
+        command = self.command(code, None)
+        return subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, cwd="/", start_new_session=True
+        )
+
+    def run(
+        self,
+        code: str = "",
+        *,
+        environment: dict[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+        arguments: tuple[str, ...] = (),
+    ) -> Outcome:
+        """Lock, then run `code` as the program, to its end."""
+        reading, writing = os.pipe()
+        command = self.command(code, writing, arguments)
         try:
             done = subprocess.run(
                 command,

@@ -134,7 +134,24 @@ def test_gateway_has_no_other_sockets(rooms: Callable[..., Room], family: int) -
     assert rooms("gateway").tries(f"socket.socket({family}, 3)") == "EPERM"
 
 
-def test_cannot_ptrace_others(room: Room, victim: int) -> None:
+@pytest.fixture
+def among_others(room: Room) -> Room:
+    """The engine's lock where the kernel gives it no process namespace of its own, as in a pod."""
+    del room.profile["own_processes"]
+    return room
+
+
+def test_others_do_not_exist_for_it(room: Room, victim: int) -> None:
+    assert room.tries(f"os.kill({victim}, signal.SIGKILL)") == "ESRCH"
+    assert room.tries(f"os.stat('/proc/{victim}')") == "ENOENT"
+    outcome = room.run(
+        "import os\nprint({int(n) for n in os.listdir('/proc') if n.isdecimal()} == {1, os.getpid()})"
+    )
+    assert outcome.output == "True\n"
+
+
+def test_cannot_ptrace_others(among_others: Room, victim: int) -> None:
+    room = among_others
     attach = CALL.format(call=f"ptrace(16, {victim}, 0, 0)")
     assert room.tries(attach) == "EPERM"
     read = "buffer = ctypes.create_string_buffer(64)\n" + CALL.format(
@@ -144,11 +161,13 @@ def test_cannot_ptrace_others(room: Room, victim: int) -> None:
 
 
 @pytest.mark.parametrize("file", ["environ", "mem", "maps", "fd/0", "root/etc", "cwd/etc"])
-def test_cannot_look_into_others(room: Room, victim: int, file: str) -> None:
+def test_cannot_look_into_others(among_others: Room, victim: int, file: str) -> None:
+    room = among_others
     assert room.tries(f"os.open('/proc/{victim}/{file}', os.O_RDONLY)") in {"EACCES", "EPERM"}
 
 
-def test_cannot_signal_others(room: Room, victim: int) -> None:
+def test_cannot_signal_others(among_others: Room, victim: int) -> None:
+    room = among_others
     assert room.tries(f"os.kill({victim}, 0)") == "EPERM"
     assert room.tries(f"os.kill({victim}, signal.SIGKILL)") == "EPERM"
     assert room.tries("os.kill(os.getppid(), signal.SIGTERM)") == "EPERM"

@@ -120,7 +120,7 @@ def test_what_is_waived_is_only_what_was_named() -> None:
     swap = profiles.compose("engine", Additions(allow_swap=True))["require"]
     assert full.keys() - swap.keys() == {"swap"}
     shared = profiles.compose("engine", Additions(shared_network=True))["require"]
-    assert full.keys() - shared.keys() == {"network"}
+    assert full.keys() - shared.keys() == {"network", "ipc"}
     none = profiles.compose("engine", Additions(minimum_abi=0))["require"]
     assert full.keys() - none.keys() == set(profiles.LANDLOCK_CLAIMS) & full.keys()
     memory = profiles.compose("engine", Additions(require_private_memory=True))["require"]
