@@ -340,10 +340,10 @@ class Connection(asyncio.Protocol):
             model=request.model,
             status=request.status,
             http_status=request.http_status,
-            request=Content(request.request.bytes, request.request.commitment),
+            request=request.request and Content(request.request.bytes, request.request.commitment),
             forwarded=request.forwarded and Content(request.forwarded.bytes, request.forwarded.commitment),
             rewritten=tuple(request.rewritten),
-            response=Content(request.response.bytes, request.response.commitment),
+            response=request.response and Content(request.response.bytes, request.response.commitment),
             usage=request.usage
             and Usage(
                 request.usage.input_tokens, request.usage.output_tokens, request.usage.cached_input_tokens

@@ -51,6 +51,7 @@ class Desk(Protocol):
 
     settings: Gateway
     connections: set[Connection]
+    connections_elsewhere: int
 
     @property
     def draining(self) -> bool: ...
@@ -89,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
         self._desk.connections.add(self)
-        if len(self._desk.connections) > self._settings.max_connections:
+        if len(self._desk.connections) + self._desk.connections_elsewhere > self._settings.max_connections:
             self._refuse(Incoming(), GatewayError("overloaded"))
 
     def connection_lost(self, error: Exception | None) -> None:

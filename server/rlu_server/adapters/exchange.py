@@ -29,7 +29,7 @@ from rlu_server.adapters.client import Connection
 from rlu_server.adapters.engine import Call, ResponseHead
 from rlu_server.adapters.http1 import Incoming
 from rlu_server.adapters.intake import Intake, Taken
-from rlu_server.adapters.ledger import Admitted, Opening
+from rlu_server.adapters.ledger import Entry, Opening
 from rlu_server.adapters.observation import Observation
 from rlu_server.adapters.recorder import Content, Outcome
 from rlu_server.attestor.messages import Status
@@ -37,7 +37,6 @@ from rlu_server.core import errors
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.routes import Api, Route
-from rlu_server.core.sessions import Session
 from rlu_server.core.usage import End
 
 if TYPE_CHECKING:
@@ -65,6 +64,7 @@ class Exchange:
         "_intake",
         "_left",
         "_over",
+        "_posted",
         "_principal",
         "_relay",
         "_response",
@@ -86,7 +86,7 @@ class Exchange:
         self._intake = Intake(relay, incoming, route, principal)
         self._taken: Taken | None = None
         self._call: Call | None = None
-        self._entry: Admitted | None = None
+        self._entry: Entry | None = None
         self._head: ResponseHead | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -96,15 +96,16 @@ class Exchange:
         self._chunked = False
         self._ended = False
         self._over = False
+        self._posted = False
         self._response = Observation()
         self._began = 0.0
         self._seen = 0.0
         self._touched = False
 
     @property
-    def session(self) -> Session | None:
+    def session_id(self) -> str | None:
         """The session it was admitted to."""
-        return self._entry.session if self._entry is not None else None
+        return self._entry.session_id if self._entry is not None else None
 
     # --- the client's side ---
 
@@ -120,18 +121,17 @@ class Exchange:
         relay = self._relay
         self._began = self._seen = relay.monotonic()
         try:
-            taken = self._intake.finish()
+            taken = self._taken = self._intake.finish()
             opening = Opening(taken.received.size, taken.received.digest)
-            relay.ledger.admit(self._principal, taken.where, opening, self)
+            at_once = relay.ledger.admit(self._principal, taken.where, opening, self)
         except GatewayError as error:
             self._end()
             self._connection.refuse(error)
             return
         relay.exchanges.add(self)
         relay.measures.request_bytes += taken.received.size
-        self._call = relay.engine.post(self._route.path, taken.content, self)
-        # The call holds the content for as long as it may have to be sent again.
-        self._taken = msgspec.structs.replace(taken, content=b"")
+        if at_once:
+            self.accepted()
 
     def client_gone(self) -> None:
         if self._over:
@@ -156,7 +156,16 @@ class Exchange:
 
     # --- the ledger's side ---
 
-    def admitted(self, entry: Admitted) -> None:
+    def accepted(self) -> None:
+        if self._left or self._error is not None:
+            return
+        assert self._taken is not None
+        self._call = self._relay.engine.post(self._route.path, self._taken.content, self)
+        # The call holds the content for as long as it may have to be sent again.
+        self._taken = msgspec.structs.replace(self._taken, content=b"")
+        self._posted = True
+
+    def admitted(self, entry: Entry) -> None:
         self._entry = entry
         if self._left:
             self._record("aborted", "client_disconnected")
@@ -220,7 +229,7 @@ class Exchange:
 
     # --- inside ---
 
-    def _start(self, head: ResponseHead, entry: Admitted) -> None:
+    def _start(self, head: ResponseHead, entry: Entry) -> None:
         """The first byte: everything that has to be true before it is true now."""
         content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held.clear()
@@ -313,13 +322,13 @@ class Exchange:
             status=status,
             http_status=http_status,
             request=self._taken.received,
-            forwarded=None if reason == "engine_unavailable" else self._taken.forwarded,
+            forwarded=self._taken.forwarded if self._posted and reason != "engine_unavailable" else None,
             rewritten=self._taken.rewritten,
             response=Content(self._response.size, self._response.digest()),
             usage=usage,
             reason=reason,
         )
-        relay.ledger.recorder.record(self._entry, outcome)
+        relay.ledger.record(self._entry, outcome)
 
     def _end(self) -> None:
         self._over = True
@@ -332,8 +341,8 @@ class Exchange:
             call.cancel()
 
 
-def _session_lines(entry: Admitted) -> list[bytes]:
-    session = entry.session.id.encode("ascii")
+def _session_lines(entry: Entry) -> list[bytes]:
+    session = entry.session_id.encode("ascii")
     return [
         b"RLU-Session: %b\r\nRLU-Receipt: /v1/rlu/receipts/%b/%d\r\n" % (session, session, entry.announced)
     ]

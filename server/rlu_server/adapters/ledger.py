@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from rlu_server.adapters.attestor_client import AttestorClient, refusal
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Measures
 from rlu_server.adapters.opener import Opener, Opening, Terms
-from rlu_server.adapters.recorder import Admitted, Recorder
+from rlu_server.adapters.recorder import Admitted, Outcome, Recorder
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure
 from rlu_server.core.apikeys import Principal
@@ -35,12 +35,48 @@ GONE = frozenset({"unknown_session", "session_expired"})
 """Failures that mean the attestor has ended the session itself."""
 
 
-class Applicant(Protocol):
-    """Someone who waits to be admitted. Exactly one of the two is called, later."""
+class Entry(Protocol):
+    """An exchange that was admitted: its session, and the number its client is told."""
 
-    def admitted(self, entry: Admitted) -> None: ...
+    @property
+    def session_id(self) -> str: ...
+
+    @property
+    def announced(self) -> int: ...
+
+
+class Applicant(Protocol):
+    """Someone who waits to be admitted. Exactly one of `admitted` and `refused` is called, later."""
+
+    def accepted(self) -> None:
+        """It may go to the engine; its number follows. Called, before the others, only if `admit` said so."""
+
+    def admitted(self, entry: Any) -> None:
+        """Its number: an `Entry`, to be handed back with the record."""
 
     def refused(self, error: GatewayError) -> None: ...
+
+
+class Admissions(Protocol):
+    """What an exchange needs of the ledger, be it in this process (`Ledger`) or in another (`workers.remote`)."""
+
+    def admit(
+        self, principal: Principal, where: Explicit | Conversation, opening: Opening, applicant: Applicant
+    ) -> bool:
+        """Find or open the session of a request and number the exchange.
+
+        Returns:
+            Whether the request may go to the engine at once; otherwise `applicant.accepted` says when.
+
+        Raises:
+            GatewayError: when it is already certain.
+        """
+
+    def record(self, entry: Any, outcome: Outcome) -> None:
+        """An admitted exchange has ended."""
+
+    def tick(self) -> None:
+        """The sweep."""
 
 
 class Ledger:
@@ -73,8 +109,8 @@ class Ledger:
 
     def admit(
         self, principal: Principal, where: Explicit | Conversation, opening: Opening, applicant: Applicant
-    ) -> None:
-        """Find or open the session of a request and number the exchange.
+    ) -> bool:
+        """Find or open the session of a request and number the exchange; the request may go to the engine meanwhile.
 
         Raises:
             GatewayError: at once, when it is already certain: `draining`, `signer_unavailable`, `session_…`, `sessions_full`.
@@ -86,13 +122,18 @@ class Ledger:
         now = self._clock()
         if isinstance(where, Explicit):
             self._number(self.table.usable(where.session, principal, now), applicant, None)
-            return
+            return True
         terms = Terms(principal, None, None, self._ttl_s, (), opening, where.key)
         session = self.table.continued(where.key, now)
         if session is not None:
             self._number(session, applicant, terms)
         else:
             self._open_for(terms, applicant)
+        return True
+
+    def record(self, entry: Admitted, outcome: Outcome) -> None:
+        """An admitted exchange has ended."""
+        self.recorder.record(entry, outcome)
 
     def _open_for(self, terms: Terms, applicant: Applicant) -> None:
         """Open a conversation's session; whoever else comes meanwhile joins it."""

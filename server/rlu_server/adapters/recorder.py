@@ -38,10 +38,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     status: messages.Status
     http_status: int
-    request: Content
+    request: Content | None
+    """None, like `response`: whoever could have told is gone."""
     forwarded: Content | None
     rewritten: tuple[str, ...]
-    response: Content
+    response: Content | None
     usage: Usage | None
     reason: str | None
 
@@ -64,6 +65,10 @@ class Admitted:
     """Its receipt may have been logged under `seq`."""
     waiting: bool = False
     """An answer about it is on its way; nothing else may be asked."""
+
+    @property
+    def session_id(self) -> str:
+        return self.session.id
 
 
 class _Settling:
@@ -275,7 +280,9 @@ class Recorder:
 def _message(request_id: int, entry: Admitted, outcome: Outcome) -> messages.RecordReceipt:
     committer, seq = entry.session.committer, entry.seq
 
-    def committed(tag: Tag, content: Content) -> messages.Commitment:
+    def committed(tag: Tag, content: Content | None) -> messages.Commitment | None:
+        if content is None:
+            return None
         size = content.size
         return messages.Commitment(bytes=size, commitment=committer.commit(tag, seq, size, content.digest))
 
@@ -295,7 +302,7 @@ def _message(request_id: int, entry: Admitted, outcome: Outcome) -> messages.Rec
         status=outcome.status,
         http_status=outcome.http_status,
         request=committed(Tag.REQUEST, outcome.request),
-        forwarded=None if outcome.forwarded is None else committed(Tag.FORWARDED, outcome.forwarded),
+        forwarded=committed(Tag.FORWARDED, outcome.forwarded),
         rewritten=list(outcome.rewritten),
         response=committed(Tag.RESPONSE, outcome.response),
         usage=usage,

@@ -15,12 +15,11 @@ from rlu_server.adapters.engine import Engine
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.exchange import Exchange
 from rlu_server.adapters.http1 import Incoming
-from rlu_server.adapters.ledger import Ledger
+from rlu_server.adapters.ledger import Admissions
 from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.core import routes, salt
 from rlu_server.core.apikeys import KeyRing, Principal, presented_key
 from rlu_server.core.errors import GatewayError
-from rlu_server.core.sessions import Session
 from rlu_server.settings import Gateway
 
 MAX_BODIES = 16
@@ -34,10 +33,26 @@ class OwnRoutes(Protocol):
     def job(self, connection: Connection, incoming: Incoming, request_id: str) -> Job: ...
 
 
+class Crew(Protocol):
+    """Worker processes that hold clients' connections for this one (`workers.hub`)."""
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def exchanges(self) -> int: ...
+
+    def stop_exchanges(self, session_id: str | None, error: GatewayError) -> None: ...
+
+    def release_idle(self) -> None: ...
+
+
 class Relay:
     """The gateway's desk: the allow list at work.
 
     Attributes:
+        crew: set where other processes have the connections.
+        held_elsewhere: memory that such processes hold for request content, by tenant; `connections_elsewhere` likewise.
         models: names clients may use, each with the engine's name for it.
         keys: replaced when the key file changes.
     """
@@ -46,7 +61,7 @@ class Relay:
         self,
         settings: Gateway,
         engine: Engine,
-        ledger: Ledger,
+        ledger: Admissions,
         own: OwnRoutes,
         keys: KeyRing,
         models: Mapping[str, str],
@@ -68,6 +83,9 @@ class Relay:
         self.clock = clock
         self.connections: set[Connection] = set()
         self.exchanges: set[Exchange] = set()
+        self.crew: Crew | None = None
+        self.held_elsewhere: Counter[str] = Counter()
+        self.connections_elsewhere = 0
         self._held: Counter[str] = Counter()
         self._own = own
         self._salt_secret = salt_secret
@@ -142,19 +160,39 @@ class Relay:
     def hold(self, tenant: str, size: int) -> None:
         """Reserve memory for request content that has arrived; no tenant gets more than half. Raises GatewayError."""
         most = MAX_BODIES * self.settings.max_body_bytes
+        elsewhere = self.held_elsewhere
         own = self._held[tenant] + size
-        if self._held.total() + size > most or own > most // 2:
+        if self._held.total() + elsewhere.total() + size > most or own + elsewhere[tenant] > most // 2:
             raise GatewayError("overloaded")
         self._held[tenant] = own
 
     def let_go(self, tenant: str, size: int) -> None:
         self._held[tenant] -= size
 
-    def stop_exchanges(self, session: Session | None, error: GatewayError) -> None:
+    def stop_exchanges(self, session_id: str | None, error: GatewayError) -> None:
         """End the exchanges of a session, or all, from our side."""
         for exchange in list(self.exchanges):
-            if session is None or exchange.session is session:
+            if session_id is None or exchange.session_id == session_id:
                 exchange.stop(error)
+        if self.crew is not None:
+            self.crew.stop_exchanges(session_id, error)
+
+    def release_idle(self) -> None:
+        """End connections that wait for their next request."""
+        for connection in list(self.connections):
+            connection.stop_if_idle()
+        if self.crew is not None:
+            self.crew.release_idle()
+
+    @property
+    def connection_count(self) -> int:
+        """Clients' connections, here and in the crew."""
+        return len(self.connections) + (self.crew.connections if self.crew is not None else 0)
+
+    @property
+    def exchange_count(self) -> int:
+        """Exchanges in flight, here and in the crew."""
+        return len(self.exchanges) + (self.crew.exchanges if self.crew is not None else 0)
 
     def _accept_local(self, connection: Connection, incoming: Incoming, request_id: str) -> Job:
         path, method = incoming.path, incoming.method

@@ -97,10 +97,10 @@ class RecordReceipt(Message, frozen=True, tag="record_receipt"):
     model: Name
     status: Status
     http_status: Annotated[int, Meta(ge=0, le=999)]
-    request: Commitment
+    request: Commitment | None
     forwarded: Commitment | None
     rewritten: Annotated[list[Code], Meta(max_length=16)]
-    response: Commitment
+    response: Commitment | None
     usage: Usage | None
     reason: Code | None
 

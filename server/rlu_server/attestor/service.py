@@ -239,6 +239,11 @@ class Gateway:
         committer.submit([ledger.open(session, self, Ask(self, self._attestor, request.id))])
 
     def _record(self, request: messages.RecordReceipt) -> None:
+        contents = (request.request, request.response)
+        if None in contents and (
+            request.status != "failed" or contents != (None, None) or request.forwarded is not None
+        ):
+            raise Malformed("malformed", "an exchange without contents has none at all, and has failed")
         instance = self._roster.holding(request.session)
         ledger, committer = instance.committer.ledger, instance.committer
         committer.check_room()

@@ -23,6 +23,7 @@ class GatewayContext:
     def __init__(
         self,
         relay: Relay,
+        ledger: Ledger,
         attestor: AttestorClient,
         version: str,
         tls_origin: messages.TlsOrigin,
@@ -31,7 +32,7 @@ class GatewayContext:
         rotate_days: int = 0,
     ) -> None:
         self._relay = relay
-        self._ledger: Ledger = relay.ledger
+        self._ledger = ledger
         self._attestor = attestor
         self._version = version
         self._tls_origin = tls_origin
@@ -63,7 +64,7 @@ class GatewayContext:
         return list(self._relay.models)
 
     def measurements(self) -> Sequence[Measurement]:
-        found = measurements(self._relay)
+        found = measurements(self._relay, self._ledger)
         if self._attestor.key_created is not None:
             found += key_measurements(self._attestor.key_created, self._rotate_days, self._relay.clock())
         return found
@@ -84,7 +85,7 @@ class GatewayContext:
 
     async def close_session(self, principal: Principal, session: str) -> Signed:
         found = self._ledger.table.visible(session, principal)
-        self._relay.stop_exchanges(found, GatewayError("session_closed"))
+        self._relay.stop_exchanges(found.id, GatewayError("session_closed"))
         return await self._signed(found, await self._ledger.close(found, "client"))
 
     async def receipt(self, principal: Principal, session: str, seq: int, wait_s: float) -> Signed:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from itertools import accumulate
 
+from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.measures import FIRST_BYTE_BUCKETS
 from rlu_server.adapters.relay import Relay
 from rlu_server.endpoints.context import Distribution, Measurement, Sample
 
 
-def measurements(relay: Relay) -> list[Measurement]:
+def measurements(relay: Relay, ledger: Ledger) -> list[Measurement]:
     """All metrics of this moment."""
     m = relay.measures
     requests = tuple(
@@ -29,10 +30,10 @@ def measurements(relay: Relay) -> list[Measurement]:
         _total("cached_input_tokens", "Input tokens found in the prefix cache.", m.cached_input_tokens),
         _total("request_bytes", "Content received from clients.", m.request_bytes),
         _total("response_bytes", "Content sent to clients.", m.response_bytes),
-        _gauge("connections", "Client connections.", len(relay.connections)),
-        _gauge("exchanges", "Exchanges in flight.", len(relay.exchanges)),
-        _gauge("sessions", "Open sessions.", relay.ledger.table.open_count),
-        _gauge("receipts_pending", "Exchanges that wait for their receipt.", relay.ledger.recorder.pending),
+        _gauge("connections", "Client connections.", relay.connection_count),
+        _gauge("exchanges", "Exchanges in flight.", relay.exchange_count),
+        _gauge("sessions", "Open sessions.", ledger.table.open_count),
+        _gauge("receipts_pending", "Exchanges that wait for their receipt.", ledger.recorder.pending),
         _gauge("ready", "1 when requests would be served.", int(not relay.readiness.missing())),
         _first_byte(relay),
     ]

@@ -116,7 +116,14 @@ class Gateway:
             secrets.token_hex(4),
         )
         context = GatewayContext(
-            self.relay, self.attestor, version, origin, spki, settings.log, settings.attestation.rotate_days
+            self.relay,
+            self.ledger,
+            self.attestor,
+            version,
+            origin,
+            spki,
+            settings.log,
+            settings.attestation.rotate_days,
         )
         self.application.serve(create_app(context, version), self.relay.answered)
         self.prober = Prober(self.engine, model, self.readiness, events)
@@ -160,12 +167,11 @@ class Gateway:
 
     async def drain(self) -> None:
         """Take nothing new, let what runs finish for a while, have every session's close signed."""
-        self.events.emit("gateway_draining", exchanges=len(self.relay.exchanges))
+        self.events.emit("gateway_draining", exchanges=self.relay.exchange_count)
         self.readiness.draining = True
         deadline = time.monotonic() + self.settings.gateway.drain_timeout_s
-        for connection in list(self.relay.connections):
-            connection.stop_if_idle()
-        while self.relay.exchanges and time.monotonic() < deadline:
+        self.relay.release_idle()
+        while self.relay.exchange_count and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         self.relay.stop_exchanges(None, GatewayError("draining"))
         grace = max(deadline - time.monotonic(), min(5.0, self.settings.gateway.drain_timeout_s))
@@ -178,9 +184,8 @@ class Gateway:
     async def flush(self) -> None:
         """Let answers that are complete leave, for a moment."""
         deadline = time.monotonic() + FLUSH_S
-        for connection in list(self.relay.connections):
-            connection.stop_if_idle()
-        while self.relay.connections and time.monotonic() < deadline:
+        self.relay.release_idle()
+        while self.relay.connection_count and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:

@@ -34,6 +34,7 @@ PIECES = (
 class Desk:
     settings = Gateway()
     draining = False
+    connections_elsewhere = 0
 
     def __init__(self) -> None:
         self.connections: set[Connection] = set()
