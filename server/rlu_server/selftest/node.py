@@ -1,0 +1,360 @@
+"""A deployment of the test's own: the operator's model, engine and lock, on another port, with state, key and TPM that are thrown away.
+
+The node's TPM is left alone: a start there raises its counter of starts, and the node's own log would take that for a restored copy. An
+emulator takes its place (`swtpm`), and where there is none a key in memory. Everything the deployment may write to a disk is on `place`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlu_server import settings as configuration
+from rlu_server import swtpm
+from rlu_server.cli.keyfile import change
+from rlu_server.core import apikeys
+from rlu_server.registrar import demo as registrar
+from rlu_server.registrar.enrolling import Place
+from rlu_server.settings import Settings
+from rlu_server.supervisor import facts, models
+
+RLU = (sys.executable, "-c", "from rlu_attestation.cli import main; main()")
+ROLES = ("engine", "gateway", "attestor")
+DRAIN_S = 3.0
+STOP_S = 120.0
+LOOK_S = 0.1
+
+
+class NodeError(Exception):
+    """The deployment does not do what the test needs; the message says what, and its log is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """API keys: of a tenant that asks, and of whoever exports the log."""
+
+    asking: str
+    exporting: str
+
+
+class Node:
+    """`rlu serve` as a child.
+
+    Args:
+        place: directory of everything it may write.
+        settings: the operator's.
+        command: how `rlu` is started.
+    """
+
+    def __init__(self, place: Path, settings: Settings, command: Sequence[str] = RLU) -> None:
+        self.place = place
+        self.log = place / "server.log"
+        self.state = place / "state"
+        self.config = place / "rlu.toml"
+        self._command = tuple(command)
+        self.environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "HOME": str(place / "home"),
+            "TMPDIR": str(place / "tmp"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self.tpm: swtpm.SoftwareTpm | None = None
+        self.settings = self._own(settings)
+        self.keys = Keys("", "")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._read = 0
+        self.started_at = 0.0
+
+    def prepare(self) -> None:
+        """Directories, TPM, registration, keys.
+
+        Raises:
+            SwtpmError, RluError: the emulated TPM refused.
+        """
+        for name in ("state", "home", "tmp", "cwd"):
+            (self.place / name).mkdir(mode=0o700)
+        if self.tpm is not None:
+            self.tpm.start()
+            self._register(self.tpm)
+        self.keys = Keys(self._mint("asks"), self._mint("exports"))
+        uids = self.settings.lock.uids
+        if uids is not None:
+            for path in (self.state, *self.state.rglob("*")):
+                os.chown(path, uids.attestor, uids.attestor)
+        self.config.write_text(facts.toml(self.settings), "utf-8")
+
+    # --- running it ---
+
+    def start(self) -> None:
+        """Start it and wait until it serves.
+
+        Raises:
+            NodeError: it ended instead.
+        """
+        self._read = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [*self._command, "serve", "--config", str(self.config), "--port", "0", "--json"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=self.environment,
+                cwd=self.place / "cwd",
+                start_new_session=True,
+            )
+        self.until(lambda: self.said("serving") > 0, self.settings.engine.ready_timeout_s + 60, "serving")
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise NodeError("the deployment was not started")
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        return int(next(e["port"] for e in reversed(self.events()) if e["event"] == "serving"))
+
+    @property
+    def certificate(self) -> Path:
+        return self.runtime / "gateway" / "gateway.crt"
+
+    @property
+    def runtime(self) -> Path:
+        """The runtime directory, as the command lines of the supervisor's children name it."""
+        for child in self.processes():
+            for word in _command_line(child):
+                if word.endswith("-profile.json"):
+                    return Path(word).parents[1]
+        raise NodeError("the deployment has no processes")
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it said since its last start."""
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read().split(b"\n")
+        found = []
+        for line in lines[:-1]:
+            if line.startswith(b"{"):
+                found.append(json.loads(line))
+        return found
+
+    def said(self, name: str) -> int:
+        return sum(event["event"] == name for event in self.events())
+
+    def until(self, what: Any, timeout_s: float, name: str) -> None:
+        """Wait for something. Raises NodeError when it does not happen, or the deployment ends."""
+        deadline = time.monotonic() + timeout_s
+        while not what():
+            if not self.running:
+                raise NodeError(f"the deployment ended while {name} was waited for: {self.tail()}")
+            if time.monotonic() > deadline:
+                raise NodeError(f"{name}: not within {timeout_s:.0f} s: {self.tail()}")
+            time.sleep(LOOK_S)
+
+    def tail(self) -> str:
+        """The end of its log, which is content-free, or it would be a finding."""
+        return " | ".join(self.log.read_text("utf-8", "replace").splitlines()[-8:])
+
+    # --- breaking it ---
+
+    def processes(self) -> list[int]:
+        """All processes below the supervisor."""
+        return list(_descendants(self.pid)) if self.running else []
+
+    def role(self, role: str) -> int | None:
+        """The process of a role; None while there is none."""
+        named = f"/{role}-profile.json"
+        for pid in _children(self.pid):
+            words = _command_line(pid)
+            if any(word.endswith(named) for word in words):
+                return pid
+        return None
+
+    def kill(self, role: str) -> bool:
+        """SIGKILL; whether there was something to kill."""
+        pid = self.role(role)
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL to `rlu serve` itself; its processes must follow it.
+
+        Raises:
+            NodeError: they did not.
+        """
+        below = self.processes()
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        deadline = time.monotonic() + STOP_S
+        while any(_alive(pid) for pid in below):
+            if time.monotonic() > deadline:
+                raise NodeError("processes outlived the supervisor that was killed")
+            time.sleep(LOOK_S)
+
+    def terminate(self) -> int:
+        """SIGTERM, and wait. Gives the exit status.
+
+        Raises:
+            NodeError: it did not end.
+        """
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired as error:
+            raise NodeError(f"it did not end within {STOP_S:.0f} s of SIGTERM") from error
+
+    def abandon(self) -> None:
+        """End everything of it, however it stands."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self.tpm is not None:
+            self.tpm.stop()
+
+    def rlu(
+        self, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Another command of `rlu`, with its files on the same place."""
+        return subprocess.run(
+            [*self._command, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**self.environment, **(variables or {})},
+            cwd=self.place / "cwd",
+            timeout=120,
+            check=False,
+        )
+
+    # --- making it ---
+
+    def _own(self, given: Settings) -> Settings:
+        """The operator's settings, with whatever would touch the node itself replaced."""
+        changes: dict[str, Any] = given.model_dump()
+        changes.update(state_dir=self.state, runtime_dir=None)
+        changes["model"]["path"] = str(
+            models.directory(given.model.path, given.state_dir.expanduser().resolve())
+        )
+        if not given.model.name and models.HUB_ID.fullmatch(given.model.path):
+            changes["model"]["name"] = given.model.path
+        changes["gateway"].update(
+            host="127.0.0.1",
+            port=0,
+            insecure_plain_http=False,
+            hostnames=("localhost", "127.0.0.1"),
+            api_keys_file=None,
+            drain_timeout_s=DRAIN_S,
+        )
+        attestation: dict[str, Any] = {
+            "rotate_days": 0,
+            "gpu": {**changes["attestation"]["gpu"], "evidence": "none"},
+        }
+        if all(_installed(tool) for tool in swtpm.TOOLS):
+            self.tpm = swtpm.SoftwareTpm(self.place / "tpm")
+            attestation["tcti"] = self.tpm.tcti
+        else:
+            attestation["insecure_software_key"] = True
+        changes["attestation"] = attestation
+        changes["log"].update(exporter="canary/exports", witnesses=(), export_limit=0)
+        return Settings.model_validate(changes)
+
+    def _register(self, tpm: swtpm.SoftwareTpm) -> None:
+        stated = self.settings.deployment
+        registrar.enrol(
+            self.place / "registrar",
+            self.state,
+            tpm.tcti,
+            Place(stated.region, stated.boundary, stated.site),
+            datetime.now(timezone.utc),
+            [swtpm.root_certificate(tpm.directory)],
+            [swtpm.issuer_certificate(tpm.directory)],
+        )
+
+    def _mint(self, principal: str) -> str:
+        record, key = apikeys.mint(
+            os.urandom(apikeys.ID_SIZE),
+            os.urandom(apikeys.SECRET_SIZE),
+            "canary",
+            principal,
+            int(time.time()),
+            None,
+        )
+        file = self.state / "apikeys.json"
+        change(file, lambda keys: msgspec.structs.replace(keys, keys=[*keys.keys, record]))
+        return key
+
+
+def own_settings(config: Path | None) -> Settings:
+    """The operator's settings. Raises SettingsError."""
+    return configuration.load(config)
+
+
+def listening(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _installed(tool: str) -> bool:
+    import shutil
+
+    return shutil.which(tool) is not None
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for child in _children(pid):
+        found += [child, *_descendants(child)]
+    return found
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+
+
+def _alive(pid: int) -> bool:
+    """Not gone, and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
