@@ -31,6 +31,7 @@ KEY_HARDWARE = ("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "none", "sev-snp"
 CANARY_RESULTS = ("clean", "incomplete", "leak")
 POSTURE_ROLES = ("attestor", "engine", "gateway")
 MAX_POSTURE = 64
+MAX_FURTHER = 63
 
 PostureValue = bool | int | str
 
@@ -42,6 +43,15 @@ class Software:
     name: str
     version: str
     digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherModel:
+    """A model beside the first, and its engine, whose `digest` is that of the arguments."""
+
+    name: str
+    manifest: bytes
+    engine: Software
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +76,7 @@ class CanaryMention:
     @classmethod
     def read(cls, members: Members, name: str) -> CanaryMention:
         with members.object(name) as inner:
-            return cls(
-                inner.binary("digest", 32), inner.count("iat"), inner.choice("result", CANARY_RESULTS)
-            )
+            return cls(inner.binary("digest", 32), inner.count("iat"), inner.choice("result", CANARY_RESULTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +110,15 @@ class InstanceClaims:
     predecessor: Predecessor | None = None
     canary: CanaryMention | None = None
     """`None`: no canary test was reported to this attestor."""
+    further_models: tuple[FurtherModel, ...] = ()
+    """Empty where one model is served. No two models have one name."""
     evidence: dict[str, bytes] = field(default_factory=dict)
     """`submods`: evidence kind to SHA-256 of the item's bytes; empty until evidence was collected."""
+
+    @property
+    def models(self) -> tuple[FurtherModel, ...]:
+        """All models, the first one first."""
+        return (FurtherModel(self.model_name, self.model_manifest, self.engine), *self.further_models)
 
     @property
     def ueid(self) -> str:
@@ -138,6 +153,15 @@ class InstanceClaims:
         }
         if self.nonce is not None:
             payload["eat_nonce"] = b64u(self.nonce)
+        if self.further_models:
+            payload["rlu_further_models"] = [
+                {
+                    "engine": _software(one.engine, "arguments_sha256"),
+                    "manifest_sha256": b64u(one.manifest),
+                    "name": one.name,
+                }
+                for one in self.further_models
+            ]
         if self.gpus is not None:
             payload["rlu_gpus"] = self.gpus.to_json()
         if self.predecessor is not None:
@@ -173,6 +197,7 @@ class InstanceClaims:
                 model_name, model_manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
             with members.object("rlu_hardware") as inner:
                 hardware_profile = inner.text("profile")
+            further_models = _read_further(members, model_name) if "rlu_further_models" in members else ()
             start_count, predecessor = _read_log(members)
             return cls(
                 jwk=jwk,
@@ -187,6 +212,7 @@ class InstanceClaims:
                 tls=Channel.read(members, "rlu_tls"),
                 model_name=model_name,
                 model_manifest=model_manifest,
+                further_models=further_models,
                 engine=_read_software(members, "rlu_engine", "arguments_sha256"),
                 gateway=_read_software(members, "rlu_gateway", "image_sha256"),
                 hardware_profile=hardware_profile,
@@ -245,6 +271,22 @@ def _read_software(members: Members, name: str, digest_name: str) -> Software:
         return Software(
             inner.text("name"), inner.text("version"), inner.optional(inner.binary, digest_name, 32)
         )
+
+
+def _read_further(members: Members, first: str) -> tuple[FurtherModel, ...]:
+    entries = members.value("rlu_further_models")
+    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_FURTHER:
+        raise Malformed(
+            "statement.claims", f"rlu_further_models must be an array of 1 to {MAX_FURTHER} models"
+        )
+    found = []
+    for entry in entries:
+        with Members(entry, "rlu_further_models") as inner:
+            name, manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
+            found.append(FurtherModel(name, manifest, _read_software(inner, "engine", "arguments_sha256")))
+    if len({first, *(one.name for one in found)}) != len(found) + 1:
+        raise Malformed("statement.claims", "rlu_further_models: two models have one name")
+    return tuple(found)
 
 
 def _read_log(members: Members) -> tuple[int, Predecessor | None]:

@@ -14,6 +14,7 @@ const put = (more) => (claims) => void Object.assign(claims, more);
 const cut = (...names) => (claims) => names.forEach((name) => delete claims[name]);
 const first = (how) => ({ receipt: (claims, at, ...rest) => (at === 0 ? how(claims, ...rest) : undefined) });
 const receipt = (more) => first(put(more));
+const furtherModel = (name) => ({ engine: { arguments_sha256: ZERO, name: "vllm", version: "0.32.0" }, manifest_sha256: ZERO, name });
 
 const lost = async (claims, given) => {
   cut("rlu_request", "rlu_forwarded", "rlu_response")(claims);
@@ -87,6 +88,7 @@ const ACCEPTED = {
   "one lock of three": { instance: put({ rlu_lock: { gateway: { swap: "off" } } }) },
   "a time shortly before the session's": receipt({ iat: now - 65 }),
   "lasts one second": { session: put({ exp: now - 4 }) },
+  "with further models": { instance: put({ rlu_further_models: [furtherModel("b"), furtherModel("c")] }) },
   "with an image": { instance: put({ rlu_gateway: { name: "rlu", version: "0.1.0", image_sha256: ZERO } }) },
 };
 
@@ -132,6 +134,13 @@ const REFUSED = {
   "instance: no boundary": { instance: cut("rlu_boundary") },
   "instance: no lock": { instance: cut("rlu_lock") },
   "instance: an empty name": { instance: put({ rlu_model: { manifest_sha256: ZERO, name: "" } }) },
+  "instance: further models, none": { instance: put({ rlu_further_models: [] }) },
+  "instance: further models, too many": { instance: put({ rlu_further_models: Array.from({ length: 64 }, (_, n) => furtherModel(`m${n}`)) }) },
+  "instance: further models, no array": { instance: put({ rlu_further_models: furtherModel("b") }) },
+  "instance: a further model without a manifest": { instance: put({ rlu_further_models: [{ engine: furtherModel("b").engine, name: "b" }] }) },
+  "instance: a further model with another member": { instance: put({ rlu_further_models: [{ ...furtherModel("b"), size: 1 }] }) },
+  "instance: two further models of one name": { instance: put({ rlu_further_models: [furtherModel("b"), furtherModel("b")] }) },
+  "instance: a further model of the first's name": { instance: put({ rlu_further_models: [furtherModel("demo")] }) },
   "instance: lock of a word": { instance: put({ rlu_lock: { attestor: "fast" } }) },
   "instance: lock with an array": { instance: put({ rlu_lock: { gateway: { swap: ["off"] } } }) },
   "instance: lock of others": { instance: put({ rlu_lock: { attestor: {}, engine: {}, gateway: {}, friend: {} } }) },

@@ -63,7 +63,23 @@ function submods(value, what) {
   return out;
 }
 
-const instanceClaims = (payload) =>
+const engine = (value, what) => shape(value, { arguments_sha256: hash32, name: text, version: text }, {}, what);
+
+function furtherModels(value, what) {
+  const form = (one, name) => shape(one, { engine, manifest_sha256: hash32, name: text }, {}, name);
+  if (!Array.isArray(value) || value.length < 1 || value.length > 63) throw new Malformed(what);
+  const models = value.map((one, index) => form(one, `${what}.${index}`));
+  if (new Set(models.map((one) => one.name)).size !== models.length) throw new Malformed(what);
+  return models;
+}
+
+function instanceClaims(payload) {
+  const claims = instanceShape(payload);
+  if (claims.rlu_further_models?.some((one) => one.name === claims.rlu_model.name)) throw new Malformed("instance.rlu_further_models");
+  return claims;
+}
+
+const instanceShape = (payload) =>
   shape(
     payload,
     {
@@ -78,7 +94,7 @@ const instanceClaims = (payload) =>
       rlu_key: (value, what) => shape(value, { created: count, hardware: oneOf(...KINDS) }, {}, what),
       rlu_tls: channel,
       rlu_model: (value, what) => shape(value, { manifest_sha256: hash32, name: text }, {}, what),
-      rlu_engine: (value, what) => shape(value, { arguments_sha256: hash32, name: text, version: text }, {}, what),
+      rlu_engine: engine,
       rlu_gateway: (value, what) => shape(value, { name: text, version: text }, { image_sha256: hash32 }, what),
       rlu_hardware: (value, what) => shape(value, { profile: text }, {}, what),
       rlu_lock: (value, what) => shape(value, {}, { attestor: posture, engine: posture, gateway: posture }, what),
@@ -88,7 +104,7 @@ const instanceClaims = (payload) =>
       rlu_log: (value, what) =>
         shape(value, { start_count: count }, { predecessor: (one, name) => shape(one, { head: binary(), iss: text }, {}, name) }, what),
     },
-    { eat_nonce: nonce, rlu_gpus: gpus, submods },
+    { eat_nonce: nonce, rlu_further_models: furtherModels, rlu_gpus: gpus, submods },
     "instance",
   );
 

@@ -150,9 +150,14 @@ class _Exchange:
         made = session.prove(logged, self.request.body, bytes(self.response), moment.at)
         session.open.pop(self.receipt, None)
         stated = (("route", made.route, route.path), ("http_status", made.http_status, head.status))
-        for name, said, seen in (*stated, ("model", made.model, session.signed.claims.model_name)):
+        for name, said, seen in stated:
             if said != seen:
                 raise Untrusted(f"receipt.{name}", f"the receipt is about {name} {said}, not {seen}")
+        models = [one.name for one in session.signed.claims.models]
+        if made.model not in models:
+            raise Untrusted(
+                "receipt.model", f"the receipt is about model {made.model}, not {' or '.join(models)}"
+            )
         return made
 
     def _release(self, head: Head, made: Receipt, screened: Screen) -> Talk[None]:

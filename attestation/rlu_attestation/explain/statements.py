@@ -55,6 +55,7 @@ MEANINGS = {
     "rlu_engine": "the inference engine; arguments_sha256 is the digest of its arguments",
     "rlu_forwarded": "size and keyed commitment of the request as sent to the engine",
     "rlu_freshness": "none: the client gave no nonce",
+    "rlu_further_models": "models beside the first, each with its manifest and engine",
     "rlu_gateway": "the gateway, and its image where known",
     "rlu_hardware": "hardware profile, as configured",
     "rlu_http_status": "what the client was sent; 0 if nothing",

@@ -72,26 +72,33 @@ def times(out: Writer) -> None:
 
 def accept(out: Writer, statement: InstanceClaims, proof: HardwareProof | None) -> None:
     place = Place() if proof is None else proof.place
-    said: tuple[tuple[str, str, str, str], ...] = (
-        ("hardware_profiles", statement.hardware_profile, "The hardware profile", SAID),
-        ("regions", statement.region, "The region", _by(place.region, place)),
-        ("boundaries", statement.boundary, "The boundary", _by(place.boundary, place)),
-        ("sites", statement.site, "The site", _by(place.site, place)),
+    models = statement.models
+    named = " and ".join(one.name for one in models)
+    said: tuple[tuple[str, list[str], str, str], ...] = (
+        ("hardware_profiles", [statement.hardware_profile], "The hardware profile", SAID),
+        ("regions", [statement.region], "The region", _by(place.region, place)),
+        ("boundaries", [statement.boundary], "The boundary", _by(place.boundary, place)),
+        ("sites", [statement.site], "The site", _by(place.site, place)),
         (
             "models",
-            b64u(statement.model_manifest),
-            f"Digest of the manifest of the model {statement.model_name}: compare it with your own",
+            [b64u(one.manifest) for one in models],
+            f"Digest of the manifest of the model {named}: compare it with your own",
             SAID,
         ),
-        ("engines", _version(statement.engine), "The engine's name and version", SAID),
-        ("engine_arguments", _digest(statement.engine), "Digest of the engine's arguments", SAID),
-        ("gateways", _version(statement.gateway), "The gateway's name and version", SAID),
-        ("gateway_images", _digest(statement.gateway), "Digest of the gateway's image", SAID),
+        ("engines", [_version(one.engine) for one in models], "The engine's name and version", SAID),
+        (
+            "engine_arguments",
+            [_digest(one.engine) for one in models],
+            "Digest of the engine's arguments",
+            SAID,
+        ),
+        ("gateways", [_version(statement.gateway)], "The gateway's name and version", SAID),
+        ("gateway_images", [_digest(statement.gateway)], "Digest of the gateway's image", SAID),
     )
     out.table("accept")
-    for rule, value, words, known in said:
-        if value:
-            out.rule(rule, array([value]), f"{words}; {known}.")
+    for rule, values, words, known in said:
+        if all(values):
+            out.rule(rule, array(list(dict.fromkeys(values))), f"{words}; {known}.")
         else:
             out.rule(rule, ANY, f"{words}. REVIEW: the statement names none.")
     _debug(out, statement.dbgstat, proof)

@@ -16,28 +16,32 @@ from rlu_attestation.verifier.revoked import appraise_revocation
 from rlu_attestation.verifier.sources import debug_state
 from rlu_attestation.verifier.trail import Failed, Trail, Waived, need
 
-_LISTED: tuple[tuple[str, tuple[tuple[str, Callable[[InstanceClaims], str]], ...]], ...] = (
-    ("policy.hardware_profile", (("hardware_profiles", lambda c: c.hardware_profile),)),
-    ("policy.region", (("regions", lambda c: c.region),)),
-    ("policy.boundary", (("boundaries", lambda c: c.boundary),)),
-    ("policy.site", (("sites", lambda c: c.site),)),
-    ("policy.model", (("models", lambda c: b64u(c.model_manifest)),)),
+_LISTED: tuple[tuple[str, Callable[[InstanceClaims], list[tuple[str, str]]]], ...] = (
+    ("policy.hardware_profile", lambda c: [("hardware_profiles", c.hardware_profile)]),
+    ("policy.region", lambda c: [("regions", c.region)]),
+    ("policy.boundary", lambda c: [("boundaries", c.boundary)]),
+    ("policy.site", lambda c: [("sites", c.site)]),
+    ("policy.model", lambda c: [("models", b64u(one.manifest)) for one in c.models]),
     (
         "policy.engine",
-        (
-            ("engines", lambda c: f"{c.engine.name}/{c.engine.version}"),
-            ("engine_arguments", lambda c: b64u(c.engine.digest or b"")),
-        ),
+        lambda c: [
+            rule
+            for one in c.models
+            for rule in (
+                ("engines", f"{one.engine.name}/{one.engine.version}"),
+                ("engine_arguments", b64u(one.engine.digest or b"")),
+            )
+        ],
     ),
     (
         "policy.gateway",
-        (
-            ("gateways", lambda c: f"{c.gateway.name}/{c.gateway.version}"),
-            ("gateway_images", lambda c: b64u(c.gateway.digest or b"")),
-        ),
+        lambda c: [
+            ("gateways", f"{c.gateway.name}/{c.gateway.version}"),
+            ("gateway_images", b64u(c.gateway.digest or b"")),
+        ],
     ),
 )
-"""Steps whose rules of `[accept]` list values: rule, and what the statement says."""
+"""Steps whose rules of `[accept]` list values: rule, and what the statement says, of every model where there are several."""
 
 
 def appraise(
@@ -57,11 +61,8 @@ def appraise(
     run("policy.gpu", lambda: appraise_gpus(need(instance).claims, need(instance).gpus, policy), str)
     for step, rules in _LISTED:
 
-        def listed(
-            step: str = step, rules: Sequence[tuple[str, Callable[[InstanceClaims], str]]] = rules
-        ) -> str:
-            stated = need(instance).claims
-            return appraise_values(step, [(rule, value(stated)) for rule, value in rules], policy)
+        def listed(step: str = step, rules: Callable[[InstanceClaims], list[tuple[str, str]]] = rules) -> str:
+            return appraise_values(step, rules(need(instance).claims), policy)
 
         run(step, listed, str)
     run("policy.debug", lambda: appraise_debug(need(instance), policy), str)

@@ -42,8 +42,10 @@ def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
         Claim("verified_boot", "on" if claims.oemboot else "off or unknown", stated),
         Claim("debug", debug_state(instance), debug),
         Claim("tls", _tls(claims), stated),
-        Claim("model", f"{claims.model_name}, manifest {b64u(claims.model_manifest)}", stated),
-        Claim("engine", _software(claims.engine, "arguments"), stated),
+        Claim(
+            "model", "; ".join(f"{one.name}, manifest {b64u(one.manifest)}" for one in claims.models), stated
+        ),
+        Claim("engine", "; ".join(_software(one.engine, "arguments") for one in claims.models), stated),
         Claim("gateway", _software(claims.gateway, "image"), stated),
         Claim("hardware_profile", claims.hardware_profile, stated),
         Claim("lock", lock or "nothing stated", stated),

@@ -16,7 +16,15 @@ from rlu_attestation import canonical, jose
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.commitment import Tag
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import Predecessor, arguments_digest, binding, claims_bytes, profile_digest
+from rlu_attestation.instance import (
+    FurtherModel,
+    Predecessor,
+    Software,
+    arguments_digest,
+    binding,
+    claims_bytes,
+    profile_digest,
+)
 from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import running_next
 
@@ -43,6 +51,11 @@ def instances() -> list[dict[str, Any]]:
         oemboot=False,
     )
     made.append(_instance("with-predecessor", full.encode(), deployment.jws(full.encode())))
+    further = FurtherModel(
+        "second", hashlib.sha256(b"second manifest").digest(), Software("vllm", "0.32.0", bytes(32))
+    )
+    several = replace(deployment.instance_claims(), further_models=(further, replace(further, name="third")))
+    made.append(_instance("with-further-models", several.encode(), deployment.jws(several.encode())))
     return made
 
 

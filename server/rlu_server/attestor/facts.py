@@ -1,7 +1,7 @@
 """What the attestor is told to state: files that the launcher writes below `<runtime>/facts/`, and the gateway's greeting.
 
     instance.json   {"model":{"name":…,"manifest_sha256":…}, "engine":{"name":…,"version":…,"arguments_sha256":…},
-                     "gateway":{"image_sha256":…}?, "hardware":{"profile":…}, "region":…, "boundary":…, "site":…}
+                     "further_models":[{"model":…,"engine":…}, …]?, "gateway":{"image_sha256":…}?, "hardware":{"profile":…}, "region":…, "boundary":…, "site":…}
     engine.json     posture measured inside the engine's process: a flat object of booleans, integers and short strings
     attestor.json   the same of this process
 
@@ -22,7 +22,14 @@ from msgspec import Meta
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import CanaryMention, InstanceClaims, PostureValue, Predecessor, Software
+from rlu_attestation.instance import (
+    CanaryMention,
+    FurtherModel,
+    InstanceClaims,
+    PostureValue,
+    Predecessor,
+    Software,
+)
 from rlu_attestation.statements import Channel
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.messages import Hello, Posture
@@ -51,6 +58,11 @@ class EngineFacts(_Strict, frozen=True):
     arguments_sha256: DigestText
 
 
+class ServedFacts(_Strict, frozen=True):
+    model: ModelFacts
+    engine: EngineFacts
+
+
 class ImageFacts(_Strict, frozen=True):
     image_sha256: DigestText | None = None
 
@@ -64,11 +76,13 @@ class InstanceFacts(_Strict, frozen=True):
 
     model: ModelFacts
     engine: EngineFacts
+    """The engine of this model; `further_models` has the others."""
     hardware: HardwareFacts
     region: Text
     boundary: Text
     site: Text
     gateway: ImageFacts = ImageFacts()
+    further_models: list[ServedFacts] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +162,10 @@ def claims(
         tls=channel(hello),
         model_name=instance.model.name,
         model_manifest=unb64u(instance.model.manifest_sha256),
-        engine=Software(
-            instance.engine.name, instance.engine.version, unb64u(instance.engine.arguments_sha256)
+        engine=_engine(instance.engine),
+        further_models=tuple(
+            FurtherModel(one.model.name, unb64u(one.model.manifest_sha256), _engine(one.engine))
+            for one in instance.further_models
         ),
         gateway=Software("rlu", hello.gateway_version, None if image is None else unb64u(image)),
         hardware_profile=instance.hardware.profile,
@@ -166,6 +182,10 @@ def claims(
         predecessor=key.predecessor,
         canary=canary,
     )
+
+
+def _engine(facts: EngineFacts) -> Software:
+    return Software(facts.name, facts.version, unb64u(facts.arguments_sha256))
 
 
 def _read(path: Path, form: type[T]) -> T | None:

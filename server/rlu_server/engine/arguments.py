@@ -174,12 +174,17 @@ def check(extra: Sequence[str]) -> list[str]:
     return list(extra)
 
 
-def stated(arguments: Sequence[str], runtime: Path, model: Path) -> list[str]:
+def stated(arguments: Sequence[str], runtime: Path, model: Path, place: str = "engine") -> list[str]:
     """The arguments as the instance statement digests them: this start's paths by their role, everything else as given.
 
-    Two starts of one deployment must state the same, or live sessions would be closed; the model itself is named by its manifest.
+    Two starts of one deployment must state the same, or live sessions would be closed, and so must the replicas of one model, whose
+    directories (`place`) differ; the model itself is named by its manifest.
     """
-    places = ((str(runtime), "{runtime}"), (str(model), "{model}"))
+    places = (
+        (str(runtime / place), "{runtime}/engine"),
+        (str(runtime), "{runtime}"),
+        (str(model), "{model}"),
+    )
     found = []
     for argument in arguments:
         for path, role in places:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlu_server.engine import arguments as engine_arguments
 from rlu_server.engine import environment as engine_environment
 from rlu_server.engine import parsers
-from rlu_server.settings import Settings
+from rlu_server.settings import Engine, FurtherEngine, Settings
 
 INSIDE = Path(__file__).parent / "inside"
 """Files for the engine's own interpreter: no import of ours, standard library only."""
@@ -32,10 +32,17 @@ class EngineStart:
     name: str
     """The name clients use for the model."""
     model: Path
+    devices: str = ""
+    """The accelerators it sees; empty: all."""
 
     def stated_arguments(self, runtime: Path) -> list[str]:
-        """As the instance statement digests them."""
-        return engine_arguments.stated(self.arguments, runtime, self.model)
+        """As the instance statement digests them: the same for every replica."""
+        return engine_arguments.stated(self.arguments, runtime, self.model, self.place)
+
+    @property
+    def place(self) -> str:
+        """The name of its directory, `engine`, `engine2` ..."""
+        return self.scratch.name
 
 
 def accelerator(devices: Path = Path("/dev")) -> str:
@@ -45,25 +52,45 @@ def accelerator(devices: Path = Path("/dev")) -> str:
     return "rocm" if (devices / "kfd").exists() else "cpu"
 
 
+VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES"}
+"""Where a driver looks up which accelerators a process may see."""
+
+
 def plan(
-    settings: Settings, *, model: Path, name: str, runtime: Path, python: Path, device: str
+    settings: Settings,
+    *,
+    model: Path,
+    name: str,
+    runtime: Path,
+    python: Path,
+    device: str,
+    own: Engine | FurtherEngine | None = None,
+    place: str = "engine",
+    devices: str = "",
 ) -> EngineStart:
     """Work out the start.
+
+    Args:
+        own: the settings of this model's engines; None: `[engine]`.
+        place: the name of its directory below the runtime directory.
+        devices: the accelerators it sees; empty: all.
 
     Raises:
         ArgumentRefused, VariableRefused: the configuration asks for something that would weaken the lock.
     """
-    extra = engine_arguments.check(settings.engine.arguments)
-    scratch = runtime / "engine"
+    own = own or settings.engine
+    extra = engine_arguments.check(own.arguments)
+    scratch = runtime / place
+    visible = {VISIBLE[device]: devices} if devices and device in VISIBLE else {}
     socket, starting = scratch / "engine.sock", scratch / "starting.sock"
     chosen = any(token.split("=", 1)[0].replace("_", "-") == "--tool-call-parser" for token in extra)
     thinks = any(token.split("=", 1)[0].replace("_", "-") == "--reasoning-parser" for token in extra)
-    own = engine_arguments.own_arguments(
+    ours = engine_arguments.own_arguments(
         model=str(model),
         name=name,
         socket=str(starting),
         eager=device == "cpu",
-        max_model_len=settings.engine.max_model_len,
+        max_model_len=own.max_model_len,
         tool_parser=None if chosen else parsers.tool_parser(model),
         reasoning_parser=None if thinks else parsers.reasoning_parser(model),
     )
@@ -72,14 +99,14 @@ def plan(
         python=python,
         logging_config=INSIDE / "logging.json",
         serving=socket,
-        kv_cache_gib=settings.engine.kv_cache_gib or (1 if device == "cpu" else None),
+        kv_cache_gib=own.kv_cache_gib or (1 if device == "cpu" else None),
         loopback_only=settings.lock.engine_network == "namespace",
-        extra=settings.engine.environment,
+        extra={**own.environment, **visible},
     )
     return EngineStart(
         python=python,
         module=engine_arguments.ENTRY_MODULE,
-        arguments=(*own, *extra),
+        arguments=(*ours, *extra),
         environment=variables,
         search_path=(INSIDE,),
         starting_socket=starting,
@@ -87,6 +114,7 @@ def plan(
         scratch=scratch,
         name=name,
         model=model,
+        devices=devices,
     )
 
 

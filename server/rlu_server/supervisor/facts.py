@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,25 @@ from rlu_attestation.encoding import b64u
 from rlu_server.settings import Settings
 
 
+def model_facts(name: str, manifest: bytes, engine_version: str, arguments: list[str]) -> dict[str, Any]:
+    """One model and its engine."""
+    digest = b64u(instance.arguments_digest(arguments))
+    return {
+        "model": {"name": name, "manifest_sha256": b64u(manifest)},
+        "engine": {"name": "vllm", "version": engine_version, "arguments_sha256": digest},
+    }
+
+
 def instance_facts(
     settings: Settings,
     *,
-    model_name: str,
-    manifest_sha256: bytes,
-    engine_version: str,
-    engine_arguments: list[str],
+    served: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """`instance.json`."""
-    arguments = instance.arguments_digest(engine_arguments)
+    """`instance.json`; `served` has what `model_facts` gives for every model, at least one."""
+    first, *further = served
     return {
-        "model": {"name": model_name, "manifest_sha256": b64u(manifest_sha256)},
-        "engine": {"name": "vllm", "version": engine_version, "arguments_sha256": b64u(arguments)},
+        **first,
+        **({"further_models": further} if further else {}),
         "hardware": {"profile": settings.deployment.hardware_profile},
         "region": settings.deployment.region,
         "boundary": settings.deployment.boundary,

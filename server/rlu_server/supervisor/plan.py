@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rlu_server.engine.launch import EngineStart
 from rlu_server.lock.profiles import Additions, User
@@ -29,6 +30,8 @@ class Program:
     environment: dict[str, str]
     additions: Additions
     search_path: tuple[Path, ...] = ()
+    label: str = ""
+    """Tells it from others of its role; empty: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +151,9 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
 
 
 def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
-    """The gateway: one port to listen on, no connection to anywhere; reads its settings and the copy of the API keys."""
+    """The gateway: one port to listen on, no connection to anywhere but a relay that was named; reads its settings and the copies."""
     who = users(settings, host)
+    relay_port, relay_place = relay(settings)
     return Program(
         "gateway",
         host.python,
@@ -159,6 +163,7 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
         Additions(
             minimum_abi=settings.lock.minimum_landlock_abi,
             bind_ports=(settings.gateway.port,),
+            connect_ports=relay_port,
             environment=_environment(runtime.path / "gateway", host),
             user=who["gateway"],
             other_uids=_others(who, "gateway", uid),
@@ -167,10 +172,23 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
                 "scratch": [runtime.path / "gateway"],
                 "config": [runtime.facts],
                 "readable": [runtime.path / "keys"],
-                "peers": [runtime.path / "attestor", runtime.path / "engine"],
+                "peers": [
+                    runtime.path / "attestor",
+                    *(runtime.path / place for place, _ in settings.fleet()),
+                    *relay_place,
+                ],
             },
         ),
     )
+
+
+def relay(settings: Settings) -> tuple[tuple[int, ...], list[Path]]:
+    """What reaching the relay of `[auth]` takes: a port to connect to, or the directory of its socket. Without one, nothing."""
+    named = settings.auth.relay
+    if named.startswith("unix:"):
+        return (), [Path(named.removeprefix("unix:")).parent]
+    port = urlsplit(named).port if named else None
+    return (() if port is None else (port,)), []
 
 
 def engine(settings: Settings, runtime: Runtime, start: EngineStart, host: Host, uid: int) -> Program:
@@ -195,6 +213,7 @@ def engine(settings: Settings, runtime: Runtime, start: EngineStart, host: Host,
             places={"scratch": [start.scratch], "model": [start.model], "readable": list(start.search_path)},
         ),
         start.search_path,
+        start.place,
     )
 
 

@@ -8,17 +8,21 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlu_server import models as manifests
+from rlu_server.core.names import AliasRefused, Names
 from rlu_server.engine import launch as engine
 from rlu_server.engine import readiness
 from rlu_server.engine.arguments import ArgumentRefused
 from rlu_server.engine.environment import VariableRefused
-from rlu_server.settings import Settings
+from rlu_server.settings import Engine, FurtherEngine, Settings
 from rlu_server.supervisor import models, plan
+from rlu_server.supervisor.copies import Copy, of_auth
 from rlu_server.supervisor.errors import LockRefused, Misconfigured, Unavailable
+from rlu_server.supervisor.fleet import Served
 from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment
@@ -33,7 +37,11 @@ def model_name(settings: Settings, given: str) -> str:
     Raises:
         Misconfigured: it has characters that do not belong into an API's model name.
     """
-    name = settings.model.name or (
+    return _name(settings.model.name, given)
+
+
+def _name(configured: str, given: str) -> str:
+    name = configured or (
         given if models.HUB_ID.fullmatch(given) else Path(given).expanduser().resolve().name
     )
     if not NAME.fullmatch(name):
@@ -51,8 +59,9 @@ def deployment(
     """
     state = settings.state_dir.expanduser().resolve()
     _check_state(state, settings)
-    directory = models.directory(settings.model.path, state)
-    name = model_name(settings, settings.model.path)
+    given = _models(settings)
+    places = [models.directory(one.path, state) for one in given]
+    _check_names([one.name for one in given], settings)
     python = _python(settings.engine.python)
     host = Host(
         Path(sys.executable),
@@ -61,23 +70,34 @@ def deployment(
         tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
     )
     _check_tpm(settings)
-    in_force = _in_force(settings, runtime, state, directory, name)
+    in_force = _in_force(
+        settings, runtime, state, [(str(p), one.name) for p, one in zip(places, given, strict=True)]
+    )
     version = engine.engine_version(python, Path(sys.executable))
     if version is None:
         raise Unavailable(
             f"{python} has no vLLM; install it there, or set [engine] python to an interpreter that has it"
         )
     try:
-        start = engine.plan(
-            in_force,
-            model=directory,
-            name=name,
-            runtime=runtime.path,
-            python=python,
-            device=engine.accelerator(),
-        )
-        canary = readiness.load_canary(directory)
-        manifest = manifests.measure(directory, progress)
+        fleet = iter(in_force.fleet())
+        served = []
+        for one, directory in zip(given, places, strict=True):
+            starts = tuple(
+                engine.plan(
+                    in_force,
+                    model=directory,
+                    name=one.name,
+                    runtime=runtime.path,
+                    python=python,
+                    device=engine.accelerator(),
+                    own=one.engine,
+                    place=next(fleet)[0],
+                    devices=devices,
+                )
+                for devices in one.engine.devices or ("",) * one.engine.replicas
+            )
+            canary = readiness.load_canary(directory)
+            served.append(Served(starts, manifests.measure(directory, progress).sha256, canary))
     except (ArgumentRefused, VariableRefused) as error:
         raise Misconfigured(str(error)) from error
     except (manifests.ManifestError, readiness.EngineUnfit) as error:
@@ -86,26 +106,60 @@ def deployment(
         raise Unavailable(f"the model cannot be read: {error}") from error
     return Deployment(
         settings=in_force,
-        keys=settings.gateway.api_keys_file or state / "apikeys.json",
-        engine=start,
-        manifest_sha256=manifest.sha256,
+        copies=_copies(settings, in_force, state),
+        served=tuple(served),
         engine_version=version,
-        canary=canary,
         host=host,
     )
 
 
-def _in_force(settings: Settings, runtime: Runtime, state: Path, model: Path, name: str) -> Settings:
+@dataclass(frozen=True, slots=True)
+class _Model:
+    path: str
+    name: str
+    engine: Engine | FurtherEngine
+
+
+def _models(settings: Settings) -> list[_Model]:
+    """The models, that of `[model]` first. Raises Misconfigured."""
+    further = settings.further_engines
+    return [
+        _Model(settings.model.path, model_name(settings, settings.model.path), settings.engine),
+        *(_Model(one.path, _name(one.name, one.path), one) for one in further),
+    ]
+
+
+def _check_names(served: list[str], settings: Settings) -> None:
+    try:
+        Names.of(served, settings.model.aliases)
+    except AliasRefused as error:
+        raise Misconfigured(f"{error} ([model] name and aliases, [[further_engines]] name)") from error
+
+
+def _in_force(settings: Settings, runtime: Runtime, state: Path, places: list[tuple[str, str]]) -> Settings:
     changes: dict[str, Any] = settings.model_dump()
     changes["state_dir"], changes["runtime_dir"] = state, runtime.path
-    changes["model"].update(path=str(model), name=name)
+    for section, (path, name) in zip((changes["model"], *changes["further_engines"]), places, strict=True):
+        section.update(path=path, name=name)
     changes["gateway"].update(
         api_keys_file=runtime.path / "keys" / "apikeys.json",
         port=settings.gateway.port or _free_port(settings.gateway.host),
     )
+    changes["auth"], _ = of_auth(settings, runtime.path / "keys")
     in_force = Settings.model_validate(changes)
     _check_port(in_force)
     return in_force
+
+
+def _copies(settings: Settings, in_force: Settings, state: Path) -> tuple[Copy, ...]:
+    keys = settings.gateway.api_keys_file or state / "apikeys.json"
+    auth = settings.auth
+    if (auth.issuers or auth.certificates.mode != "off") and not keys.exists():
+        raise Misconfigured(
+            f"there is no key file {keys}, and pseudonyms are made with a secret that is kept in it: make one with `rlu apikeys init`"
+        )
+    _, copies = of_auth(settings, in_force.api_keys_file.parent)
+    return (Copy(keys, in_force.api_keys_file), *copies)
 
 
 def _check_state(state: Path, settings: Settings) -> None:

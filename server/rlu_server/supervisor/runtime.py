@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -20,7 +21,7 @@ from rlu_server.supervisor.errors import Unavailable
 PREFIX = "rlu-"
 OWN_BYTES = 64 << 20
 """Limit of the directory itself: sockets, facts, keys. The engine's part has its own."""
-LONGEST = 107 - len("/engine/r/") - 36
+LONGEST = 107 - len("/engine99/r/") - 36
 """Of the path, in bytes: the engine names Unix sockets by UUIDs, and the system's limit is 107."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _MS_NOSUID, _MS_NODEV = 2, 4
@@ -144,7 +145,7 @@ def _take(path: Path) -> Runtime:
         raise Unavailable(
             f"runtime_dir {path} is not in memory; mount a tmpfs there, or leave runtime_dir out"
         )
-    strange = [entry.name for entry in path.iterdir() if entry.name not in _OURS]
+    strange = [entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)]
     if strange:
         raise Unavailable(f"runtime_dir {path} holds {strange[0]}; it must be empty, because it is wiped")
     if len(os.fsencode(path)) > LONGEST:
@@ -157,7 +158,7 @@ def _take(path: Path) -> Runtime:
     return Runtime(path, mounted=False, given=True)
 
 
-_OURS = frozenset({"attestor", "engine", "gateway", "facts", "keys", ".supervisor"})
+_OURS = re.compile(r"attestor|engine(?:[1-9]\d?)?|gateway|facts|keys|\.supervisor")
 
 
 def _mount() -> Runtime | None:

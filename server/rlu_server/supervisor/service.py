@@ -52,7 +52,7 @@ async def launch(
         LockRefused: the kernel granted less than the profile requires.
         StartFailed: the process ended before the lock was closed.
     """
-    profile = facts_dir / f"{program.role}-profile.json"
+    profile = facts_dir / f"{program.label or program.role}-profile.json"
     facts.write_json(profile, profiles.compose(program.role, program.additions))
     reading, writing = os.pipe()
     command = profiles.command(
@@ -104,6 +104,7 @@ class Service:
         start: launches it, and returns once it is ready; raises ServeError.
         on_event: told what happens.
         prefix: put before the names of the process's own events.
+        title: what messages call it, if that is not its role.
     """
 
     def __init__(
@@ -112,8 +113,10 @@ class Service:
         start: Callable[[Output, Callable[[Child], None]], Awaitable[None]],
         on_event: Event,
         prefix: str = "",
+        title: str = "",
     ) -> None:
         self.role = role
+        self.title = title or role
         self._prefix = prefix
         self.child: Child | None = None
         self._start = start
@@ -178,7 +181,7 @@ class Service:
             await asyncio.wait(waiting, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
             if self.child is not None and self.child.exited.done() and not starting.done():
                 raise StartFailed(
-                    f"{self.role}: ended with status {self.child.exited.result()} while starting"
+                    f"{self.title}: ended with status {self.child.exited.result()} while starting"
                 )
         await starting
 

@@ -102,3 +102,6 @@ def test_two_starts_state_the_same() -> None:
     assert stated("/run/rlu-a")[:4] == ["--model", "{model}", "--uds", "{runtime}/engine/s"]
     assert stated("/run/rlu-a")[:5] == stated("/run/rlu-b")[:5]
     assert stated("/run/rlu-a")[5] == "/run/rlu-ax", "a path that only begins alike is another path"
+    second = ["--uds", "/run/rlu-a/engine2/s", "/run/rlu-a/engine22/s"]
+    shown = arguments.stated(second, Path("/run/rlu-a"), Path("/models/m"), "engine2")
+    assert shown == ["--uds", "{runtime}/engine/s", "{runtime}/engine22/s"], "replicas state the same"
