@@ -243,6 +243,7 @@ class Settings(Section):
     attestation: Attestation = Attestation()
     gateway: Gateway = Gateway()
     auth: Auth = Auth()
+    responses: Responses = Responses()
     admission: Admission = Admission()
     engine: Engine = Engine()
     model: Model = Model()
