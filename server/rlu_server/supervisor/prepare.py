@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlu_attestation.errors import Malformed
 from rlu_server import models as manifests
+from rlu_server.core.limits.rules import parse_file as parse_limits
 from rlu_server.core.names import AliasRefused, Names
 from rlu_server.engine import launch as engine
 from rlu_server.engine import readiness
@@ -146,6 +148,7 @@ def _in_force(settings: Settings, runtime: Runtime, state: Path, places: list[tu
         port=settings.gateway.port or _free_port(settings.gateway.host),
     )
     changes["auth"], _ = of_auth(settings, runtime.path / "keys")
+    changes["admission"].update(limits_file=runtime.path / "keys" / "limits.toml")
     in_force = Settings.model_validate(changes)
     _check_port(in_force)
     return in_force
@@ -159,7 +162,22 @@ def _copies(settings: Settings, in_force: Settings, state: Path) -> tuple[Copy, 
             f"there is no key file {keys}, and pseudonyms are made with a secret that is kept in it: make one with `rlu apikeys init`"
         )
     _, copies = of_auth(settings, in_force.api_keys_file.parent)
-    return (Copy(keys, in_force.api_keys_file), *copies)
+    limits = (settings.admission.limits_file or state / "limits.toml").expanduser().absolute()
+    _check_limits(limits, named=settings.admission.limits_file is not None)
+    return (Copy(keys, in_force.api_keys_file), Copy(limits, in_force.limits_file), *copies)
+
+
+def _check_limits(path: Path, *, named: bool) -> None:
+    """A start with a limits file that cannot be read would be one without limits."""
+    try:
+        parse_limits(path.read_bytes())
+    except FileNotFoundError:
+        if named:
+            raise Misconfigured(f"there is no limits file {path} ([admission] limits_file)") from None
+    except OSError as error:
+        raise Misconfigured(f"the limits file {path} cannot be read: {error.strerror}") from error
+    except Malformed as error:
+        raise Misconfigured(f"{path}: {error.message}; see `rlu limits check`") from error
 
 
 def _check_state(state: Path, settings: Settings) -> None:
