@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from rlu_server.core.coding import ACCEPTED, IDENTITY
 from rlu_server.core.errors import GatewayError
 
 MAX_HEADERS = 128
@@ -105,11 +106,15 @@ class Incoming:
         if b"upgrade" in headers:
             raise GatewayError("http_upgrade")
         self._check_framing(max_body_bytes)
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        if self.coding() not in (IDENTITY, *ACCEPTED):
             raise GatewayError("content_encoding")
         if b"expect" in headers and headers[b"expect"].lower() != b"100-continue":
             raise GatewayError("expectation")
         self.path, _, self.query = self.target.partition(b"?")
+
+    def coding(self) -> bytes:
+        """The content coding, lower case."""
+        return self.headers.get(b"content-encoding", IDENTITY).lower()
 
     def has_body(self) -> bool:
         """Did the client announce content?"""

@@ -12,7 +12,7 @@ import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -106,6 +106,15 @@ class _Answer(msgspec.Struct):
     id: str
     status: str
     output: msgspec.Raw
+    model: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What must be known of a response object; `output` as `inner` gives it."""
+
+    id: str
+    model: str
+    output: bytes
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
@@ -113,8 +122,8 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def finished(response: bytes) -> tuple[str, bytes] | None:
-    """Id and output (as `inner` gives it) of a response object; None unless that is complete, or incomplete for good, and keepable."""
+def finished(response: bytes) -> Finished | None:
+    """A response object that is complete, or incomplete for good, and that can be kept; else None."""
     try:
         answer = _answer(response)
         output = inner(bytes(answer.output))
@@ -122,7 +131,7 @@ def finished(response: bytes) -> tuple[str, bytes] | None:
         return None
     if answer.status not in ("completed", "incomplete") or not keepable(answer.id):
         return None
-    return answer.id, output
+    return Finished(answer.id, answer.model, output)
 
 
 def inner(value: bytes) -> bytes:

@@ -179,6 +179,11 @@ class SessionTable:
             raise GatewayError("session_closed")
         raise GatewayError("session_expired")
 
+    def is_open(self, session_id: str) -> bool:
+        """Is there such a session, and is it neither closed nor closing?"""
+        session = self._sessions.get(session_id)
+        return session is not None and session.state is State.OPEN
+
     def continued(self, conversation: bytes, now: float) -> Session | None:
         """The session a conversation goes on in, if it can."""
         session = self._conversations.get(conversation)
