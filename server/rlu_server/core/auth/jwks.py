@@ -13,6 +13,7 @@ from typing import Any
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
 
 MAX_FILE = 1 << 20
@@ -114,10 +115,10 @@ def _key(entry: Mapping[str, Any]) -> PublicKey:
     # Only what makes the key: texts such as `x5u` or `x5c` beside it are nobody's business.
     members = {name: entry[name] for name in ("kty", "crv", "n", "e", "x", "y") if name in entry}
     try:
+        if entry["kty"] == "RSA" and int.from_bytes(unb64u(entry["n"]), "big").bit_length() < MIN_RSA_BITS:
+            raise Malformed("jwks.key", f"an RSA key of the set has fewer than {MIN_RSA_BITS} bits")
         key = kinds[entry["kty"]].import_key(members)
-        public = key.public_key
+        _ = key.public_key  # which is where its numbers are looked at
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise Malformed("jwks.key", "a key of the set cannot be read") from error
-    if isinstance(key, RSAKey) and getattr(public, "key_size", 0) < MIN_RSA_BITS:
-        raise Malformed("jwks.key", f"an RSA key of the set has fewer than {MIN_RSA_BITS} bits")
     return key
