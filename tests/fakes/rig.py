@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,22 +146,29 @@ class Rig:
     overrides: dict[str, Any] = field(default_factory=dict)
     book: ScriptBook | dict[str, Any] | None = None
     tls: bool = False
+    sections: dict[str, Any] = field(default_factory=dict)
+    """Of the settings, beside `[gateway]`."""
 
     async def __aenter__(self) -> Rig:
         # Socket paths are short on Linux; pytest's directories are not always.
         self.runtime = Path(os.path.relpath(self.directory))
-        for name in ("attestor", "engine", "gateway"):
-            (self.directory / name).mkdir(exist_ok=True)
         self.settings = self._settings()
+        for name in ("attestor", "gateway", *(place for place, _ in self.settings.fleet())):
+            (self.directory / name).mkdir(exist_ok=True)
         self.places = Places.of(self.settings)
         self.keys: dict[str, str] = {}
         self.records: list[KeyRecord] = []
         for name, tenant in TENANTS.items():
             self.add_key(name, tenant)
         self.write_keys()
-        self.engine = Engine(load_book(self.book) if isinstance(self.book, dict) else self.book, inspect=True)
-        self.engine_server: asyncio.AbstractServer | None = None
-        await self.start_engine()
+        book = load_book(self.book) if isinstance(self.book, dict) else self.book or ScriptBook()
+        self.engines = {
+            served.name: Engine(replace(book, model=served.model), inspect=True)
+            for served in self.places.engines
+        }
+        self.servers: dict[str, asyncio.AbstractServer] = {}
+        for name in self.engines:
+            await self.start_engine(name)
         self.attestor = FakeAttestor(self.places.attestor_socket)
         await self.attestor.start()
         self.events: list[dict[str, Any]] = []
@@ -176,7 +183,8 @@ class Rig:
             wire.abort()
         await self.gateway.stop()
         await self.attestor.stop()
-        await self.stop_engine()
+        for name in self.engines:
+            await self.stop_engine(name)
         # Aborted transports close their sockets in the loop's next turns.
         await asyncio.sleep(0.02)
 
@@ -196,7 +204,8 @@ class Rig:
                 "state_dir": str(self.directory),
                 "runtime_dir": str(self.directory),
                 "gateway": gateway,
-                "model": {"name": "scripted"},
+                **self.sections,
+                "model": {"name": "scripted", **self.sections.get("model", {})},
             },
         )
 
@@ -211,14 +220,30 @@ class Rig:
         temporary.write_bytes(file.to_json())
         temporary.replace(self.places.keys)
 
-    async def start_engine(self) -> None:
-        self.engine_server = await serve(self.engine, uds=self.places.engine_socket)
+    @property
+    def engine(self) -> Engine:
+        """The first engine."""
+        return self.engines["engine"]
 
-    async def stop_engine(self) -> None:
-        if self.engine_server is not None:
-            self.engine_server.close()
-            self.engine_server = None
-        self.places.engine_socket.unlink(missing_ok=True)
+    def _socket(self, name: str) -> Path:
+        return next(served.socket for served in self.places.engines if served.name == name)
+
+    async def start_engine(self, name: str = "engine") -> None:
+        self.servers[name] = await serve(self.engines[name], uds=self._socket(name))
+
+    async def stop_engine(self, name: str = "engine") -> None:
+        """No more connections; those that are there stay."""
+        if name in self.servers:
+            self.servers.pop(name).close()
+        self._socket(name).unlink(missing_ok=True)
+
+    async def kill_engine(self, name: str) -> None:
+        """All of it goes away at once, as a process does."""
+        await self.stop_engine(name)
+        replica = next(one for one in self.gateway.engine.replicas if one.standing.name == name)
+        for connection in list(replica.engine._open):
+            assert connection._transport is not None
+            connection._transport.abort()
 
     async def ready(self, timeout: float = 10.0) -> None:
         await self.eventually(lambda: not self.gateway.readiness.missing(), timeout)
