@@ -123,6 +123,16 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "move_mount": (429, 429),
+    "mq_getsetattr": (245, 185),
+    "mq_notify": (244, 184),
+    "mq_open": (240, 180),
+    "mq_timedreceive": (243, 183),
+    "mq_timedsend": (242, 182),
+    "mq_unlink": (241, 181),
+    "msgctl": (71, 187),
+    "msgget": (68, 186),
+    "msgrcv": (70, 188),
+    "msgsnd": (69, 189),
     "nfsservctl": (180, 42),
     "open_by_handle_at": (304, 265),
     "open_tree": (428, 428),
@@ -143,6 +153,10 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "removexattrat": (466, 466),
     "request_key": (249, 218),
     "seccomp": (317, 277),
+    "semctl": (66, 191),
+    "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
     "sendmmsg": (307, 269),
     "sendmsg": (46, 211),
     "sendto": (44, 206),
@@ -153,6 +167,10 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "settimeofday": (164, 170),
     "setxattr": (188, 5),
     "setxattrat": (463, 463),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "shmdt": (67, 197),
+    "shmget": (29, 194),
     "socket": (41, 198),
     "swapoff": (168, 225),
     "swapon": (167, 224),
@@ -199,6 +217,12 @@ DENY_GROUPS: dict[str, tuple[str, ...]] = {
     "attributes": (
         *("setxattr", "lsetxattr", "fsetxattr", "setxattrat"),
         *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),
+    ),
+    # System V and POSIX message queues: shared by everybody in the IPC namespace, kept by the kernel when their maker ends.
+    "ipc": (
+        *("msgget", "msgctl", "msgrcv", "msgsnd", "semget", "semctl", "semtimedop", "semop"),
+        *("shmget", "shmctl", "shmat", "shmdt"),
+        *("mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify", "mq_getsetattr"),
     ),
     "exec": ("execve", "execveat"),
 }
@@ -752,6 +776,8 @@ class _State:
     """`_probe_start()`, measured right before the program began to run."""
     outer: ClassVar[dict[str, str]] = {}
     """The namespaces this process was started in, by their identity: what is still the same is shared."""
+    init: socket.socket | None = None
+    """What holds process 1 of our process namespace, in the process that made it."""
     witness: socket.socket | None = None
     """An abstract socket made before Landlock, in the final network namespace: connecting to it must fail."""
 
@@ -774,7 +800,7 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
     _apply_namespaces(names, wished)
     if profile.get("core_dumps") is False:
         _apply_core_limit()
-    hold = _start_init(lambda: _restrict(profile)) if "pid" in wished else None
+    hold = _State.init = _start_init(lambda: _restrict(profile)) if "pid" in wished else None
     _make_witness()
     _State.kept_files = frozenset({0, 1, 2, *kept, *([_State.witness.fileno()] if _State.witness else [])})
     if wished:
@@ -782,7 +808,7 @@ def apply(profile: dict[str, Any], keep_files: Iterable[int] = ()) -> None:
     if profile.get("lock_memory"):
         _apply_memory_lock()
     if hold is not None:
-        os.write(hold, b"1")
+        hold.send(b"1")
     _restrict(profile)
     if hold is not None:
         _descend(hold)
@@ -821,7 +847,7 @@ def _take_own_root(
     if not _apply_namespaces(names, wished):
         raise Refused("no mount namespace")
     if "pid" in wished:
-        _start_init(lambda: None)  # ends with this process
+        _State.init = _start_init(lambda: None)  # ends with this process
     _apply_mounts(mounts, profile, own_processes="pid" in wished)
 
 
@@ -848,33 +874,45 @@ def _die_with_parent() -> None:
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def _start_init(locked: Callable[[], None]) -> int:
-    """Make process 1 of the process namespace that was just made; returns a descriptor: closing it ends the namespace.
+def _start_init(locked: Callable[[], None]) -> socket.socket:
+    """Make process 1 of the process namespace that was just made; returns a socket: closing it ends the namespace.
 
-    Process 1 reaps what the program leaves behind, and locks itself with `locked` as soon as something is written to the descriptor.
+    Process 1 reaps what the program leaves behind, and locks itself with `locked` as soon as something is sent to the socket.
     """
-    reading, writing = os.pipe()
+    ours, theirs = socket.socketpair()
     if os.fork():
-        os.close(reading)
-        return writing
+        theirs.close()
+        ours.recv(1)
+        return ours
     try:
-        _close_files({0, 1, 2, reading})
+        _close_files({0, 1, 2, theirs.fileno()})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        if os.read(reading, 1):
+        _forbid_programs_in_memory()
+        theirs.send(b"1")
+        if theirs.recv(1):
             locked()
-            os.read(reading, 1)
+            theirs.recv(1)
     finally:
         os._exit(0)
 
 
-def _descend(hold: int) -> None:
+def _forbid_programs_in_memory() -> None:
+    """memfd_create(2) makes files that cannot be executed from now on, in this process namespace; Landlock does not see them.
+
+    Needs the real root, and Linux 6.3. The posture says whether it holds.
+    """
+    with contextlib.suppress(OSError), open("/proc/sys/vm/memfd_noexec", "w") as file:
+        file.write("2")
+
+
+def _descend(hold: socket.socket) -> None:
     """Go on as a child, inside the process namespace. This process stays outside, passes signals on, and ends as the child does.
 
     Both have the same lock. With us ends process 1, and with that everything in the namespace.
     """
     child = os.fork()
     if child == 0:
-        os.close(hold)
+        hold.close()
         if _State.profile.get("die_with_parent"):
             _die_with_parent()
         return
@@ -988,6 +1026,14 @@ _GROUP_TRIALS: dict[str, dict[str, tuple[int, ...]]] = {
         "removexattrat": (-100, _BAD, 0, _BAD),
     },
 }
+_GROUP_TRIALS["ipc"] = {
+    **dict.fromkeys(
+        ("msgget", "semget", "shmget", "msgctl", "shmctl", "shmat", "mq_getsetattr"), (_BAD, 0, 0)
+    ),
+    **dict.fromkeys(("msgsnd", "msgrcv", "semop", "semtimedop"), (_BAD, _BAD, 1, 0, 0)),
+    **dict.fromkeys(("semctl", "mq_open", "mq_timedsend", "mq_timedreceive"), (_BAD, _BAD, 0, 0, 0)),
+    **dict.fromkeys(("shmdt", "mq_unlink", "mq_notify"), (_BAD, 0)),
+}
 UNTRIED = frozenset({"vhangup"})
 """Denied and not tried: without arguments there is no harmless form of it."""
 
@@ -1039,6 +1085,7 @@ def _probe_files() -> dict[str, Value]:
         "device_ioctl": _probe_device_ioctl(),
         "execute_scratch": _probe_execute(scratch),
         "execute_programs": _spawns("/bin/true"),
+        "execute_memory": _probe_execute_memory(),
     }
     found["scratch"] = "none" if scratch is None else _filesystem(scratch)
     found["shared_memory"] = _shared_memory()
@@ -1192,6 +1239,19 @@ def _probe_execute(scratch: str | None) -> bool:
         return _spawns(path)
     finally:
         os.unlink(path)
+
+
+def _probe_execute_memory() -> bool:
+    """Whether a program that is in no directory can be run."""
+    try:
+        handle = os.memfd_create("rlu-lock", 0)
+    except OSError:
+        return False
+    try:
+        os.write(handle, b"#!/bin/sh\nexit 0\n")
+        return _spawns(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def _spawns(path: str) -> bool:

@@ -52,7 +52,7 @@ CALLS = {f"calls_{group}" for group in rlu_lock._GROUP_TRIALS}
 FILTER = {
     *CALLS,
     *("call_filter", "calls_dumpable", "calls_namespaces", "calls_terminal", "execute_programs", "fast_open"),
-    *("netlink", "other_sockets", "udp"),
+    *("netlink", "other_sockets", "udp", "execute_memory"),
 }
 RESTRICTIONS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     # what is left out: (the profile's change, the posture's names that then have another value: these and no other)
@@ -67,7 +67,8 @@ RESTRICTIONS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     "seccomp keys": (drop("seccomp.deny", "keys"), {"calls_keys"}),
     "seccomp io_uring": (drop("seccomp.deny", "io_uring"), {"calls_io_uring"}),
     "seccomp attributes": (drop("seccomp.deny", "attributes"), {"calls_attributes"}),
-    "seccomp exec": (drop("seccomp.deny", "exec"), {"execute_programs"}),
+    "seccomp ipc": (drop("seccomp.deny", "ipc"), {"calls_ipc"}),
+    "seccomp exec": (drop("seccomp.deny", "exec"), {"execute_programs", "execute_memory"}),
     "seccomp sockets": (take("seccomp", "sockets"), {"udp", "netlink", "other_sockets"}),
     "seccomp fast open": (take("seccomp", "fast_open"), {"fast_open"}),
     "seccomp namespaces": (take("seccomp", "namespaces"), {"calls_namespaces"}),
@@ -280,7 +281,9 @@ def test_process_namespace_shows(rooms: Callable[..., Room]) -> None:
     del shared.profile["own_processes"]
     own, measured = measure(room), measure(shared)
     assert (own["processes"], measured["processes"]) == ("own", "shared")
-    assert {claim for claim in own if own[claim] != measured[claim]} == {"processes"}
+    # Programs in memory are forbidden by namespace.
+    assert {claim for claim in own if own[claim] != measured[claim]} == {"processes", "execute_memory"}
+    assert own["execute_memory"] is False
 
 
 def test_private_memory_shows(rooms: Callable[..., Room]) -> None:
