@@ -33,7 +33,8 @@ EXCHANGES = (
 )  # fmt: skip
 """How marked content is sent."""
 FAULTS = (
-    "kill_engine", "kill_gateway", "kill_attestor", "kill_supervisor", "tpm_lost", "scratch_full", "disk_full", "engine_memory", "terminate",
+    "kill_engine", "kill_gateway", "kill_attestor", "kill_supervisor", "tpm_lost", "scratch_full", "disk_full", "engine_memory",
+    "terminate",
 )  # fmt: skip
 """What is broken meanwhile."""
 PLACES = (
@@ -79,6 +80,7 @@ class Findings:
     Attributes:
         began: seconds since the epoch, as is `ended`.
         seed: of the schedule of faults.
+        tokens: the model's token ids of the markers were looked for too.
         markers: that were sent; `returned`: exchanges whose answer held one, `forms`: in which each is looked for.
         exchanges: how often each kind was made; `faults`: likewise.
         engine: `digest` is that of the arguments.
@@ -90,6 +92,7 @@ class Findings:
     markers: int
     returned: int
     forms: int
+    tokens: bool
     exchanges: Mapping[str, int]
     faults: Mapping[str, int]
     places: Mapping[str, Place]
@@ -104,13 +107,15 @@ class Findings:
         if any(place.leaks for place in places):
             return "leak"
         searched = all(place.searched and place.found == place.planted for place in places)
-        done = self.markers and self.returned and all(self.exchanges.get(name) for name in EXCHANGES)
-        broken = all(self.faults.get(name) for name in FAULTS)
-        return (
-            "clean"
-            if searched and done and broken and set(places_missing(self.places)) == set()
-            else "incomplete"
+        done = (
+            self.markers
+            and self.returned
+            and self.tokens
+            and all(self.exchanges.get(name) for name in EXCHANGES)
         )
+        broken = all(self.faults.get(name) for name in FAULTS)
+        complete = all(name in self.places for name in PLACES)
+        return "clean" if searched and done and broken and complete else "incomplete"
 
     def to_json(self) -> dict[str, Any]:
         """All members but those of the signer."""
@@ -126,6 +131,7 @@ class Findings:
                 "result": self.result,
                 "returned": self.returned,
                 "seed": self.seed,
+                "tokens": self.tokens,
             },
             "rlu_engine": {
                 "arguments_sha256": b64u(self.engine.digest or b""),
@@ -164,11 +170,6 @@ class CanaryReport:
             "iss": self.issuer,
         }
         return f"{b64u(_header(jose.thumbprint(self.jwk)))}.{b64u(canonical.encode(payload))}".encode("ascii")
-
-
-def places_missing(places: Mapping[str, Place]) -> list[str]:
-    """Places that a report says nothing of."""
-    return [name for name in PLACES if name not in places]
 
 
 def mention(text: str) -> CanaryMention:
@@ -248,6 +249,7 @@ def _read(members: Members) -> Findings:
             markers=canary.count("markers"),
             returned=canary.count("returned"),
             forms=canary.count("forms"),
+            tokens=canary.flag("tokens"),
             exchanges=_counts(canary, "exchanges", EXCHANGES),
             faults=_counts(canary, "faults", FAULTS),
             places=_places(canary),

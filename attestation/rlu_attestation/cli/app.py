@@ -53,12 +53,15 @@ COMMANDS = {
     "witness": Place("rlu_attestation.cli.witness", "Follow a log and cosign its heads."),
     "explain": Place("rlu_attestation.cli.explain", "Explain a code: why a check fails, and what to do."),
     "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),
+    "auth": Place("rlu_server.cli.auth", "Bring in what authentication needs from outside.", "server"),
+    "relay": Place("rlu_server.cli.relay", "Ask outside for a serving pod that cannot.", "server"),
     "keys": Place(
         "rlu_server.cli.keys", "Create, register, rotate, retire and revoke attestation keys.", "server"
     ),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),
     "preflight": Place("rlu_server.cli.preflight", "Check whether this node can serve.", "server"),
+    "selftest": Place("rlu_attestation.cli.selftest", "Test what this node promises; verify such reports."),
     "version": Place("rlu_attestation.cli.version", "Show the version."),
 }
 

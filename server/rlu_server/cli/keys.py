@@ -21,7 +21,6 @@ from rlu_attestation import x509
 from rlu_attestation.cli.output import print_json
 from rlu_attestation.client import Client
 from rlu_attestation.encoding import unb64u
-from rlu_attestation.errors import Unreachable
 from rlu_attestation.files import read, write_new
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.jose import jws_parse
@@ -263,26 +262,7 @@ def _registration(url: str, nonce: str | None, settings: Settings) -> bundles.Bu
 
 
 def _ask(config: Path | None, action: asking.Action, timeout: float) -> asking.Outcome:
-    settings = _settings(config)
-    if not keyring.running(settings):
-        raise KeysError(
-            "keys.not_running", "no attestor is running on this state directory: start the server first"
-        )
-    directory = StateFiles(settings.state_dir).secret.parent
-    asked = asking.Asked(action, secrets.token_hex(8))
-    try:
-        asking.ask(directory, asked)
-    except OSError as error:
-        raise KeysError("keys.unwritable", f"{directory}: {error.strerror}") from error
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        outcome = asking.answered(directory, asked)
-        if outcome is not None and outcome.code is not None:
-            raise KeysError(outcome.code, outcome.message or "refused")
-        if outcome is not None:
-            return outcome
-        time.sleep(0.1)
-    raise Unreachable("keys.no_answer", f"the attestor did not answer within {timeout:.0f} s; see its events")
+    return keyring.ask(_settings(config), action, timeout)
 
 
 def _alone(work: Callable[[Settings], Any], config: Path | None) -> Any:

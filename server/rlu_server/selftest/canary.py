@@ -50,6 +50,7 @@ class Options:
 
     Attributes:
         seconds: faults go on for so long, at least once each.
+        breaking: nothing is broken without it, and the report is incomplete.
         seed: of their schedule.
         base: where the disk image is made.
         file_systems: walk every writable file system.
@@ -57,6 +58,7 @@ class Options:
     """
 
     seconds: float = 0.0
+    breaking: bool = True
     seed: int = 0
     base: Path = Path("/var/tmp")  # noqa: S108 - a directory of its own is made there
     file_systems: bool = True
@@ -85,6 +87,7 @@ class CanaryTest:
         self._returned = 0
         self._runtimes: set[Path] = set()
         self._undone: list[str] = []
+        self._tokens = False
 
     def run(self) -> Outcome:
         """Make it.
@@ -125,7 +128,8 @@ class CanaryTest:
         self._say("sending marked requests of every kind")
         for shot in composer.all():
             await self._make(node, shot)
-        await self._break(node, faults)
+        if self._options.breaking:
+            await self._break(node, faults)
         await wait_ready(node, 120)
         stated = exports.instance(f"https://127.0.0.1:{node.port}", node.keys.asking)
         handed_out = await self._handed_out(node)
@@ -134,14 +138,7 @@ class CanaryTest:
         # What is looked for in the live deployment was sent before now; what is sent from here on is looked for afterwards.
         tokenizers = self._tokenizers(Path(node.settings.model.path))
         planted = Plants(os.urandom(32), PLACES, tokenizers)
-        where = Where(
-            since=began - 2,
-            base=base,
-            place=image.mount,
-            skip=(base, Path(node.settings.model.path)),
-            home=Path.home(),
-            file_systems=self._options.file_systems,
-        )
+        where = self._where(began, base, node)
         early = Scanner(self._index(composer, planted, tokenizers))
         live = Search(early, planted, where)
         self._say("searching the deployment while it is idle")
@@ -149,9 +146,11 @@ class CanaryTest:
         for place, (content, reason) in handed_out.items():
             live.answer(place, content, reason)
 
-        self._say("killing its supervisor, starting it again, and ending it under load")
-        await faults.kill_supervisor()
-        self._runtimes.add(node.runtime)
+        if self._options.breaking:
+            self._say("killing its supervisor and starting it again")
+            await faults.kill_supervisor()
+            self._runtimes.add(node.runtime)
+        self._say("ending it under load")
         status = await faults.terminate()
         if status != 0:
             self._undone.append(f"terminate: it ended with status {status}")
@@ -161,13 +160,18 @@ class CanaryTest:
         scanner = Scanner(self._index(composer, planted, tokenizers))
         self._say(f"searching for {len(composer.markers)} markers")
         self._search(scanner, planted, where, image)
-        scanner.hits = early.hits + scanner.hits
-        for place, account in early.places.items():
-            ours = scanner.at(place)
-            ours.items, ours.size = ours.items + account.items, ours.size + account.size
-            ours.unreadable += account.unreadable
-            ours.truncated += account.truncated
+        scanner.take(early)
         return self._outcome(began, composer, faults, scanner, planted, where, stated)
+
+    def _where(self, began: int, base: Path, node: Node) -> Where:
+        return Where(
+            since=began - 2,  # a file's time may be of the tick before
+            base=base,
+            place=node.place,
+            skip=(base, Path(node.settings.model.path)),
+            home=Path.home(),
+            file_systems=self._options.file_systems,
+        )
 
     # --- what is sent ---
 
@@ -229,6 +233,7 @@ class CanaryTest:
                 f"tokens: the model's token ids are not searched for ({type(error).__name__})"
             )
             return []
+        self._tokens = True
         return [lambda text: [int(i) for i in loaded.encode(text, add_special_tokens=False).ids]]
 
     def _search(self, scanner: Scanner, planted: Plants, where: Where, image: Image) -> None:
@@ -297,6 +302,7 @@ class CanaryTest:
             markers=len(composer.markers),
             returned=self._returned,
             forms=len(forms.FORMS) * (1 + len(KINDS)),
+            tokens=self._tokens,
             exchanges={kind: count for kind, count in self._exchanges.items() if count},
             faults=dict(faults.made),
             places=counted,

@@ -16,6 +16,8 @@ import msgspec
 
 PIECE = 16
 """Bytes of the pieces of a text that count as the text: what was cut off after a few words is a leak too."""
+SHORTEST = 15
+"""Bytes of a needle at least: two windows of the index, less one."""
 DIGESTS = ("md5", "sha1", "sha256", "sha512")
 FORMS = (
     "text",
@@ -58,7 +60,8 @@ def of_text(text: str, scenario: str, tokenizers: Sequence[Tokenizer] = ()) -> I
         yield Needle(data, name, scenario)
     for tokenizer in tokenizers:
         for name, data in _tokens(text, tokenizer):
-            yield Needle(data, name, scenario)
+            if len(data) >= SHORTEST:
+                yield Needle(data, name, scenario)
 
 
 def of_digests(content: bytes, scenario: str) -> Iterator[Needle]:

@@ -12,11 +12,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from rlu_server.selftest.forms import Needle
+from rlu_server.selftest.forms import SHORTEST, Needle
 
 WIDTH = 8
-SHORTEST = 2 * WIDTH - 1
-"""Bytes that a needle has at least; a shorter one might have no aligned window."""
 _TABLE_BITS = 22
 _AT_ONCE = 1 << 16
 """Numbers that are looked up at once: as many as a processor's cache holds."""
@@ -33,7 +31,7 @@ class Index:
     """
 
     def __init__(self, needles: Iterable[Needle]) -> None:
-        """Raises ValueError for a needle of fewer than SHORTEST bytes."""
+        """Raises ValueError for a needle of fewer than SHORTEST bytes, which might have no aligned window."""
         self.needles = tuple({(n.data, n.form, n.scenario): n for n in needles}.values())
         if any(len(needle.data) < SHORTEST for needle in self.needles):
             raise ValueError(f"a needle has at least {SHORTEST} bytes")

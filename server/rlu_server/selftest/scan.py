@@ -61,6 +61,15 @@ class Scanner:
         """The account of a place, which is begun with this."""
         return self.places.setdefault(place, Searched())
 
+    def take(self, other: Scanner) -> None:
+        """Add what another scanner found."""
+        self.hits = other.hits + self.hits
+        for place, theirs in other.places.items():
+            ours = self.at(place)
+            ours.items, ours.size = ours.items + theirs.items, ours.size + theirs.size
+            ours.unreadable += theirs.unreadable
+            ours.truncated += theirs.truncated
+
     def content(self, place: str, where: str, data: bytes) -> None:
         """Search bytes in memory."""
         self._all(place, where, lambda at, size: data[at : at + size], [(0, len(data))])

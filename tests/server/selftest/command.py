@@ -10,7 +10,7 @@ from rlu_attestation.cli import main
 from rlu_server.engine import launch
 
 HERE = Path(__file__).resolve().parent
-STAND_IN = (HERE / "stand_in", HERE.parents[1] / "benchmarks")
+STAND_IN = (HERE / "stand_in", HERE.parents[2] / "benchmarks")
 
 
 def stand_in() -> None:
