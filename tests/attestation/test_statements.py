@@ -19,7 +19,11 @@ from rlu_attestation.statements import Close, Receipt, SessionStatement
 
 VECTORS = Path(__file__).resolve().parents[2] / "attestation" / "vectors"
 SESSIONS = json.loads((VECTORS / "sessions.json").read_text())
-INSTANCE = json.loads((VECTORS / "instances.json").read_text())[0]["payload"].encode()
+INSTANCES = {
+    case["name"]: case["payload"].encode() for case in json.loads((VECTORS / "instances.json").read_text())
+}
+INSTANCE = INSTANCES["with-evidence"]
+SEVERAL = INSTANCES["with-further-models"]
 SESSION = SESSIONS["sessions"][0]["statement"].encode()
 IMPLICIT = SESSIONS["sessions"][1]["statement"].encode()
 RECEIPT = SESSIONS["receipts"][0]["statement"].encode()
@@ -28,6 +32,7 @@ CLOSE = SESSIONS["closes"][0]["statement"].encode()
 
 GENUINE: tuple[tuple[str, Callable[[bytes], Any], bytes], ...] = (
     ("instance", InstanceClaims.parse, INSTANCE),
+    ("several", InstanceClaims.parse, SEVERAL),
     ("session", SessionStatement.parse, SESSION),
     ("implicit", SessionStatement.parse, IMPLICIT),
     ("receipt", Receipt.parse, RECEIPT),
@@ -36,6 +41,7 @@ GENUINE: tuple[tuple[str, Callable[[bytes], Any], bytes], ...] = (
 )
 OPTIONAL = {
     "instance": {"eat_nonce", "submods"},
+    "several": {"eat_nonce", "rlu_further_models"},
     "session": {"rlu_policies"},
     "implicit": {"cnf", "rlu_opening"},
     "receipt": {"rlu_usage", "rlu_forwarded"},
@@ -94,6 +100,7 @@ def test_statements_are_not_interchangeable() -> None:
             if (
                 {name, other} <= {"session", "implicit"}
                 or {name, other} <= {"receipt", "silent"}
+                or {name, other} <= {"instance", "several"}
                 or name == other
             ):
                 continue
@@ -175,3 +182,33 @@ def test_signatures_outside_the_group_are_refused(part: str, value: int) -> None
 def test_what_is_no_instance_key(name: str, change: dict[str, str]) -> None:
     with pytest.raises(Malformed):
         jose.public_key({**HEADS["jwk"], **change})
+
+
+def test_further_models_are_read() -> None:
+    claims = InstanceClaims.parse(SEVERAL)
+    assert [one.name for one in claims.models] == ["demo", "second", "third"]
+    assert claims.models[0].manifest == claims.model_manifest
+    assert "rlu_further_models" not in json.loads(INSTANCE), "one model is stated as ever"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda models: models.clear(),
+        lambda models: models.append(models[0]),
+        lambda models: models[0].update(name="demo"),
+        lambda models: models[0].update(name=""),
+        lambda models: models[0].pop("manifest_sha256"),
+        lambda models: models[0].pop("engine"),
+        lambda models: models[0].update(size=1),
+        lambda models: models[0]["engine"].update(image_sha256="x"),
+        lambda models: models.extend({**models[0], "name": f"m{n}"} for n in range(62)),
+        lambda models: models.append("second"),
+    ],
+)
+def test_further_models_of_another_form_refuse(change: Callable[[list[Any]], object]) -> None:
+    value = canonical.decode(SEVERAL)
+    change(value["rlu_further_models"])
+    with pytest.raises(Malformed) as refused:
+        InstanceClaims.parse(canonical.encode(value))
+    assert refused.value.code == "statement.claims"

@@ -20,6 +20,7 @@ from fakes.server import Answer, _json, _logged, make_certificate
 from fakes.tpm import FakeTpm
 from rlu_attestation.connect import relay as module
 from rlu_attestation.connect.relay import ATTEMPTS
+from rlu_attestation.instance import FurtherModel
 
 ENDS = (
     b"[DONE]",
@@ -216,6 +217,15 @@ def test_the_receipt_is_about_something_else(
 ) -> None:
     server.receipts = changes
     assert_no_success(user.ask(stream=stream), code, stream)
+
+
+@pytest.mark.parametrize("named", ["demo", "second"])
+def test_the_receipt_is_about_any_model_that_is_stated(server: ConnectedServer, named: str) -> None:
+    first = server.deployment.instance_claims()
+    server.deployment.claims["further_models"] = (FurtherModel("second", first.model_manifest, first.engine),)
+    server.receipts = {"model": named}
+    with User(server) as user:
+        assert user.ask().status == 200
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"receipt":"AA","statement":"AA"}', b"[" * 100_000])

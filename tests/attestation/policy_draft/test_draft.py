@@ -17,7 +17,7 @@ from rlu_attestation import policy_file
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.instance import Software
+from rlu_attestation.instance import FurtherModel, Software
 from rlu_attestation.policy import Policy
 from rlu_attestation.policy_draft import Draft, Observation, draft, observe, observe_evidence, require_sound
 from rlu_attestation.statements import Channel
@@ -128,6 +128,10 @@ def test_a_draft_says_what_it_is(drafts: dict[str, tuple[Bundle, Draft]], kind: 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"model_manifest": bytes(32)}, "policy.model.mismatch"),
+    "further-model": (
+        {"further_models": (FurtherModel("b", bytes(32), Software("vllm", "0.32.0", bytes(32))),)},
+        "policy.model.mismatch",
+    ),
     "engine": ({"engine": Software("vllm", "0.31.0", bytes(32))}, "policy.engine.mismatch"),
     "engine-arguments": ({"engine": Software("vllm", "0.32.0", bytes(32))}, "policy.engine.mismatch"),
     "gateway": ({"gateway": Software("rlu", "0.0.9", bytes(32))}, "policy.gateway.mismatch"),
@@ -323,3 +327,13 @@ def test_evidence_alone(kind: str) -> None:
     verdict = observation.judge(parsed(made_draft))
     assert (findings(verdict), verdict.exit_code) == ([], 0)
     assert verdict.step("policy.measurements").outcome is Outcome.PASSED
+
+
+def test_a_draft_accepts_every_model_that_was_seen() -> None:
+    second = FurtherModel("second", bytes(32), Software("vllm", "0.31.0", bytes(range(32))))
+    bundle = made("tpm2", further_models=(second,))
+    found = drafted(looked(bundle, "tpm2"), "tpm2")
+    assert "the model demo and second:" in found.policy
+    assert findings(judged(found, bundle)) == findings(
+        judged(drafted(looked(made("tpm2"), "tpm2"), "tpm2"), made("tpm2"))
+    )

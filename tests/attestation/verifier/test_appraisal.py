@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from fakes.deployment import NONCE, SPKI, Deployment, findings, verdict_of
 from fakes.machine import Machine
 from rlu_attestation.bundle import Bundle
+from rlu_attestation.encoding import b64u
+from rlu_attestation.instance import FurtherModel, Software
 from rlu_attestation.policy import ACCEPT, Bound
 from rlu_attestation.statements import Channel
 from rlu_attestation.verdict import Outcome, Result, Source
@@ -65,9 +68,27 @@ def test_a_rule_accepts_what_it_lists_any_and_nothing_else(
     assert findings(verdict_of(deployment, bundle, deployment.policy(accept=without))) == [f"{step}.unset"]
 
 
-def test_an_image_that_is_not_stated_is_accepted_only_unseen(deployment: Deployment) -> None:
-    from rlu_attestation.instance import Software
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"manifest": bytes(32)}, "policy.model"),
+        ({"engine": Software("vllm", "0.1", bytes(32))}, "policy.engine"),
+        ({"engine": Software("vllm", "0.32.0", bytes(range(32)))}, "policy.engine"),
+    ],
+)
+def test_every_model_must_be_accepted(deployment: Deployment, changes: dict[str, Any], step: str) -> None:
+    first = deployment.instance_claims()
+    accept = {**deployment.policy().accept, "engine_arguments": frozenset({b64u(first.engine.digest or b"")})}
+    policy = deployment.policy(accept=accept)
+    alike = FurtherModel("second", first.model_manifest, first.engine)
+    assert findings(verdict_of(deployment, instance(deployment, further_models=(alike,)), policy)) == []
+    bundle = instance(deployment, further_models=(alike, replace(alike, name="third", **changes)))
+    assert findings(verdict_of(deployment, bundle, policy)) == [f"{step}.mismatch"]
+    verdict = verdict_of(deployment, bundle, deployment.policy())
+    assert "third" in next(claim.value for claim in verdict.claims if claim.name == "model")
 
+
+def test_an_image_that_is_not_stated_is_accepted_only_unseen(deployment: Deployment) -> None:
     bundle = instance(deployment, gateway=Software("rlu", "0.1.0"))
     assert findings(verdict_of(deployment, bundle)) == []
     accept = {**deployment.policy().accept, "gateway_images": frozenset({"AAAA"})}
