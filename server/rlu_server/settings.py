@@ -96,6 +96,8 @@ class Attestation(Section):
 class Gateway(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that have the clients' connections. With more than one, another process holds what they share."""
     insecure_plain_http: bool = False
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     """Names in the certificate that the gateway makes for its in-memory key."""

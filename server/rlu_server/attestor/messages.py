@@ -93,7 +93,7 @@ class BeginExchange(Message, frozen=True, tag="begin_exchange"):
 class RecordReceipt(Message, frozen=True, tag="record_receipt"):
     session: SessionId
     seq: Size
-    route: Annotated[str, Meta(max_length=64, pattern="^/[a-z0-9_/-]*$")]
+    route: Annotated[str, Meta(max_length=64, pattern="^(/[a-z0-9_/-]*|unknown)$")]
     model: Name
     status: Status
     http_status: Annotated[int, Meta(ge=0, le=999)]

@@ -1,0 +1,141 @@
+"""A gateway of several processes, as it runs, between the scripted engine and the fake attestor of the test's loop.
+
+`Fleet` is a `Rig` whose gateway is a master with its hub and workers. Which worker a connection goes to is the kernel's choice, so `wires`
+opens connections until each worker has one, and tells them apart by the request ids that a worker gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e.processes import descendants, environment
+from fakes.rig import Response, Rig, Wire
+
+START_S = 60.0
+
+
+class Processes:
+    """The master and its children. Has what a `Rig` asks of its gateway."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self._config = config
+        self._log = log
+        self._master: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._master = subprocess.Popen(
+                [sys.executable, "-m", "rlu_server.gateway", "--config", str(self._config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                start_new_session=True,
+            )
+
+    async def stop(self) -> None:
+        if self._master is not None and self._master.poll() is None:
+            self._master.kill()
+        await self.ended()
+
+    async def ended(self) -> int:
+        assert self._master is not None
+        return await asyncio.to_thread(self._master.wait, 30)
+
+    @property
+    def running(self) -> bool:
+        return self._master is not None and self._master.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._master is not None
+        return self._master.pid
+
+    @property
+    def port(self) -> int:
+        return int(next(e["port"] for e in self.events() if e["event"] == "gateway_listening"))
+
+    @property
+    def children(self) -> list[int]:
+        """The hub's process id, then the workers', in the order of their starts."""
+        return sorted(descendants(self.pid))
+
+    def events(self) -> list[dict[str, Any]]:
+        lines = self._log.read_bytes().splitlines() if self._log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
+
+    def tell(self, number: signal.Signals) -> None:
+        assert self._master is not None
+        self._master.send_signal(number)
+
+
+@dataclass
+class Fleet(Rig):
+    workers: int = 2
+
+    def make_gateway(self) -> Any:
+        config = self.directory / "rlu.toml"
+        settings = {"workers": self.workers, "port": 0, "insecure_plain_http": not self.tls, **self.overrides}
+        sections = [
+            f'state_dir = "{self.directory}"\nruntime_dir = "{self.directory}"\n[model]\nname = "scripted"'
+        ]
+        sections += ["[gateway]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items())]
+        config.write_text("\n".join(sections) + "\n")
+        return Processes(config, self.directory / "gateway.log")
+
+    async def ready(self, timeout: float = START_S) -> None:
+        """Every worker is let in, and what it asks is answered."""
+        await self.eventually(self._all_ready, timeout)
+        self.wires = []
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while (await self.call("/readyz", None, who=None, method="GET")).status != 200:
+            assert loop.time() < deadline, self.log
+            await asyncio.sleep(0.05)
+        for wire in await self.wire_each():
+            # An engine is proven by each worker for itself.
+            while (await self.ask(wire, "/v1/chat/completions", self.chat(), who="bob")).status != 200:
+                assert loop.time() < deadline, self.log
+                await asyncio.sleep(0.05)
+            wire.abort()
+
+    def _all_ready(self) -> bool:
+        assert self.gateway.running, self.log
+        return len([e for e in self.gateway.events() if e["event"] == "worker_ready"]) >= self.workers
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "gateway.log").read_text("utf-8", "replace")
+
+    async def ask(self, wire: Wire, path: str, body: Any, **options: Any) -> Response:
+        """One request on this connection, and its answer."""
+        await wire.send(self.request(path, body, **options))
+        return await wire.response()
+
+    async def wire_each(self) -> list[Wire]:
+        """A connection to each worker."""
+        found: dict[str, Wire] = {}
+        for _ in range(64 * self.workers):
+            wire = await self.wire()
+            answer = await self.ask(wire, "/v1/models", None, method="GET")
+            worker = answer.headers["x-request-id"].split("_")[1]
+            if worker in found:
+                wire.abort()
+            found.setdefault(worker, wire)
+            if len(found) == self.workers:
+                return list(found.values())
+        raise AssertionError(f"connections reached only {len(found)} workers")
+
+    def worker_pids(self) -> list[int]:
+        return self.gateway.children[1:]
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
