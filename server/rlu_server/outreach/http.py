@@ -1,0 +1,89 @@
+"""One HTTP request to a place that the operator named: no redirects, no proxies, bounded in time and size."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from rlu_attestation.errors import RluError
+
+TIMEOUT_S = 10.0
+
+
+class Unreachable(RluError):
+    """It did not answer, or not as it should; another try may help."""
+
+    exit_code = 3
+
+
+class BadAddress(RluError):
+    """An address that is not to be used."""
+
+    exit_code = 2
+
+
+def target(url: str) -> SplitResult:
+    """Check an address.
+
+    Raises:
+        BadAddress: `relay.url`: not https, and not http on this machine.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadAddress("relay.url", f"{url!r} is not an address") from error
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    secure = parts.scheme == "https" or (parts.scheme == "http" and local)
+    if not secure or not parts.hostname or parts.username or parts.fragment or port == 0:
+        raise BadAddress("relay.url", f"{url!r}: give an https:// address (http:// only on this machine)")
+    return parts
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS that believes this file's CAs, or the system's."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def request(
+    method: str,
+    url: str,
+    context: ssl.SSLContext,
+    most: int,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, str, bytes]:
+    """Status, media type and content.
+
+    Raises:
+        Unreachable: `relay.unreachable`, `relay.too_long`.
+        BadAddress: `relay.url`.
+    """
+    parts = target(url)
+    assert parts.hostname is not None
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=TIMEOUT_S, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request(method, path, content, dict(headers or {}))
+        with connection.getresponse() as response:
+            data = response.read(most + 1)
+            kind = response.headers.get("Content-Type", "")
+            status = response.status
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(
+            "relay.unreachable", f"{parts.hostname} does not answer ({type(error).__name__})"
+        ) from error
+    finally:
+        connection.close()
+    if len(data) > most:
+        raise Unreachable("relay.too_long", f"the answer of {parts.hostname} is longer than {most} bytes")
+    return status, kind, data

@@ -1,0 +1,252 @@
+"""The relay: an API server behind it that speaks TokenReview, key sets kept current, and nothing else to be had."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from fakes.api_server import ApiServer
+from fakes.issuer import Authority, Issuer
+from rlu_server.core.auth import reviews
+from rlu_server.outreach.cluster import Cluster
+from rlu_server.outreach.http import BadAddress, target
+from rlu_server.outreach.relay import KeySet, Plan, Relay
+
+
+class Collector:
+    """An OTLP collector, and a web server of an issuer: answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.files: dict[str, bytes] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.got.append((self.path, dict(self.headers), content))
+                self._answer(200, b"{}")
+
+            def do_GET(self) -> None:
+                found = outer.files.get(self.path)
+                self._answer(404 if found is None else 200, found or b"")
+
+            def _answer(self, status: int, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Collector:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def api_server() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+def outside() -> Iterator[Collector]:
+    with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Relay]]:
+    running: list[Relay] = []
+
+    def begin(plan: Plan, listen: str = "127.0.0.1:0", certificate: Any = None) -> Relay:
+        relay = Relay(plan, listen, certificate)
+        running.append(relay)
+        relay.start()
+        return relay
+
+    yield begin
+    for relay in running:
+        relay.close()
+
+
+def cluster_of(server: ApiServer, directory: Path) -> Cluster:
+    token = directory / "token"
+    token.write_text(server.own_token + "\n")
+    ca = directory / "ca.pem"
+    ca.write_bytes(Authority().pem)
+    return Cluster(server.url, ca, token)
+
+
+def ask(relay: Relay, method: str, path: str, content: bytes = b"", **headers: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
+    try:
+        connection.request(method, path, content, {k.replace("_", "-"): v for k, v in headers.items()})
+        with connection.getresponse() as response:
+            return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_it_passes_token_reviews_on(api_server: ApiServer, tmp_path: Path, serve: Callable[..., Relay]):
+    events: list[tuple[str, str]] = []
+    plan = Plan(cluster_of(api_server, tmp_path), events=lambda *event: events.append(event))
+    relay = serve(plan)
+    token = api_server.token(time.time(), "team-a", "runner")
+    question = reviews.question(token, {"rlu"})
+    status, answer = ask(relay, "POST", reviews.PATH, question)
+    assert (status, answer["status"]["user"], api_server.reviews) == (200, {}, [token])
+    api_server.accounts.add("system:serviceaccount:team-a:runner")
+    status, answer = ask(relay, "POST", reviews.PATH, question)
+    name = reviews.username(json.dumps(answer).encode(), {"rlu"})
+    assert (status, name) == (200, "system:serviceaccount:team-a:runner")
+    # The kubelet renews our own token; an API server that refuses it is no answer about anybody else's.
+    (tmp_path / "token").write_text("stale")
+    assert ask(relay, "POST", reviews.PATH, question) == (502, {"code": "relay.status"})
+    (tmp_path / "token").unlink()
+    assert ask(relay, "POST", reviews.PATH, question) == (502, {"code": "relay.account"})
+    assert token not in repr(events)
+
+
+def test_it_passes_nothing_else_on(api_server: ApiServer, tmp_path: Path, serve: Callable[..., Relay]):
+    relay = serve(Plan(cluster_of(api_server, tmp_path)))
+    refused = [
+        ("POST", reviews.PATH, b'{"kind":"Secret"}', 400),
+        ("POST", reviews.PATH, b"x" * 40_000, 400),
+        ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", b"{}", 404),
+        ("POST", "http://127.0.0.1/v1/tokenreview", b"{}", 404),
+        ("POST", "/v1/otlp/traces", b"{}", 404),  # no collector was named
+        ("GET", "/api/v1/secrets", b"", 404),
+        ("GET", reviews.PATH, b"", 404),
+    ]
+    for method, path, content, status in refused:
+        assert ask(relay, method, path, content)[0] == status, (method, path)
+    assert ask(relay, "GET", "/healthz") == (200, {"status": "ok"})
+    assert api_server.reviews == []
+
+
+def test_telemetry_goes_to_the_collector_that_was_named(outside: Collector, serve: Callable[..., Relay]):
+    relay = serve(Plan(collector=outside.url))
+    kind = "application/x-protobuf"
+    assert ask(relay, "POST", "/v1/otlp/traces", b"\x0a\x00", Content_Type=kind) == (200, {})
+    path, headers, content = outside.got[0]
+    assert (path, headers["Content-Type"], content) == ("/v1/traces", kind, b"\x0a\x00")
+    assert ask(relay, "POST", "/v1/otlp/traces", b"x", Content_Type="text/html")[0] == 400
+    assert ask(relay, "POST", "/v1/otlp/other", b"x", Content_Type=kind)[0] == 404
+    assert ask(relay, "POST", reviews.PATH, reviews.question("t", {"a"}))[0] == 404
+    assert len(outside.got) == 1
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.01)
+
+
+def test_key_sets_are_kept_current(
+    api_server: ApiServer, outside: Collector, tmp_path: Path, serve: Callable[..., Relay]
+):
+    first, second = Issuer("one"), Issuer("two")
+    outside.files["/jwks"] = first.jwks()
+    file, own = tmp_path / "corporate.json", tmp_path / "cluster.json"
+    events: list[tuple[str, str]] = []
+    cluster = cluster_of(api_server, tmp_path)
+    serve(
+        Plan(
+            cluster,
+            [KeySet(file, f"{outside.url}/jwks"), KeySet(own, cluster.jwks_url, cluster=True)],
+            every_s=0.02,
+            events=lambda *event: events.append(event),
+        )
+    )
+    until(lambda: file.exists() and own.exists())
+    assert (file.read_bytes(), json.loads(own.read_bytes())) == (
+        first.jwks(),
+        json.loads(api_server.issuer.jwks()),
+    )
+    outside.files["/jwks"] = b'{"keys": []}'
+    until(lambda: ("jwks_failed", "jwks.empty") in events)
+    assert file.read_bytes() == first.jwks()
+    outside.files["/jwks"] = second.jwks()
+    until(lambda: file.read_bytes() == second.jwks())
+    del outside.files["/jwks"]
+    until(lambda: ("jwks_failed", "relay.status") in events)
+    assert file.read_bytes() == second.jwks()
+
+
+def test_it_serves_tls_and_unix_sockets(api_server: ApiServer, tmp_path: Path, serve: Callable[..., Relay]):
+    authority = Authority()
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    _, pem = authority.issue(address, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
+    (tmp_path / "tls.pem").write_bytes(pem)
+    plan = Plan(events=lambda *_: None)
+    relay = serve(plan, certificate=(tmp_path / "tls.pem", tmp_path / "tls.pem"))
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    with socket.create_connection(("127.0.0.1", relay.port)) as silent:
+        # Somebody who does not shake hands keeps nobody waiting.
+        connection = http.client.HTTPSConnection("127.0.0.1", relay.port, timeout=10, context=context)
+        connection.request("GET", "/healthz")
+        with connection.getresponse() as response:
+            assert response.read() == b'{"status":"ok"}'
+        connection.close()
+        silent.close()
+    path = tmp_path / "relay.sock"
+    serve(plan, f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.connect(str(path))
+        unix.sendall(b"GET /healthz HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: unix.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/",
+        "ftp://example.org",
+        "https://",
+        "https://u:p@example.org/",
+        "https://a:b/",
+        "x",
+        "",
+    ],
+)
+def test_addresses_that_are_not_to_be_used(url: str):
+    with pytest.raises(BadAddress) as caught:
+        target(url)
+    assert caught.value.code == "relay.url"
+
+
+def test_the_cluster_around_a_pod(tmp_path: Path):
+    around = Cluster.around(
+        {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT_HTTPS": "6443"}, tmp_path
+    )
+    assert around == Cluster("https://[fd00::1]:6443", tmp_path / "ca.crt", tmp_path / "token")
+    with pytest.raises(BadAddress):
+        Cluster.around({})
