@@ -44,7 +44,13 @@ def test_values_arrive(rendered: Any, tmp_path: Path) -> None:
             "h200x8",
             {
                 "deployment": {"region": "eu-1", "boundary": odd, "site": "s"},
-                "model": {"name": "qwen", "updateSchedule": "daily", "pvc": {"subPath": "a/b"}},
+                "model": {
+                    "name": "qwen",
+                    "updateSchedule": "daily",
+                    "pvc": {"subPath": "a/b"},
+                    "aliases": {"gpt-5.1-codex": "qwen", "claude-*": "qwen"},
+                    "listAliases": False,
+                },
                 "engine": {"scratchGib": 100, "maxModelLen": 4096, "environment": {"NCCL_P2P_LEVEL": odd}},
                 "attestation": {"key": "gcp-vtpm", "pcrs": [0, 7], "keyPath": "0x81000010"},
                 "log": {"witnesses": ["w+1+k"]},
@@ -59,6 +65,8 @@ def test_values_arrive(rendered: Any, tmp_path: Path) -> None:
         "daily",
         "/models/a/b",
     )
+    assert settings.model.aliases == {"gpt-5.1-codex": "qwen", "claude-*": "qwen"}
+    assert settings.model.list_aliases is False
     assert settings.lock.scratch_bytes == 100 << 30
     assert settings.engine.max_model_len == 4096
     assert settings.engine.environment == {"NCCL_P2P_LEVEL": odd}

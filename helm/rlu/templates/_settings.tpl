@@ -67,6 +67,10 @@ kv_cache_gib = {{ int64 . }}
 [model]
 path = {{ include "rlu.modelPath" . | toJson }}
 name = {{ $v.model.name | toJson }}
+{{- with $v.model.aliases }}
+aliases = { {{ range $i, $name := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ $name | toJson }} = {{ get $v.model.aliases $name | toJson }}{{ end }} }
+{{- end }}
+list_aliases = {{ $v.model.listAliases }}
 
 [lock]
 minimum_landlock_abi = {{ int64 $v.lock.minimumLandlockAbi }}
