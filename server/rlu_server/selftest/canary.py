@@ -98,20 +98,25 @@ class CanaryTest:
         base = Path(tempfile.mkdtemp(prefix="rlu-canary-", dir=self._options.base))
         base.chmod(0o711)
         image = Image(base / "disk.img", base / "disk", IMAGE_BYTES)
+        node: Node | None = None
+        try:
+            node = Node(image.mount, self._settings, self._options.command)
+            self._mount(image)
+            node.prepare()
+            return asyncio.run(self._run(base, image, node))
+        finally:
+            if node is not None:
+                node.abandon()
+            image.abandon()
+            shutil.rmtree(base, ignore_errors=True)
+
+    def _mount(self, image: Image) -> None:
         try:
             image.make()
             self._say(f"a disk of its own is mounted at {image.mount}")
         except ImageError as error:
             image.mount.mkdir(mode=0o711, exist_ok=True)
             self._undone.append(f"disk: raw blocks and deleted files are not searched: {error}")
-        node = Node(image.mount, self._settings, self._options.command)
-        try:
-            node.prepare()
-            return asyncio.run(self._run(base, image, node))
-        finally:
-            node.abandon()
-            image.abandon()
-            shutil.rmtree(base, ignore_errors=True)
 
     async def _run(self, base: Path, image: Image, node: Node) -> Outcome:
         began = int(time.time())
