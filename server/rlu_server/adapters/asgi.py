@@ -127,7 +127,7 @@ class Call:
             "headers": list(incoming.headers.items()),
             "client": None,
             "server": None,
-            "state": {"request_id": self._request_id},
+            "state": {"request_id": self._request_id, "peer": self._connection.peer},
         }
 
     async def _receive(self) -> Message:

@@ -15,6 +15,8 @@ from rlu_server.adapters import http1
 from rlu_server.adapters.arrivals import Arrivals
 from rlu_server.adapters.http1 import Incoming
 from rlu_server.core import errors
+from rlu_server.core.auth.credentials import NOWHERE, Peer, network
+from rlu_server.core.coding import ACCEPTED
 from rlu_server.core.errors import Dialect, GatewayError
 from rlu_server.core.routes import dialect_of
 from rlu_server.settings import Gateway
@@ -81,6 +83,8 @@ class Connection(asyncio.Protocol):
         self._completed = False
         self._deadline = self._loop.time() + desk.settings.header_timeout_s
         self._lingering = False
+        self._held = False
+        self._peer: Peer | None = None
         self._discarded = 0
         self._keep_alive = True
 
@@ -142,13 +146,36 @@ class Connection(asyncio.Protocol):
         if self._job is None and self._arrivals.empty and not self._lingering:
             self._close()
 
+    @property
+    def peer(self) -> Peer:
+        """The other end, as the transport knows it."""
+        found = self._peer
+        if found is None:
+            found = self._peer = NOWHERE if self._transport is None else _peer(self._transport)
+        return found
+
+    def forget_certificate(self) -> None:
+        """A CA is no longer trusted: whoever came with a certificate shows it again, on a new connection."""
+        self._peer = Peer(self.peer.address)
+
     # --- the job's side ---
+
+    def hold_reading(self, most: int) -> None:
+        """Read no more than so much content until the request is handed over."""
+        if self._current is not None and self._current.size > most:
+            self._held = True
+
+    def hand_over(self, job: Job) -> None:
+        """Another job answers the current request, from its beginning."""
+        self._job = job
+        self._held = self._completed = False
+        self._advance()
 
     def start(self, status: int, lines: list[bytes], content: bytes, *, ended: bool) -> None:
         """Begin the answer: head and, in the same write, the first content in its final framing."""
         assert self._current is not None
         assert self._transport is not None
-        dialect = dialect_of(self._current.path)
+        dialect = dialect_of(self._current.path, self._current.headers)
         lines.append(b"%b%b\r\n" % (_REQUEST_ID_HEADER[dialect], self.request_id.encode("ascii")))
         if not self._keep_alive or self._desk.draining:
             self._keep_alive = False
@@ -165,6 +192,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """The answer is complete."""
         self._job = None
+        self._held = False
         self.request_id = ""
         current, self._current = self._current, None
         if current is not None and not current.complete:
@@ -245,7 +273,7 @@ class Connection(asyncio.Protocol):
         """Read only while nothing waits in line; what is in flight is watched for the client's leaving."""
         if self._transport is None or self._transport.is_closing() or self._arrivals.poison is not None:
             return
-        wanted = not self._arrivals.queue
+        wanted = not self._arrivals.queue and not self._held
         if wanted != self._transport.is_reading():
             if wanted:
                 self._transport.resume_reading()
@@ -266,7 +294,7 @@ class Connection(asyncio.Protocol):
         self._current = incoming
         # A head that was refused early has no path yet, and the answer's headers need one too.
         incoming.path = incoming.path or incoming.target.partition(b"?")[0]
-        dialect = dialect_of(incoming.path)
+        dialect = dialect_of(incoming.path, incoming.headers)
         request_id = self.request_id = self.request_id or self._desk.next_request_id()
         content = errors.body(error, dialect, request_id)
         head = [
@@ -276,6 +304,10 @@ class Connection(asyncio.Protocol):
         ]
         if error.retry_after_s is not None:
             head.append(b"Retry-After: %d\r\n" % error.retry_after_s)
+        if error.status == 507:
+            head.append(b"x-should-retry: false\r\n")  # SDKs retry after any 5xx; this one does not pass by itself
+        elif error.code == "content_encoding":
+            head.append(b"Accept-Encoding: %b\r\n" % b", ".join(ACCEPTED))
         if error.status == 401:
             head.append(b'WWW-Authenticate: Bearer realm="rlu"\r\n')
         if not incoming.complete:
@@ -309,3 +341,12 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.time() + self._settings.idle_timeout_s
         if self._transport is not None:
             self._transport.close()
+
+
+def _peer(transport: asyncio.Transport) -> Peer:
+    address = transport.get_extra_info("peername")
+    tls = transport.get_extra_info("ssl_object")
+    return Peer(
+        network(address[0]) if isinstance(address, (tuple, list)) and address else "",
+        None if tls is None else tls.getpeercert(True),
+    )

@@ -27,17 +27,23 @@ import msgspec
 from rlu_server.adapters import http1
 from rlu_server.adapters.client import Connection
 from rlu_server.adapters.engine import Call, ResponseHead
+from rlu_server.adapters.gate import Ask, Entered
 from rlu_server.adapters.http1 import Incoming
 from rlu_server.adapters.intake import Intake, Taken
+from rlu_server.adapters.keeping import Keeping
 from rlu_server.adapters.ledger import Entry, Opening
 from rlu_server.adapters.observation import Observation
 from rlu_server.adapters.recorder import Content, Outcome
+from rlu_server.adapters.responses import Begun
 from rlu_server.attestor.messages import Status
-from rlu_server.core import errors
+from rlu_server.core import errors, reexpression
 from rlu_server.core.apikeys import Principal
-from rlu_server.core.errors import GatewayError
+from rlu_server.core.errors import Dialect, GatewayError
+from rlu_server.core.limits import headers as limit_headers
+from rlu_server.core.limits import spending
+from rlu_server.core.limits.accounts import LimitReached, Standing
 from rlu_server.core.routes import Api, Route
-from rlu_server.core.usage import End
+from rlu_server.core.usage import End, Usage
 
 if TYPE_CHECKING:
     from rlu_server.adapters.relay import Relay
@@ -62,8 +68,10 @@ class Exchange:
         "_held_bytes",
         "_incoming",
         "_intake",
+        "_keeping",
         "_left",
         "_over",
+        "_place",
         "_posted",
         "_principal",
         "_relay",
@@ -85,6 +93,7 @@ class Exchange:
         self._principal = principal
         self._intake = Intake(relay, incoming, route, principal)
         self._taken: Taken | None = None
+        self._keeping: Keeping | None = None
         self._call: Call | None = None
         self._entry: Entry | None = None
         self._head: ResponseHead | None = None
@@ -96,6 +105,7 @@ class Exchange:
         self._chunked = False
         self._ended = False
         self._over = False
+        self._place: Entered | None = None
         self._posted = False
         self._response = Observation()
         self._began = 0.0
@@ -118,20 +128,65 @@ class Exchange:
 
     def complete(self) -> None:
         """The request is here: judge it, ask for admission, send it on."""
-        relay = self._relay
-        self._began = self._seen = relay.monotonic()
+        self._began = self._seen = self._relay.monotonic()
+        self._judge()
+
+    def _judge(self) -> None:
+        if self._over:
+            return
         try:
-            taken = self._taken = self._intake.finish()
-            opening = Opening(taken.received.size, taken.received.digest)
-            at_once = relay.ledger.admit(self._principal, taken.where, opening, self)
+            if not self._intake.undo():
+                self._relay.soon(self._judge)  # others get their turn between two slices
+                return
+            taken = self._intake.finish()
         except GatewayError as error:
             self._end()
             self._connection.refuse(error)
             return
+        if taken.asked is None:
+            self._apply(taken)
+            return
+
+        def begun(begun: Begun | GatewayError) -> None:
+            self._continue(taken, begun)
+
+        size = taken.received.size
+        self._relay.responses.begin(self._principal, taken.where, taken.asked, size, begun)
+
+    def _continue(self, taken: Taken, begun: Begun | GatewayError) -> None:
+        """What it continues was found, and room for its answer reserved."""
+        if isinstance(begun, Begun) and begun.ticket is not None:
+            self._keeping = Keeping(begun.ticket)
+        if self._over:
+            self._let_ticket_go()
+            return
+        try:
+            if isinstance(begun, GatewayError):
+                raise begun
+            if taken.asked is not None and taken.asked.previous is not None:
+                taken = self._intake.resume(taken, begun.earlier)
+        except GatewayError as error:
+            self._end()
+            self._connection.refuse(error)
+        else:
+            # From here on the store has what is to be kept of the request.
+            self._apply(msgspec.structs.replace(taken, asked=None))
+
+    def _apply(self, taken: Taken) -> None:
+        """Through the gate: limits, and the line while the engine is busy."""
+        relay = self._relay
+        self._taken = taken
+        tokens = spending.reserved(self._route.api, taken.forwarded.size, taken.output_limit)
+        try:
+            relay.engine.check(taken.model, self._route.path)
+            ask = Ask(taken.model, taken.priority, tokens)
+            self._place = relay.gate.enter(self._principal, ask, self)
+        except GatewayError as error:
+            self.turned_away(error)
+            return
         relay.exchanges.add(self)
-        relay.measures.request_bytes += taken.received.size
-        if at_once:
-            self.accepted()
+        if not self._place.waiting:
+            self.let_in()
 
     def client_gone(self) -> None:
         if self._over:
@@ -143,7 +198,7 @@ class Exchange:
                 self._record("complete", None)
             else:
                 self._record("aborted", "client_disconnected")
-        elif self not in self._relay.exchanges:
+        elif self._place is None or self._place.waiting:
             self._end()  # it never came so far as to ask for admission
 
     def pause(self) -> None:
@@ -154,13 +209,41 @@ class Exchange:
         if self._call is not None:
             self._call.resume()
 
+    # --- the gate's side ---
+
+    def let_in(self) -> None:
+        """Ask for admission to a session."""
+        assert self._taken is not None
+        relay, taken = self._relay, self._taken
+        opening = Opening(taken.received.size, taken.received.digest)
+        try:
+            at_once = relay.ledger.admit(self._principal, taken.where, opening, self)
+        except GatewayError as error:
+            self.turned_away(error)
+            return
+        relay.measures.request_bytes += taken.received.size
+        if at_once:
+            self.accepted()
+
+    def turned_away(self, error: GatewayError) -> None:
+        """Refused before anything began: there will be no receipt."""
+        if not self._over:
+            standing = error.standing if isinstance(error, LimitReached) else None
+            self._end()
+            self._connection.refuse(error, self._limit_lines(standing))
+
     # --- the ledger's side ---
 
     def accepted(self) -> None:
         if self._left or self._error is not None:
             return
         assert self._taken is not None
-        self._call = self._relay.engine.post(self._route.path, self._taken.content, self)
+        taken = self._taken
+        assert self._place is not None
+        relay, lines = self._relay, self._relay.gate.engine_lines(self._place)
+        self._call = relay.engine.post(
+            taken.model, taken.key, self._route.path, taken.content, self, lines
+        )
         # The call holds the content for as long as it may have to be sent again.
         self._taken = msgspec.structs.replace(self._taken, content=b"")
         self._posted = True
@@ -171,7 +254,7 @@ class Exchange:
             self._record("aborted", "client_disconnected")
         elif self._error is not None:
             self._fail(self._error)
-        elif self._head is not None:
+        elif self._head is not None and self._presentable(self._head):
             self._start(self._head, entry)
 
     def refused(self, error: GatewayError) -> None:
@@ -196,7 +279,7 @@ class Exchange:
         if content:
             self._held.append(content)
             self._held_bytes += len(content)
-        if self._head is not None and self._entry is not None:
+        if self._head is not None and self._entry is not None and self._presentable(self._head):
             self._start(self._head, self._entry)
         elif self._held_bytes > MAX_HELD and self._call is not None:
             self._call.pause()
@@ -223,22 +306,41 @@ class Exchange:
 
     def stop(self, error: GatewayError) -> None:
         """End it from our side."""
-        if not self._over and self._error is None:
+        if self._place is not None and self._place.waiting:
+            self.turned_away(error)
+        elif not self._over and self._error is None:
             self._cancel()
             self.engine_failed(error)
 
     # --- inside ---
 
+    def _presentable(self, head: ResponseHead) -> bool:
+        """May the answer begin? An error that is to be re-expressed is waited for."""
+        if head.status < 400 or self._route.dialect is not Dialect.ANTHROPIC:
+            return True
+        return self._ended or self._held_bytes > reexpression.MAX_ERROR
+
+    def _reexpressed(self, head: ResponseHead, content: bytes) -> bytes:
+        """The engine's error in the caller's shape, with a head to match; or what it was."""
+        shaped = None
+        if self._ended and self._route.dialect is Dialect.ANTHROPIC:
+            shaped = reexpression.as_anthropic(head.status, content, self._connection.request_id)
+        if shaped is None:
+            return content
+        head.content_type, head.length = b"application/json", len(shaped)
+        return shaped
+
     def _start(self, head: ResponseHead, entry: Entry) -> None:
         """The first byte: everything that has to be true before it is true now."""
         content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held.clear()
+        content = self._reexpressed(head, content)
         self._started = True
         relay = self._relay
         relay.measures.took_to_first_byte(relay.monotonic() - self._began)
         relay.answered(self._incoming.path, head.status)
-        self._response.expect(self._route.api, head.content_type.decode("latin-1"))
-        lines = [*_session_lines(entry), b"Content-Type: %b\r\n" % head.content_type]
+        self._response.expect(self._route.api, head.content_type.decode("latin-1"), wanted=self._keeping is not None)
+        lines = [*self._lines(entry), b"Content-Type: %b\r\n" % head.content_type]
         if head.retry_after is not None:
             lines.append(b"Retry-After: %b\r\n" % head.retry_after)
         if self._ended or head.length is not None:
@@ -265,8 +367,26 @@ class Exchange:
     def _sent(self, content: bytes) -> None:
         """Content is on its way: the rest can take its time."""
         self._response.add(content)
+        if self._keeping is not None:
+            self._keep(self._keeping, content)
         if self._ended:
             self._finish()
+
+    def _keep(self, keeping: Keeping, content: bytes) -> None:
+        assert self._head is not None
+        if self._head.status != 200:
+            self._let_ticket_go()
+            return
+        answer = keeping.sent(content, self._ended, self._response)
+        session = self.session_id
+        if answer is not None and session is not None:
+            self._keeping = None
+            self._relay.responses.keep(keeping.ticket, session, answer)
+
+    def _let_ticket_go(self) -> None:
+        if self._keeping is not None:
+            self._relay.responses.drop(self._keeping.ticket)
+            self._keeping = None
 
     def _finish(self) -> None:
         assert self._head is not None
@@ -284,7 +404,7 @@ class Exchange:
         """An admitted exchange cannot go on: say so as clearly as the wire still allows."""
         assert self._entry is not None
         if not self._started:
-            content = self._connection.refuse(error, _session_lines(self._entry))
+            content = self._connection.refuse(error, self._lines(self._entry))
             self._response.add_own(content)
             self._record("failed", error.code, error.status)
             return
@@ -306,9 +426,9 @@ class Exchange:
     def _record(self, status: Status, reason: str | None, http_status: int | None = None) -> None:
         assert self._entry is not None
         assert self._taken is not None
-        self._end()
         relay = self._relay
         usage = self._response.usage()
+        self._end(self._spent(status, usage))
         if usage is not None:
             relay.measures.input_tokens += usage.input_tokens
             relay.measures.output_tokens += usage.output_tokens
@@ -330,15 +450,39 @@ class Exchange:
         )
         relay.ledger.record(self._entry, outcome)
 
-    def _end(self) -> None:
+    def _spent(self, status: Status, usage: Usage | None) -> int | None:
+        """Tokens it used; None: no engine was given it."""
+        if not self._posted:
+            return None
+        if usage is None and status == "failed":
+            return 0
+        assert self._taken is not None
+        return spending.used(self._route.api, self._taken.forwarded.size, usage, self._response.size)
+
+    def _end(self, spent: int | None = None) -> None:
         self._over = True
+        place, self._place = self._place, None
+        if place is not None:
+            self._relay.gate.leave(place, spent)
         self._relay.exchanges.discard(self)
+        self._let_ticket_go()
         self._intake.let_go()
 
     def _cancel(self) -> None:
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
+
+
+    def _lines(self, entry: Entry) -> list[bytes]:
+        """Our own headers of an answer in a session."""
+        place = self._place
+        return [*_session_lines(entry), *self._limit_lines(None if place is None else place.standing)]
+
+    def _limit_lines(self, standing: Standing | None) -> list[bytes]:
+        if standing is None:
+            return []
+        return limit_headers.lines(standing, self._route.dialect, self._relay.clock())
 
 
 def _session_lines(entry: Entry) -> list[bytes]:

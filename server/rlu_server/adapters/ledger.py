@@ -94,6 +94,8 @@ class Ledger:
     ) -> None:
         self.table = table
         self.draining = False
+        self.wipe: Callable[[str], bool] = lambda _: True
+        """Wipes what is kept for a session, and says whether nothing of it is left. As it is here, nothing is kept."""
         self._attestor = attestor
         self._measures = measures
         self._events = events
@@ -192,6 +194,21 @@ class Ledger:
         except GatewayError as error:
             applicant.refused(error)
 
+    def running(self, principal: Principal, where: Explicit | Conversation) -> str | None:
+        """The session a request would go on in, if there is one."""
+        now = self._clock()
+        if isinstance(where, Conversation):
+            session = self.table.continued(where.key, now)
+            return None if session is None else session.id
+        try:
+            return self.table.usable(where.session, principal, now).id
+        except GatewayError:
+            return None
+
+    def accepts(self, session: str) -> bool:
+        """May something be kept for this session?"""
+        return self.table.is_open(session)
+
     # --- sessions ---
 
     async def open_explicit(
@@ -235,8 +252,9 @@ class Ledger:
         return session.closed
 
     def begin_close(self, session: Session, reason: str) -> None:
-        """Let nothing more begin in it, and have the close signed once its exchanges are logged."""
+        """Let nothing more begin in it, wipe what is kept for it, and have the close signed once its exchanges are logged."""
         self.table.closing(session, reason)
+        self.wipe(session.id)
         self._close_if_quiet(session)
 
     def _close_if_quiet(self, session: Session) -> None:
@@ -248,6 +266,7 @@ class Ledger:
         ):
             return
         session.close_sent = True
+        wiped = self.wipe(session.id)
 
         def closed(answer: Answer | None) -> None:
             session.close_sent = False
@@ -260,7 +279,7 @@ class Ledger:
                 asyncio.get_running_loop().call_later(0.5, self._close_if_quiet, session)
 
         request = messages.CloseSession(
-            id=self._attestor.next_id(), session=session.id, reason=session.close_reason, scratch="wiped"
+            id=self._attestor.next_id(), session=session.id, reason=session.close_reason, scratch="wiped" if wiped else "unknown"
         )
         self._attestor.send(request, closed)
 
@@ -278,6 +297,7 @@ class Ledger:
         if session.state is not State.CLOSED:
             self.table.closing(session, "ended_by_attestor")
             self._events.emit("session_closed", "ended_by_attestor")
+            self.wipe(session.id)
             self._closed(session, None)
 
     def _settled(self, session: Session) -> None:

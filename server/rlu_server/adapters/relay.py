@@ -10,16 +10,25 @@ from typing import Any, Protocol
 
 import orjson
 
+from rlu_server.adapters import model_list
+from rlu_server.adapters.auth.authenticator import Authentication, Pending
+from rlu_server.adapters.auth.held import Held
 from rlu_server.adapters.client import Connection, Job
-from rlu_server.adapters.engine import Engine
+from rlu_server.adapters.engines import Engines
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.exchange import Exchange
+from rlu_server.adapters.gate import Turnstile
 from rlu_server.adapters.http1 import Incoming
 from rlu_server.adapters.ledger import Admissions
 from rlu_server.adapters.measures import Measures, Readiness
-from rlu_server.core import routes, salt
-from rlu_server.core.apikeys import KeyRing, Principal, presented_key
+from rlu_server.adapters.responses import NothingKept, Responses
+from rlu_server.adapters.stored import Stored
+from rlu_server.core import responses, routes, salt
+from rlu_server.core.apikeys import KeyRing, Principal
+from rlu_server.core.auth.credentials import Credentials
+from rlu_server.core.coding import IDENTITY
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.names import Names
 from rlu_server.settings import Gateway
 
 MAX_BODIES = 16
@@ -51,20 +60,23 @@ class Relay:
     """The gateway's desk: the allow list at work.
 
     Attributes:
+        engine: the engines of all models.
+        models: names clients may use.
+        auth: says who is asking.
+        responses: set where kept answers can be asked for.
         crew: set where other processes have the connections.
         held_elsewhere: memory that such processes hold for request content, by tenant; `connections_elsewhere` likewise.
-        models: names clients may use, each with the engine's name for it.
-        keys: replaced when the key file changes.
     """
 
     def __init__(
         self,
         settings: Gateway,
-        engine: Engine,
+        engine: Engines,
         ledger: Admissions,
+        gate: Turnstile,
         own: OwnRoutes,
-        keys: KeyRing,
-        models: Mapping[str, str],
+        auth: Authentication,
+        models: Names,
         salt_secret: bytes,
         measures: Measures,
         readiness: Readiness,
@@ -75,7 +87,8 @@ class Relay:
         self.settings = settings
         self.engine = engine
         self.ledger = ledger
-        self.keys = keys
+        self.gate = gate
+        self.auth = auth
         self.models = models
         self.measures = measures
         self.readiness = readiness
@@ -83,6 +96,7 @@ class Relay:
         self.clock = clock
         self.connections: set[Connection] = set()
         self.exchanges: set[Exchange] = set()
+        self.responses: Responses = NothingKept()
         self.crew: Crew | None = None
         self.held_elsewhere: Counter[str] = Counter()
         self.connections_elsewhere = 0
@@ -92,7 +106,9 @@ class Relay:
         self._salts: dict[str, str] = {}
         self._boot = boot
         self._requests = 0
-        self.monotonic = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        self.monotonic = loop.time
+        self.soon: Callable[[Callable[[], None]], object] = loop.call_soon
 
     @property
     def draining(self) -> bool:
@@ -102,9 +118,17 @@ class Relay:
         self._requests += 1
         return f"req_{self._boot}_{self._requests:x}"
 
-    def authenticate(self, authorization: bytes | str | None, x_api_key: bytes | str | None) -> Principal:
+    @property
+    def keys(self) -> KeyRing:
+        """The API keys of now."""
+        return self.auth.keys
+
+    def authenticate(self, connection: Connection, incoming: Incoming) -> Principal | Pending:
         """Who is asking. Raises GatewayError."""
-        return self.keys.authenticate(presented_key(authorization, x_api_key), self.clock())
+        headers = incoming.headers
+        return self.auth.authenticate(
+            Credentials(headers.get(b"authorization"), headers.get(b"x-api-key"), connection.peer)
+        )
 
     def salt_for(self, principal: Principal, client_salt: str | None) -> str:
         tenant = principal.tenant_pseudonym
@@ -124,15 +148,17 @@ class Relay:
             return self._accept_local(connection, incoming, request_id)
         if incoming.method != b"POST":
             raise GatewayError("method_not_allowed", "Use POST for this route.")
-        principal = self.authenticate(
-            incoming.headers.get(b"authorization"), incoming.headers.get(b"x-api-key")
-        )
+        principal = self.authenticate(connection, incoming)
+        if isinstance(principal, Pending):
+            return Held(connection, principal, lambda who: self._relayed(connection, incoming, route, who))
+        return self._relayed(connection, incoming, route, principal)
+
+    def _relayed(
+        self, connection: Connection, incoming: Incoming, route: routes.Route, principal: Principal
+    ) -> Job:
         if self.draining:
             raise GatewayError("draining")
-        if not self.readiness.probed:
-            raise GatewayError(self.readiness.missing()[0])
-        if route.path in self.readiness.absent:
-            raise GatewayError("route_not_found", "The model that is served here does not offer this route.")
+        self.engine.check_any(route.path)
         if not incoming.has_body():
             raise GatewayError("length_required")
         media_type = incoming.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -156,18 +182,30 @@ class Relay:
             exchange.tick(now)
         self.engine.tick(now)
         self.ledger.tick()
+        self.gate.tick(now)
+        self.responses.tick()
 
-    def hold(self, tenant: str, size: int) -> None:
-        """Reserve memory for request content that has arrived; no tenant gets more than half. Raises GatewayError."""
+    def hold(self, tenant: str, size: int, own_most: int | None = None) -> None:
+        """Reserve memory for request content that has arrived; no tenant gets more than half. Raises GatewayError.
+
+        Args:
+            own_most: the tenant's own limit.
+        """
         most = MAX_BODIES * self.settings.max_body_bytes
         elsewhere = self.held_elsewhere
         own = self._held[tenant] + size
-        if self._held.total() + elsewhere.total() + size > most or own + elsewhere[tenant] > most // 2:
+        if self._held.total() + elsewhere.total() + size > most or own + elsewhere.get(tenant, 0) > most // 2:
             raise GatewayError("overloaded")
+        if own_most is not None and own + elsewhere.get(tenant, 0) > own_most:
+            if size > own_most:
+                raise GatewayError("body_too_large", "The request body is larger than your tenant may have in memory.")
+            raise GatewayError("limit_scratch")
         self._held[tenant] = own
 
     def let_go(self, tenant: str, size: int) -> None:
         self._held[tenant] -= size
+        if not self._held[tenant]:
+            del self._held[tenant]
 
     def stop_exchanges(self, session_id: str | None, error: GatewayError) -> None:
         """End the exchanges of a session, or all, from our side."""
@@ -196,17 +234,37 @@ class Relay:
 
     def _accept_local(self, connection: Connection, incoming: Incoming, request_id: str) -> Job:
         path, method = incoming.path, incoming.method
+        if incoming.coding() != IDENTITY:
+            raise GatewayError("content_encoding")
+        if path.startswith(responses.PREFIX):
+            return self._accept_stored(connection, incoming)
         if routes.is_own(path):
             return self._own.job(connection, incoming, request_id)
-        allowed = _ALLOWED.get(path)
+        one_model = path.startswith(routes.ONE_MODEL)
+        allowed = _ALLOWED.get(routes.MODELS if one_model else path)
         if allowed is None:
             raise GatewayError("route_not_found")
         if method not in (b"GET", b"HEAD"):
             raise GatewayError("method_not_allowed", f"Use {allowed.decode('ascii')} for this route.")
         if path == routes.ROOT:
             return Fixed(self, connection, incoming, {"name": "rlu"})
-        self.authenticate(incoming.headers.get(b"authorization"), incoming.headers.get(b"x-api-key"))
-        return Fixed(self, connection, incoming, _model_list(self.models))
+        principal = self.authenticate(connection, incoming)
+        listing = Fixed(
+            self, connection, incoming, model_list.answer(path, incoming.headers, self.models)
+        )
+        return Held(connection, principal, lambda _: listing) if isinstance(principal, Pending) else listing
+
+
+    def _accept_stored(self, connection: Connection, incoming: Incoming) -> Job:
+        operation, response_id = responses.operation(incoming.method, incoming.path)
+
+        def begin(principal: Principal) -> Job:
+            if self.draining:
+                raise GatewayError("draining")
+            return Stored(self, connection, incoming, principal, operation, response_id)
+
+        principal = self.authenticate(connection, incoming)
+        return Held(connection, principal, begin) if isinstance(principal, Pending) else begin(principal)
 
 
 class Fixed:
@@ -239,15 +297,12 @@ class Fixed:
         pass
 
 
-def _model_list(models: Mapping[str, str]) -> dict[str, Any]:
-    entries = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "rlu", "type": "model"} for name in models
-    ]
-    return {"object": "list", "data": entries, "has_more": False}
-
-
 def _label(path: bytes) -> str:
     """A route's name for metrics: one of ours, never what a client made up."""
     if path in routes.RELAYED or path in _ALLOWED:
         return path.decode("ascii")
+    if path.startswith(responses.PREFIX):
+        return responses.LABEL
+    if path.startswith(routes.ONE_MODEL):
+        return "/v1/models/{id}"
     return "own" if routes.is_own(path) else "other"

@@ -166,6 +166,7 @@ class ResponseStore:
         self._kept: dict[Key, _Kept] = {}
         self._tickets: dict[int, _Ticket] = {}
         self._serial = 0
+        self._left: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -277,8 +278,9 @@ class ResponseStore:
     # --- the end ---
 
     def close(self, session: str) -> bool:
-        """Wipe what is kept for a session; true when nothing of it is left."""
-        return self._wipe(self._scratch.close(session))
+        """Wipe what is kept for a session; true when nothing that was ever kept for it is left."""
+        self._wipe(self._scratch.close(session))
+        return session not in self._left
 
     def tick(self) -> None:
         self._wipe(self._scratch.expire(self._clock()))
@@ -291,9 +293,11 @@ class ResponseStore:
 
     # --- inside ---
 
-    def _wipe(self, keys: list[Key]) -> bool:
-        wiped = [self._kept.pop(key).wipe() for key in keys]
-        return all(wiped)
+    def _wipe(self, keys: list[Key]) -> None:
+        for key in keys:
+            kept = self._kept.pop(key)
+            if not kept.wipe():
+                self._left.add(kept.session)
 
     def _remember_loss(self, held: _Ticket, key: Key, session: str, now: float) -> None:
         """A name without content, so that who asks for it learns why it is not there."""

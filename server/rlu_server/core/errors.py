@@ -30,8 +30,6 @@ class Kind:
     retry_after_s: int | None = None
     anthropic_status: int | None = None
     """Where Anthropic's API has a status of its own for it."""
-    anthropic_status: int | None = None
-    """Where Anthropic's API has a status of its own for it."""
 
 
 CATALOGUE: dict[str, Kind] = {
@@ -42,9 +40,12 @@ CATALOGUE: dict[str, Kind] = {
     "body_too_large": Kind(413, "The request body is larger than this server accepts."),
     "length_required": Kind(411, "Send the request body with Content-Length or chunked."),
     "content_encoding": Kind(
-        415, "This content coding is not accepted here; send the body as it is, or with gzip, deflate or zstd."
+        415,
+        "This content coding is not accepted here; send the body as it is, or with gzip, deflate or zstd.",
     ),
-    "coding_malformed": Kind(400, "The compressed request body is damaged, cut short or followed by something."),
+    "coding_malformed": Kind(
+        400, "The compressed request body is damaged, cut short or followed by something."
+    ),
     "coding_ratio": Kind(413, "The compressed request body becomes too large for what was sent."),
     "content_type": Kind(415, "Send the request body as application/json."),
     "expectation": Kind(417, "Only `Expect: 100-continue` is understood."),
@@ -101,7 +102,9 @@ CATALOGUE: dict[str, Kind] = {
     "field_not_allowed": Kind(400, "This field is not accepted by this server."),
     "remote_media": Kind(400, "Remote media are not fetched; send images, audio and video as data: URLs."),
     "background_unsupported": Kind(400, "`background` is not supported; leave it out and stream instead."),
-    "state_unsupported": Kind(400, "This server keeps no state for that; send the whole conversation as `input`."),
+    "state_unsupported": Kind(
+        400, "This server keeps no state for that; send the whole conversation as `input`."
+    ),
     "cancel_unsupported": Kind(
         400, "Only background responses can be cancelled, and there are none; close the connection instead."
     ),
@@ -111,10 +114,12 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "response_not_found": Kind(404, "There is no such response."),
     "response_not_stored": Kind(
-        507, "This response was larger than the room there was, and was not stored; send the conversation as `input`."
+        507,
+        "This response was larger than the room there was, and was not stored; send the conversation as `input`.",
     ),
     "scratch_full": Kind(
-        507, "There is no room to store another response; delete some, close the session, or send `store: false`."
+        507,
+        "There is no room to store another response; delete some, close the session, or send `store: false`.",
     ),
     "model_not_found": Kind(404, "This model is not served here; GET /v1/models lists those that are."),
     # sessions
@@ -137,15 +142,12 @@ CATALOGUE: dict[str, Kind] = {
     "limit_tokens": Kind(429, "More tokens a minute than are allowed; try again later.", 1),
     "limit_concurrent": Kind(429, "More concurrent requests than are allowed; let some of them finish.", 1),
     "limit_scratch": Kind(429, "More content in memory than is allowed; let some requests finish.", 1),
-    "queue_full": Kind(503, "The engine is busy and the line in front of it is full; try again later.", 5, 529),
-    "queue_timeout": Kind(503, "The engine is busy, and no place came free in time; try again later.", 5, 529),
-    # limits, and the line in front of the engine
-    "limit_requests": Kind(429, "More requests a minute than are allowed; try again later.", 1),
-    "limit_tokens": Kind(429, "More tokens a minute than are allowed; try again later.", 1),
-    "limit_concurrent": Kind(429, "More concurrent requests than are allowed; let some of them finish.", 1),
-    "limit_scratch": Kind(429, "More content in memory than is allowed; let some requests finish.", 1),
-    "queue_full": Kind(503, "The engine is busy and the line in front of it is full; try again later.", 5, 529),
-    "queue_timeout": Kind(503, "The engine is busy, and no place came free in time; try again later.", 5, 529),
+    "queue_full": Kind(
+        503, "The engine is busy and the line in front of it is full; try again later.", 5, 529
+    ),
+    "queue_timeout": Kind(
+        503, "The engine is busy, and no place came free in time; try again later.", 5, 529
+    ),
     # our side
     "signer_unavailable": Kind(
         503, "Nothing is served unsigned, and the signer is not available; try again.", 5

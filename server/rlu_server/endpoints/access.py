@@ -11,12 +11,13 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
 from rlu_server.core.apikeys import Principal
+from rlu_server.core.auth.credentials import NOWHERE, Credentials
 from rlu_server.core.errors import GatewayError
 from rlu_server.endpoints.context import Context
 
 NONCE_MIN, NONCE_MAX = 8, 64
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
-_BEARER = HTTPBearer(auto_error=False, description="an API key, `rlu_…`")
+_BEARER = HTTPBearer(auto_error=False, description="an API key, `rlu_…`, or a token of a configured issuer")
 _KEY = APIKeyHeader(name="x-api-key", auto_error=False, description="an API key, `rlu_…`")
 
 
@@ -27,14 +28,17 @@ def context_of(request: Request) -> Context:
 Gateway = Annotated[Context, Depends(context_of)]
 
 
-def authenticated(
+async def authenticated(
     request: Request,
     context: Gateway,
     _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     _key: Annotated[str | None, Security(_KEY)],
 ) -> Principal:
     # The two parameters document the schemes; the check is the gateway's own, on the headers as they came.
-    return context.authenticate(request.headers.get("authorization"), request.headers.get("x-api-key"))
+    peer = (request.scope.get("state") or {}).get("peer", NOWHERE)
+    return await context.authenticate(
+        Credentials(request.headers.get("authorization"), request.headers.get("x-api-key"), peer)
+    )
 
 
 Caller = Annotated[Principal, Depends(authenticated)]

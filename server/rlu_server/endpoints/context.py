@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from rlu_server.attestor.messages import Attestation, Entries, Instance, TlsOrigin
 from rlu_server.core.apikeys import Principal
+from rlu_server.core.auth.credentials import Credentials
 from rlu_server.core.cosignatures import Cosigned
 
 
@@ -81,8 +82,8 @@ class Measurement:
 class Context(Protocol):
     """The gateway, as the endpoints see it."""
 
-    def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
-        """Who holds the key in these header values."""
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        """Who shows these credentials."""
 
     def identity(self) -> Identity:
         """Refuses with `signer_unavailable` while the attestor has not introduced itself."""

@@ -8,6 +8,7 @@ import gc
 import os
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -15,7 +16,7 @@ import uvloop
 from rlu_attestation.errors import RluError
 from rlu_server import settings as configuration
 from rlu_server.adapters.events import Events
-from rlu_server.gateway import process
+from rlu_server.gateway import process, processes
 from rlu_server.lock import rlu_lock
 
 USAGE, INTERNAL = 2, 1
@@ -31,16 +32,29 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     events = Events()
-    try:
+    code = 0
+
+    def run() -> None:
+        nonlocal code
         settings = configuration.load(options.config)
-        posture = rlu_lock.probe()
         _allow_files(2 * settings.gateway.max_connections + SPARE_FILES, events)
-        # What was loaded stays; looking through it for garbage again and again costs every request.
+        # What was loaded stays; looking through it for garbage again and again costs every request, and the memory that forks share.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         events.emit("gateway_started")
-        uvloop.run(process.serve(settings, posture, events))
+        if settings.gateway.workers == 1:
+            uvloop.run(process.serve(settings, rlu_lock.probe(), events))
+        else:
+            code = processes.run(settings, rlu_lock.probe, events, lambda role: _guarded(role, events))
+
+    return _guarded(run, events) or code
+
+
+def _guarded(run: Callable[[], None], events: Events) -> int:
+    """Run it; an error is told and becomes the exit code, by cause."""
+    try:
+        run()
     except configuration.SettingsError as error:
         print(error, file=sys.stderr)
         return USAGE

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from rlu_server.adapters.attestor_client import AttestorClient
+from rlu_server.adapters.auth.authenticator import Decided
 from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.relay import Relay
 from rlu_server.attestor import messages
 from rlu_server.core.apikeys import Principal
+from rlu_server.core.auth.credentials import Credentials
 from rlu_server.core.cosignatures import Cosignatures, Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, State
@@ -41,8 +44,16 @@ class GatewayContext:
         self._rotate_days = rotate_days
         self._cosignatures = Cosignatures(log.witnesses)
 
-    def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
-        return self._relay.authenticate(authorization, x_api_key)
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        found = self._relay.auth.authenticate(credentials)
+        if isinstance(found, Principal):
+            return found
+        decided: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
+        found.then(lambda answer: None if decided.done() else decided.set_result(answer))
+        answer = await decided
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
 
     def identity(self) -> Identity:
         welcome = self._attestor.welcome
@@ -61,7 +72,7 @@ class GatewayContext:
         return self._relay.readiness.missing()
 
     def models(self) -> Sequence[str]:
-        return list(self._relay.models)
+        return self._relay.models.listed
 
     def measurements(self) -> Sequence[Measurement]:
         found = measurements(self._relay, self._ledger)

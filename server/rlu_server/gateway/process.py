@@ -12,34 +12,44 @@ import secrets
 import signal
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.errors import RluError
 from rlu_attestation.statements import Channel
 from rlu_server.adapters import tls
 from rlu_server.adapters.asgi import Application
 from rlu_server.adapters.attestor_client import AttestorClient
+from rlu_server.adapters.auth.entrance import Entrance
 from rlu_server.adapters.client import Connection
-from rlu_server.adapters.engine import Engine
+from rlu_server.adapters.engines import Engines, Served
 from rlu_server.adapters.events import Events
+from rlu_server.adapters.gate import Gate
 from rlu_server.adapters.ledger import Ledger
+from rlu_server.adapters.limits_file import WatchedLimits
+from rlu_server.adapters.load import Loads
 from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.adapters.prober import Prober
 from rlu_server.adapters.relay import Relay
+from rlu_server.adapters.responses import ResponseStore
 from rlu_server.attestor.messages import Posture, TlsOrigin
 from rlu_server.core import salt
-from rlu_server.core.apikeys import MAX_FILE, KeyRing, parse_file
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.names import AliasRefused, Names
 from rlu_server.core.sessions import SessionTable
 from rlu_server.endpoints.app import create_app
 from rlu_server.gateway.context import GatewayContext
 from rlu_server.settings import Settings
+from rlu_server.workers.counts import add as add_counts
+from rlu_server.workers.desk import Parts
+from rlu_server.workers.hub import Crew
+from rlu_server.workers.own import Answering
 
 SWEEP_S = 0.25
-KEYS_CHECK_S = 1.0
+FILES_CHECK_S = 1.0
 FLUSH_S = 1.0
 BACKLOG = 2048
 
@@ -49,7 +59,7 @@ class Places:
     """Where the gateway finds and puts things."""
 
     attestor_socket: Path
-    engine_socket: Path
+    engines: tuple[Served, ...]
     certificate: Path
     keys: Path
 
@@ -61,9 +71,29 @@ class Places:
         runtime = settings.runtime_dir
         return cls(
             runtime / "attestor" / "attestor.sock",
-            runtime / "engine" / "engine.sock",
+            tuple(Served(name, model, runtime / name / "engine.sock") for name, model in settings.fleet()),
             runtime / "gateway" / "gateway.crt",
             settings.api_keys_file,
+        )
+
+    @property
+    def engine_socket(self) -> Path:
+        """Of the first engine, which there always is."""
+        return self.engines[0].socket
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What all processes of one gateway have in common and nobody else has; born in memory, shared by forking."""
+
+    tls: tls.ServerTls | None
+    salt: bytes
+
+    @classmethod
+    def make(cls, settings: Settings) -> Secrets:
+        plain = settings.gateway.insecure_plain_http
+        return cls(
+            None if plain else tls.make(settings.gateway.hostnames), secrets.token_bytes(salt.SECRET_SIZE)
         )
 
 
@@ -71,15 +101,27 @@ class Gateway:
     """Everything of one gateway process; needs a running loop.
 
     Args:
-        posture: what the lock measured in this process.
+        posture: what the lock measured in this process, and in the crew's.
+        born: made here when not given.
+        crew: the workers that have the clients' connections, when this process is their hub.
     """
 
-    def __init__(self, settings: Settings, places: Places, posture: Posture, events: Events) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        posture: Posture,
+        events: Events,
+        born: Secrets | None = None,
+        crew: Crew | None = None,
+    ) -> None:
+        born = born or Secrets.make(settings)
         self.settings = settings
         self.places = places
         self.events = events
         self.readiness = Readiness()
-        self.tls = None if settings.gateway.insecure_plain_http else tls.make(settings.gateway.hostnames)
+        self.tls = born.tls
+        self.crew = crew
         spki = None if self.tls is None else self.tls.spki_sha256
         origin: TlsOrigin = "plaintext" if self.tls is None else "gateway-memory"
         measures, clock, version = Measures(), time.time, metadata.version("rlu")
@@ -98,23 +140,40 @@ class Gateway:
         self.ledger = Ledger(
             self.attestor, table, measures, events, clock, limits.session_ttl_s, limits.session_idle_s
         )
-        self.engine = Engine(places.engine_socket)
-        model = model_name(settings)
+        self.engine = Engines(places.engines, self.readiness, measures, events)
+        self.loads = Loads(self.engine.serving)
+        self.gate = Gate(
+            settings.admission,
+            dict.fromkeys(model for _, model in settings.fleet()),
+            measures,
+            engine_priorities=settings.engine_priorities,
+            look=self.loads.look,
+        )
+        self.loads.told = self.gate.observe
+        self.limits = WatchedLimits(settings.limits_file, self.gate.replace_limits, events)
         self.application = Application("http" if self.tls is None else "https", events)
+        self.entrance = Entrance(
+            settings.auth, places.keys, self.tls, events, self._certificates_withdrawn, clock
+        )
         self.relay = Relay(
             limits,
             self.engine,
             self.ledger,
+            self.gate,
             self.application,
-            KeyRing(bytes(32), ()),
-            {model: model},
-            secrets.token_bytes(salt.SECRET_SIZE),
+            self.entrance.authenticator,
+            names(settings),
+            born.salt,
             measures,
             self.readiness,
             events,
             clock,
             secrets.token_hex(4),
         )
+        self.responses = ResponseStore(settings.responses, self.ledger, clock)
+        self.relay.responses = self.responses
+        self.relay.crew = crew
+        self.ledger.wipe = self.responses.close
         context = GatewayContext(
             self.relay,
             self.ledger,
@@ -125,11 +184,11 @@ class Gateway:
             settings.log,
             settings.attestation.rotate_days,
         )
-        self.application.serve(create_app(context, version), self.relay.answered)
-        self.prober = Prober(self.engine, model, self.readiness, events)
+        self.app = create_app(context, version)
+        self.application.serve(self.app, self.relay.answered)
+        self.probers = [Prober(self.engine, replica, events) for replica in self.engine.replicas]
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._keys_seen: tuple[int, int, int] | None = None
 
     @property
     def port(self) -> int:
@@ -143,11 +202,27 @@ class Gateway:
         Raises:
             OSError: the address cannot be listened on, or the certificate not be written.
         """
-        asyncio.get_running_loop().set_exception_handler(self._unhandled)
-        self._load_keys()
+        asyncio.get_running_loop().set_exception_handler(unhandled(self.events))
+        self.entrance.load()
+        self.limits.first()
         if self.tls is not None:
             _publish(self.places.certificate, self.tls.certificate_pem)
-        self._server = await asyncio.get_running_loop().create_server(
+        if self.crew is None:
+            self._server = await self._listen()
+        else:
+            self.crew.begin(self._parts())
+        loops = (
+            self.attestor.run(),
+            *(prober.run() for prober in self.probers),
+            self._sweep(),
+            self._watch_files(),
+        )
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        if self._server is not None:
+            self.events.emit("gateway_listening", port=self.port)
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
             lambda: Connection(self.relay),
             self.settings.gateway.host,
             self.settings.gateway.port,
@@ -155,9 +230,16 @@ class Gateway:
             ssl_handshake_timeout=None if self.tls is None else self.settings.gateway.header_timeout_s,
             backlog=BACKLOG,
         )
-        loops = (self.attestor.run(), self.prober.run(), self._sweep(), self._watch_keys())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
-        self.events.emit("gateway_listening", port=self.port)
+
+    def _parts(self) -> Parts:
+        """What the crew's desks work with."""
+        return Parts(
+            self.ledger,
+            self.gate,
+            self.responses,
+            lambda send: Answering(self.app, self.application.scheme, send, self.events),
+            lambda counts: add_counts(self.relay.measures, counts),
+        )
 
     async def failed(self) -> None:
         """Returns when one of the loops that must not end has ended; raises its error."""
@@ -169,6 +251,7 @@ class Gateway:
         """Take nothing new, let what runs finish for a while, have every session's close signed."""
         self.events.emit("gateway_draining", exchanges=self.relay.exchange_count)
         self.readiness.draining = True
+        self._tell_crew()
         deadline = time.monotonic() + self.settings.gateway.drain_timeout_s
         self.relay.release_idle()
         while self.relay.exchange_count and time.monotonic() < deadline:
@@ -195,24 +278,20 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
+        if self.crew is not None:
+            await self.crew.close()
         for connection in list(self.relay.connections):
             connection.abort()
+        self.responses.clear()
+        self.loads.close()
         self.engine.close()
         self.application.close()
+        await self.entrance.close()
         self.events.emit("gateway_stopped")
-
-    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What the loop would log with its text: here only by class and place."""
-        error = context.get("exception")
-        if isinstance(error, (ssl.SSLError, ConnectionError, TimeoutError, asyncio.TimeoutError)):
-            self.events.emit("connection_failed", type(error).__name__)
-        elif error is not None:
-            self.events.internal(error)
-        else:
-            self.events.emit("internal_error", "loop")
 
     def _welcomed(self) -> None:
         self.readiness.attestor = True
+        self._tell_crew()
         self.ledger.welcomed()
 
     def _attestor_rotated(self) -> None:
@@ -220,7 +299,12 @@ class Gateway:
 
     def _attestor_lost(self) -> None:
         self.readiness.attestor = False
+        self._tell_crew()
         self.ledger.lost()
+
+    def _tell_crew(self) -> None:
+        if self.crew is not None:
+            self.crew.tell(attestor=self.readiness.attestor, draining=self.readiness.draining)
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -232,42 +316,29 @@ class Gateway:
                 ready = not ready
                 self.events.emit("gateway_ready" if ready else "gateway_not_ready")
 
-    async def _watch_keys(self) -> None:
+    async def _watch_files(self) -> None:
         while True:
-            await asyncio.sleep(KEYS_CHECK_S)
-            self._load_keys()
+            await asyncio.sleep(FILES_CHECK_S)
+            self.entrance.load()
+            self.limits.look()
 
-    def _load_keys(self) -> None:
-        """Take over the key file if it changed. One that cannot be read leaves the keys as they were."""
-        try:
-            found = self.places.keys.stat()
-            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if seen == self._keys_seen:
-                return
-            self._keys_seen = seen
-            with self.places.keys.open("rb") as file:
-                ring = KeyRing.of(parse_file(file.read(MAX_FILE + 1)))
-        except FileNotFoundError:
-            if self._keys_seen is not None or len(self.relay.keys):
-                self._keys_seen = None
-                self.relay.keys = KeyRing(bytes(32), ())
-                self.events.emit("keys_loaded", keys=0)
-        except OSError as error:
-            self.events.emit("keys_refused", "unreadable", errno=error.errno or 0)
-        except Malformed as error:
-            self.events.emit("keys_refused", error.code)
-        else:
-            self.relay.keys = ring
-            self.events.emit("keys_loaded", keys=len(ring))
+    def _certificates_withdrawn(self) -> None:
+        for connection in list(self.relay.connections):
+            connection.forget_certificate()
 
 
 async def serve(settings: Settings, posture: Posture, events: Events) -> None:
     """Run the gateway until SIGTERM or SIGINT, then drain it."""
+    await until_told(lambda: Gateway(settings, Places.of(settings), posture, events))
+
+
+async def until_told(make: Callable[[], Gateway]) -> None:
+    """Run a gateway until SIGTERM or SIGINT, then drain it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gateway = Gateway(settings, Places.of(settings), posture, events)
+    gateway = make()
     await gateway.start()
     waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(gateway.failed())]
     done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -283,9 +354,28 @@ async def serve(settings: Settings, posture: Posture, events: Events) -> None:
         await gateway.stop()
 
 
-def model_name(settings: Settings) -> str:
-    """The name clients use: the configured one, else that of the model's directory."""
-    return settings.model.name or Path(settings.model.path).name
+def unhandled(events: Events) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """What the loop would log with its text: here only by class and place."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, (ssl.SSLError, ConnectionError, TimeoutError, asyncio.TimeoutError)):
+            events.emit("connection_failed", type(error).__name__)
+        elif error is not None:
+            events.internal(error)
+        else:
+            events.emit("internal_error", "loop")
+
+    return handle
+
+
+def names(settings: Settings) -> Names:
+    """The names clients may use. Raises RluError: `aliases`."""
+    served = dict.fromkeys(model for _, model in settings.fleet())
+    try:
+        return Names.of(served, settings.model.aliases, list_aliases=settings.model.list_aliases)
+    except AliasRefused as error:
+        raise RluError("aliases", f"[model.aliases]: {error}") from error
 
 
 def _publish(path: Path, pem: bytes) -> None:

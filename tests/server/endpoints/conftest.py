@@ -11,6 +11,7 @@ import pytest
 from rlu_attestation.encoding import b64u
 from rlu_server.attestor.messages import Attestation, Entries, EvidenceItem, Instance, LogEntry
 from rlu_server.core.apikeys import KeyRecord, KeyRing, Principal, mint
+from rlu_server.core.auth.credentials import Credentials, presented
 from rlu_server.core.cosignatures import Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.endpoints import Identity, Measurement, Sample, SessionView, Signed, create_app
@@ -42,8 +43,8 @@ class MemoryGateway:
         if self.failure is not None:
             raise self.failure
 
-    def authenticate(self, authorization: str | None, x_api_key: str | None) -> Principal:
-        text = x_api_key or (authorization or "").removeprefix("Bearer ")
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        text = presented(credentials.authorization, credentials.x_api_key)
         if not text:
             raise GatewayError("key_missing")
         return self.ring.authenticate(text, NOW)
