@@ -28,6 +28,16 @@ def measurements(relay: Relay, ledger: Ledger) -> list[Measurement]:
         _total("input_tokens", "Input tokens, as the engine reported them.", m.input_tokens),
         _total("output_tokens", "Output tokens, as the engine reported them.", m.output_tokens),
         _total("cached_input_tokens", "Input tokens found in the prefix cache.", m.cached_input_tokens),
+        _total("engine_retries", "Requests that were handed to an engine once more.", m.engine_retries),
+        Measurement(
+            "engine_ready",
+            "1 when this engine is proven and takes requests.",
+            "gauge",
+            tuple(
+                Sample((("engine", one.name), ("model", one.model)), int(one.probed))
+                for one in relay.readiness.engines
+            ),
+        ),
         _total("request_bytes", "Content received from clients.", m.request_bytes),
         _total("response_bytes", "Content sent to clients.", m.response_bytes),
         _gauge("connections", "Client connections.", relay.connection_count),
