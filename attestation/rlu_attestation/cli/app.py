@@ -53,6 +53,7 @@ COMMANDS = {
     "witness": Place("rlu_attestation.cli.witness", "Follow a log and cosign its heads."),
     "explain": Place("rlu_attestation.cli.explain", "Explain a code: why a check fails, and what to do."),
     "apikeys": Place("rlu_server.cli.apikeys", "Create, list and revoke API keys.", "server"),
+    "limits": Place("rlu_server.cli.limits", "Show and check what each tenant may use.", "server"),
     "auth": Place("rlu_server.cli.auth", "Bring in what authentication needs from outside.", "server"),
     "relay": Place("rlu_server.cli.relay", "Ask outside for a serving pod that cannot.", "server"),
     "keys": Place(

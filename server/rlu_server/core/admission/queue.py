@@ -172,6 +172,8 @@ class FairQueue:
         def held(name: str) -> float:
             return len(self._tenants[name]) / self._weights[name]
 
+        if not self._tenants:
+            raise GatewayError("queue_full")
         most = max(self._tenants, key=held)
         if held(most) <= (len(self._tenants.get(tenant, ())) + 1) / weight:
             most = tenant

@@ -117,6 +117,12 @@ def test_a_full_line_is_given_up_by_whoever_holds_most_of_it():
     assert len(queue) == 4
 
 
+def test_no_line_at_all():
+    with pytest.raises(GatewayError) as caught:
+        put(FairQueue(0, 0.1), "a")
+    assert caught.value.code == "queue_full"
+
+
 def test_own_batch_makes_room_for_own_interactive_work():
     queue = FairQueue(2, 0.1)
     put(queue, "a", priority=BATCH)
