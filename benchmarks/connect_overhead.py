@@ -142,7 +142,7 @@ def _proxy(system: System, policy: Path, scratch: Path, core: int, stack: ExitSt
     command = [sys.executable, "-c", "from rlu_attestation.cli import main; main()", "connect", system.target]
     options = ["--policy", policy, "--insecure-accept-software-key", "--json"]
     assert system.key is not None
-    process = start("connect", [*command, *options], core, scratch, RLU_API_KEY=system.key)
+    process = start("connect", [*command, *options], (core,), scratch, RLU_API_KEY=system.key)
     stack.callback(process.stop)
 
     def listening() -> list[dict[str, Any]]:
@@ -203,9 +203,9 @@ def run(rounds: int, requests: int) -> dict[str, dict[str, dict[str, float]]]:
     with tempfile.TemporaryDirectory(prefix="rlu-bench-") as directory, ExitStack() as stack:
         scratch = Path(directory)
         (scratch / "book.json").write_text(json.dumps(BOOK))
-        engine = start_engine(scratch, scratch / "book.json", cores[1])
+        engine = start_engine(scratch, scratch / "book.json", cores[1:2])
         stack.callback(engine.process.stop)
-        bench = Bench(scratch, engine, cores[0], BENCHMARKS.parent / ".cache", make_certificate(scratch))
+        bench = Bench(scratch, engine, (cores[0],), BENCHMARKS.parent / ".cache", make_certificate(scratch))
         system = rlu_tls(bench)
         stack.callback(system.stop)
         found = ways(system, scratch, cores[1], stack)

@@ -24,7 +24,8 @@ import uvloop
 
 from bench.certificates import make_certificate
 from bench.gateway import rlu, rlu_tls
-from bench.peers import Bench, Starter, System, direct, framework, nginx, nginx_tls, vllm_router
+from bench.installed import litellm, sglang_router, vllm_router
+from bench.peers import Bench, Starter, System, direct, framework, nginx, nginx_tls
 from bench.picture import picture
 from bench.processes import BENCHMARKS, BenchError, start_engine
 from bench.report import replaced, section, table
@@ -36,8 +37,10 @@ SYSTEMS: dict[str, Starter] = {
     "nginx": nginx,
     "rlu": rlu,
     "vllm-router": vllm_router,
+    "sglang-router": sglang_router,
     "nginx-tls": nginx_tls,
     "rlu-tls": rlu_tls,
+    "litellm": litellm,
     "fastapi+httpx": framework,
 }
 
@@ -49,6 +52,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("--scenarios", nargs="+", choices=names, default=names)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="worker processes of the systems that have them, each on its core",
+    )
     parser.add_argument("--no-write", action="store_true", help="print the table, keep nothing")
     return parser.parse_args(argv)
 
@@ -71,8 +80,22 @@ def start_systems(
     return running, about
 
 
-def measure(system: System, scenario: Scenario, engine_pid: int, seconds: float) -> dict[str, Any]:
-    plan = scenario.plan_for(system.key, system.pids(), (engine_pid,), seconds)
+def divided(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Cores for the systems under test, for the engine, and for the generator; the last two share one where there are only so many.
+
+    Raises:
+        BenchError: there are too few.
+    """
+    if len(cores) < workers + 1:
+        raise BenchError(
+            f"{workers + 1} cores are needed: {workers} for the system under test, one for load and engine"
+        )
+    rest = cores[workers:]
+    return tuple(cores[:workers]), (rest[-1],), (rest[0],)
+
+
+def measure(system: System, scenario: Scenario, beside: tuple[int, ...], seconds: float) -> dict[str, Any]:
+    plan = scenario.plan_for(system.key, system.pids(), beside, seconds)
     target = parse_target(system.target, system.ca)
     result: Result = uvloop.run(drive(target, plan))
     return result.as_json()
@@ -81,26 +104,27 @@ def measure(system: System, scenario: Scenario, engine_pid: int, seconds: float)
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All measurements, raw."""
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise BenchError("two cores are needed: one for the system under test, one for load and engine")
+    tested, engine_cores, ours = divided(cores, options.workers)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in options.scenarios]
     measured: dict[str, dict[str, list[dict[str, Any]]]] = {scenario.name: {} for scenario in scenarios}
     with tempfile.TemporaryDirectory(prefix="rlu-bench-") as directory, ExitStack() as stack:
         scratch = Path(directory)
         (scratch / "book.json").write_text(json.dumps(BOOK))
-        engine = start_engine(scratch, scratch / "book.json", cores[1])
+        engine = start_engine(scratch, scratch / "book.json", engine_cores)
         stack.callback(engine.process.stop)
         cache = BENCHMARKS.parent / ".cache"
-        bench = Bench(scratch, engine, cores[0], cache, make_certificate(scratch))
+        bench = Bench(scratch, engine, tested, cache, make_certificate(scratch), options.workers)
         systems, about = start_systems(bench, options.systems, stack)
-        os.sched_setaffinity(0, {cores[1]})
+        os.sched_setaffinity(0, ours)
+        # Which processes may, together with the generator, fill a core.
+        beside = (engine.process.pid,) if engine_cores == ours else ()
         started = time.monotonic()
         for round_number in range(options.rounds):
             for scenario in scenarios:
                 for system in systems:
                     if system.only is not None and (scenario.name not in system.only or round_number):
                         continue
-                    one = measure(system, scenario, engine.process.pid, options.seconds)
+                    one = measure(system, scenario, beside, options.seconds)
                     measured[scenario.name].setdefault(system.name, []).append(one)
             spent = time.monotonic() - started
             print(f"  round {round_number + 1} of {options.rounds}, {spent:.0f} s", file=sys.stderr)
@@ -108,6 +132,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "when": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "machine": machine(cores),
+        "workers": options.workers,
         "rounds": options.rounds,
         "seconds": options.seconds,
         "systems": about,

@@ -43,7 +43,7 @@ port = {port}
 insecure_plain_http = {plain}
 api_keys_file = "{keys}"
 max_connections = 8192
-[model]
+{workers}[model]
 name = "scripted"
 """
 
@@ -74,7 +74,8 @@ def _gateway(bench: Bench, name: str, tls: bool) -> System:
     port = free_port()
     config = home / "rlu.toml"
     values = {"state": state, "runtime": runtime, "port": port, "keys": home / "apikeys.json"}
-    config.write_text(SETTINGS.format(**values, plain="false" if tls else "true"))
+    workers = "" if bench.workers == 1 else f"workers = {bench.workers}\n"
+    config.write_text(SETTINGS.format(**values, plain="false" if tls else "true", workers=workers))
     attestor = _start(bench, home, "attestor", config)
     wait_until(attestor, (runtime / "attestor" / "attestor.sock").exists)
     gateway = _start(bench, home, "gateway", config)
@@ -112,7 +113,7 @@ def _ready(port: int, ca: Path | None) -> Callable[[], bool]:
 
 
 def _start(bench: Bench, home: Path, part: str, config: Path) -> Process:
-    return start(part, [sys.executable, "-m", f"rlu_server.{part}", "--config", config], bench.core, home)
+    return start(part, [sys.executable, "-m", f"rlu_server.{part}", "--config", config], bench.cores, home)
 
 
 def _key_file(path: Path) -> str:

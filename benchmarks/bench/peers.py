@@ -1,4 +1,4 @@
-"""What the gateway is compared with: a plain reverse proxy as the limit, a compiled router, and the usual framework relay.
+"""What the gateway is compared with: a plain reverse proxy as the limit and the usual framework relay; routers are in `installed.py`.
 
 Each is configured as its own documentation advises for streaming, with access logs off.
 """
@@ -9,15 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.certificates import Certificate
 from bench.processes import BENCHMARKS, BenchError, Engine, Process, accepts, free_port, start, wait_until
-
-ROUTER_VERSION = "0.1.17"
 
 
 @dataclass(slots=True)
@@ -32,7 +29,7 @@ class System:
     version: str = ""
     note: str = ""
     only: frozenset[str] | None = None
-    """Names of the scenarios it takes part in; None: all."""
+    """Names of the scenarios it takes part in, in one round; None: all, in every round."""
 
     def pids(self) -> tuple[int, ...]:
         return tuple(pid for process in self.processes for pid in process.pids())
@@ -44,13 +41,18 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where things run: systems under test on `core`, engine and load on the other."""
+    """Where things run: systems under test on `cores`, engine and load on others.
+
+    Attributes:
+        workers: worker processes of systems that have them; there are as many cores.
+    """
 
     scratch: Path
     engine: Engine
-    core: int
+    cores: tuple[int, ...]
     cache: Path
     certificate: Certificate
+    workers: int = 1
 
 
 Starter = Callable[[Bench], System]
@@ -62,7 +64,7 @@ def direct(bench: Bench) -> System:
 
 
 NGINX = """
-{user} daemon off; worker_processes 1; pid {scratch}/nginx.pid; error_log stderr crit;
+{user} daemon off; worker_processes {workers}; pid {scratch}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
@@ -108,6 +110,7 @@ def _nginx(bench: Bench, name: str, tls: bool) -> System:
         uds=bench.engine.uds,
         port=port,
         tls_port=tls_port,
+        workers=bench.workers,
         certificate=bench.certificate.chain,
         key=bench.certificate.key,
     )
@@ -115,7 +118,7 @@ def _nginx(bench: Bench, name: str, tls: bool) -> System:
     program = nginx_program()
     said = subprocess.run([program, "-v"], capture_output=True, check=True).stderr.decode()
     command = [program, "-p", str(scratch), "-c", str(scratch / "nginx.conf")]
-    process = wait_until(start(name, command, bench.core, scratch), accepts(port))
+    process = wait_until(start(name, command, bench.cores, scratch), accepts(port))
     target = f"https://localhost:{tls_port}" if tls else f"http://127.0.0.1:{port}"
     return System(
         name, target, [process], bench.certificate.chain if tls else None, version=said.strip().split("/")[-1]
@@ -131,37 +134,6 @@ def nginx_tls(bench: Bench) -> System:
     return _nginx(bench, "nginx-tls", tls=True)
 
 
-def vllm_router(bench: Bench) -> System:
-    """vLLM's Rust router, from its wheel, in an environment of its own. It has no Unix-socket upstream."""
-    home = bench.cache / f"vllm-router-{ROUTER_VERSION}"
-    program = home / "bin" / "vllm-router"
-    if not program.exists():
-        venv.create(home, with_pip=True)
-        install: list[str | Path] = [
-            home / "bin" / "pip",
-            "install",
-            "--quiet",
-            f"vllm-router=={ROUTER_VERSION}",
-        ]
-        done = subprocess.run(install, capture_output=True)
-        if done.returncode:
-            raise BenchError("vllm-router did not install:\n" + done.stderr.decode()[-800:])
-    port, metrics = free_port(), free_port()
-    command: list[str | Path] = [
-        program,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--prometheus-port",
-        str(metrics),
-    ]
-    command += ["--worker-urls", f"http://127.0.0.1:{bench.engine.port}", "--policy", "round_robin"]
-    command += ["--log-level", "error", "--max-concurrent-requests", "4096"]
-    process = wait_until(start("vllm-router", command, bench.core, bench.scratch), accepts(port), 60)
-    return System("vllm-router", f"http://127.0.0.1:{port}", [process], version=ROUTER_VERSION)
-
-
 def framework(bench: Bench) -> System:
     """FastAPI with an httpx client, streaming: what most gateways are built from."""
     port = free_port()
@@ -171,7 +143,7 @@ def framework(bench: Bench) -> System:
         str(bench.engine.uds),
         str(port),
     ]
-    process = wait_until(start("fastapi+httpx", command, bench.core, bench.scratch), accepts(port))
+    process = wait_until(start("fastapi+httpx", command, bench.cores, bench.scratch), accepts(port))
     return System(
         "fastapi+httpx", f"http://127.0.0.1:{port}", [process], only=frozenset({"short", "flooded", "paced"})
     )

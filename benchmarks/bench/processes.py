@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class BenchError(Exception):
 
 @dataclass(slots=True)
 class Process:
-    """A running process, pinned to one core."""
+    """A running process, pinned to its cores."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -32,9 +33,14 @@ class Process:
         return self.popen.pid
 
     def pids(self) -> tuple[int, ...]:
-        """This process and its children."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return (self.pid, *map(int, children))
+        """This process and all that came from it."""
+        found, at = [self.pid], 0
+        while at < len(found):
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{found[at]}/task").iterdir():
+                    found += map(int, (task / "children").read_text().split())
+            at += 1
+        return tuple(found)
 
     def stop(self) -> None:
         self.popen.terminate()
@@ -45,12 +51,14 @@ class Process:
             self.popen.wait()
 
 
-def start(name: str, command: Sequence[str | Path], core: int, scratch: Path, **environment: str) -> Process:
-    """Start a command on a core; its output goes to a file in `scratch`."""
+def start(
+    name: str, command: Sequence[str | Path], cores: Collection[int], scratch: Path, **environment: str
+) -> Process:
+    """Start a command on some cores; its output goes to a file in `scratch`."""
     output = scratch / f"{name}.out"
 
     def pin() -> None:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, cores)
 
     with output.open("wb") as out:
         popen = subprocess.Popen(
@@ -109,7 +117,7 @@ class Engine:
     port: int
 
 
-def start_engine(scratch: Path, script: Path, core: int) -> Engine:
+def start_engine(scratch: Path, script: Path, cores: Collection[int]) -> Engine:
     uds, port = scratch / "engine.sock", free_port()
     command: list[str | Path] = [
         sys.executable,
@@ -121,7 +129,7 @@ def start_engine(scratch: Path, script: Path, core: int) -> Engine:
         "--script",
         script,
     ]
-    process = start("engine", command, core, scratch)
+    process = start("engine", command, cores, scratch)
     wait_until(process, lambda: b"{" in process.output.read_bytes())
     listening = json.loads(process.output.read_text())
     return Engine(process, Path(listening["uds"]), listening["tcp"][1])

@@ -9,6 +9,8 @@ from loadgen import Plan
 
 BOOK: dict[str, Any] = {
     "default": {"events": 8},
+    # Never full, so that no system holds requests back.
+    "room": 100_000,
     "scripts": {
         "short": {"events": 8},
         "flooded": {"events": 2000},

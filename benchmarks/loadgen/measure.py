@@ -84,7 +84,7 @@ def request_bytes(plan: Plan) -> bytes:
         body["messages"] = [{"role": "user", "content": prompt}]
     if plan.api == "messages":
         body["max_tokens"] = 4096
-    content = json.dumps(body).encode()
+    content = json.dumps(body, separators=(",", ":")).encode()  # as SDKs and agents write it
     head = f"POST {PATHS[plan.api]} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
     if plan.key:
         head += f"authorization: Bearer {plan.key}\r\n"

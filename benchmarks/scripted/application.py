@@ -119,7 +119,7 @@ class Application:
         gauges = {
             "num_requests_running": float(self.running),
             "num_requests_waiting": 0.0,
-            "kv_cache_usage_perc": min(1.0, self.running / 256),
+            "kv_cache_usage_perc": min(1.0, self.running / self.book.room),
         }
         lines = []
         for name, value in gauges.items():

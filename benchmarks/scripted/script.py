@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 FaultKind = Literal["status", "stall", "close", "error_event", "garbage_head", "reset"]
 FAULTS: tuple[FaultKind, ...] = ("status", "stall", "close", "error_event", "garbage_head", "reset")
+ROOM = 256
 
 
 class ScriptError(ValueError):
@@ -96,6 +97,8 @@ class ScriptBook:
     default: Script = field(default_factory=Script)
     named: Mapping[str, Script] = field(default_factory=dict)
     model: str = "scripted"
+    room: int = ROOM
+    """Requests at once that fill its KV cache, as its metrics tell."""
 
     def chosen(self, metadata: object) -> Script:
         if isinstance(metadata, dict):
@@ -118,7 +121,7 @@ def load_book(source: Path | str | Mapping[str, Any]) -> ScriptBook:
             raw = json.loads(Path(source).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise ScriptError(f"{source}: {error}") from error
-    known = _known(raw, "the book", {"model", "default", "scripts"})
+    known = _known(raw, "the book", {"model", "default", "scripts", "room"})
     named = known.get("scripts", {})
     if not isinstance(named, dict):
         raise ScriptError("scripts: an object is needed")
@@ -126,7 +129,14 @@ def load_book(source: Path | str | Mapping[str, Any]) -> ScriptBook:
         default=script_from(known.get("default", {}), "default"),
         named={str(name): script_from(value, f"scripts.{name}") for name, value in named.items()},
         model=str(known.get("model", "scripted")),
+        room=_room(known.get("room", ROOM)),
     )
+
+
+def _room(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ScriptError("room: a positive number is needed")
+    return value
 
 
 def script_from(raw: object, where: str) -> Script:

@@ -180,6 +180,16 @@ def test_receipts_of_all_sessions_together_are_bounded(monkeypatch: pytest.Monke
     assert list(two.receipts) == [2, 3]
 
 
+def test_what_a_session_lets_go_is_not_remembered_among_all_receipts():
+    one = session("a", 0)
+    made = table(one, kept=4)
+    for seq in range(1, 1000):
+        made.begin(one, seq, 0)
+        made.settle(one, seq, LOGGED)
+    assert list(one.receipts) == [996, 997, 998, 999]
+    assert len(made._settled) <= 5
+
+
 class Lifetimes(RuleBasedStateMachine):
     """Against a plain model: which sessions are open, whatever happens in whatever order."""
 

@@ -1,0 +1,247 @@
+"""`make soak`: does the gateway's memory stay within its bound, and where it is, under full load?
+
+First 2,000 sessions are opened and left alone and 512 streams run: the gateway must need less than 300 MB. Then, beside them, short
+requests come as fast as they are answered, for ten minutes unless told otherwise; the gateway's memory must not grow. The attestor's may,
+by what it keeps of each leaf until a segment is sealed. Exit codes: 0 it holds, 1 it does not, or something could not be started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import httptools
+import uvloop
+
+from bench.certificates import make_certificate
+from bench.gateway import rlu
+from bench.growth import Growth, Sample, growth
+from bench.peers import Bench, System
+from bench.processes import BENCHMARKS, BenchError, start_engine
+from bench.scenarios import BOOK
+from loadgen import Plan, Target, Totals, parse_target, request_bytes
+from loadgen.client import Repeating
+from rlu_attestation.encoding import b64u
+from rlu_server.attestor.committer import SEGMENT_LEAVES
+
+MEMORY_BOUND = 300 * 10**6
+LEAF_BYTES = 96
+"""Of the attestor's memory, for a leaf that is not sealed: its hash twice, what the log keeps beside it, and room to grow into."""
+SAMPLES = 60
+OPENERS = 16
+OPENING_S = 120.0
+BEGINNING_S = 60.0
+LOAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was seen; memory in bytes."""
+
+    sessions: int
+    streams: int
+    gateway_peak: int
+    requests: int
+    errors: int
+    gateway: Growth
+    attestor: Growth
+
+    def problems(self, bound: int = MEMORY_BOUND) -> list[str]:
+        """What does not hold, in words; nothing when all is well."""
+        found = []
+        if self.gateway_peak >= bound:
+            found.append(f"the gateway needed {_mb(self.gateway_peak)}, and {_mb(bound)} is its bound")
+        if self.gateway.beyond():
+            found.append(
+                f"the gateway's memory grew by {_mb(self.gateway.grown)}, {self.gateway.per_request:.0f} bytes a request"
+            )
+        if self.attestor.beyond(LEAF_BYTES * min(self.requests, SEGMENT_LEAVES)):
+            found.append(f"the attestor's memory grew by {_mb(self.attestor.grown)}")
+        if self.errors:
+            found.append(f"{self.errors} connections failed")
+        if not self.requests:
+            found.append("no request was served")
+        return found
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Hold the gateway's memory to its bound under full load.")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--sessions", type=int, default=2000, help="open and idle")
+    parser.add_argument("--streams", type=int, default=512, help="at once, an event each 20 ms")
+    parser.add_argument("--output", type=Path, help="write what was seen as JSON")
+    return parser.parse_args(argv)
+
+
+def resident(pid: int, field: str = "VmRSS") -> int:
+    """Bytes of a living process's memory; `VmHWM` for the most it ever had."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise BenchError(f"process {pid} has ended")
+
+
+def run(options: argparse.Namespace) -> Findings:
+    """Start everything, load it, look."""
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="rlu-soak-") as directory, ExitStack() as stack:
+        scratch = Path(directory)
+        (scratch / "book.json").write_text(json.dumps(BOOK))
+        engine = start_engine(scratch, scratch / "book.json", cores)
+        stack.callback(engine.process.stop)
+        cache = BENCHMARKS.parent / ".cache"
+        system = rlu(Bench(scratch, engine, tuple(cores), cache, make_certificate(scratch)))
+        stack.callback(system.stop)
+        return uvloop.run(_soak(system, options))
+
+
+async def _soak(system: System, options: argparse.Namespace) -> Findings:
+    target = parse_target(system.target)
+    pids = {process.name: process.pid for process in system.processes}
+    await open_sessions(target, system.key or "", options.sessions)
+    totals = Totals(counting=True)
+    streams = request_bytes(Plan(stream=True, script="paced", key=system.key))
+    shorts = request_bytes(Plan(script="short", key=system.key))
+    clients = [await target.connect(lambda: Repeating(streams, totals)) for _ in range(options.streams)]
+    until = time.monotonic() + BEGINNING_S
+    while len(totals.ttft) < options.streams:
+        if time.monotonic() > until:
+            raise BenchError(f"only {len(totals.ttft)} of {options.streams} streams began")
+        await asyncio.sleep(0.1)
+    clients += [await target.connect(lambda: Repeating(shorts, totals)) for _ in range(LOAD)]
+    samples: dict[str, list[Sample]] = {name: [] for name in pids}
+    started = time.monotonic()
+    for _ in range(SAMPLES):
+        await asyncio.sleep(options.minutes * 60 / SAMPLES)
+        # One measurement for each answer would be a leak of our own.
+        totals.ttft.clear()
+        totals.latency.clear()
+        for name, pid in pids.items():
+            sample = Sample(time.monotonic() - started, resident(pid), totals.requests)
+            samples[name].append(sample)
+    for client in clients:
+        client.stopped = True
+        client.transport.abort()
+    return Findings(
+        sessions=options.sessions,
+        streams=options.streams,
+        gateway_peak=resident(pids["gateway"], "VmHWM"),
+        requests=totals.requests,
+        errors=totals.errors,
+        gateway=growth(samples["gateway"]),
+        attestor=growth(samples["attestor"]),
+    )
+
+
+async def open_sessions(target: Target, key: str, count: int) -> None:
+    """Open sessions that nobody uses, over a few connections.
+
+    Raises:
+        BenchError: one was refused.
+    """
+    content = b'{"nonce":"%b"}' % b64u(bytes(16)).encode()
+    request = (
+        b"POST /v1/rlu/sessions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (key.encode(), len(content), content)
+    )
+    shares = [count // OPENERS + (number < count % OPENERS) for number in range(OPENERS)]
+    openers = [
+        await target.connect(lambda share=share: _Opening(request, share)) for share in shares if share
+    ]  # type: ignore[misc]
+    done, late = await asyncio.wait([opener.done for opener in openers], timeout=OPENING_S)
+    for opener in openers:
+        opener.transport.abort()
+    if late:
+        raise BenchError(f"{count} sessions were not open after {OPENING_S:.0f} s")
+    refused = [error for error in (each.exception() for each in done) if error is not None]
+    if refused:
+        raise refused[0]
+
+
+class _Opening(asyncio.Protocol):
+    """One connection that sends its share of a request, one after the other, each answered with success."""
+
+    def __init__(self, request: bytes, share: int) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+        self._request = request
+        self._left = share
+        self._parser = httptools.HttpResponseParser(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(BenchError("the gateway closed a connection while sessions were opened"))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status not in (200, 201):
+            self._end(BenchError(f"a session was refused with status {status}"))
+
+    def on_message_complete(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._parser = httptools.HttpResponseParser(self)
+            self.transport.write(self._request)
+        else:
+            self._end(None)
+
+    def _end(self, error: BenchError | None) -> None:
+        if not self.done.done():
+            if error is None:
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(error)
+
+
+def told(findings: Findings) -> list[str]:
+    """What was seen, in words."""
+    lines = [
+        f"{findings.sessions} idle sessions and {findings.streams} streams: the gateway's peak was {_mb(findings.gateway_peak)}"
+    ]
+    for name, seen in (("gateway", findings.gateway), ("attestor", findings.attestor)):
+        lines.append(
+            f"{name}: {_mb(seen.early)} early, {_mb(seen.late)} late, {seen.per_request:.1f} bytes a request"
+        )
+    return [*lines, f"{findings.requests} answers"]
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def main(say: Callable[[str], None] = print) -> int:
+    options = arguments()
+    try:
+        findings = run(options)
+    except BenchError as error:
+        print(f"soak: {error}", file=sys.stderr)
+        return 1
+    for line in told(findings):
+        say(line)
+    problems = findings.problems()
+    if options.output is not None:
+        document: dict[str, Any] = {**asdict(findings), "problems": problems}
+        options.output.write_text(json.dumps(document, indent=1) + "\n")
+    for problem in problems:
+        print(f"soak: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
