@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -31,6 +32,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
 FULL_S = 3600
+INTERRUPTED = 130
 ASK_S = 60.0
 
 
@@ -163,6 +165,8 @@ def _tested(settings: Settings, options: dict[str, Any], quiet: bool) -> Outcome
 
     try:
         return CanaryTest(settings, Options(**options), say).run()
+    except asyncio.CancelledError as error:
+        raise typer.Exit(INTERRUPTED) from error
     except ServeError as error:
         kind = Misconfigured if error.exit_code == Misconfigured.exit_code else Unavailable
         raise kind(error.code, str(error)) from error

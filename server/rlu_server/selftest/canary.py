@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ class CanaryTest:
             node = Node(image.mount, self._settings, self._options.command)
             self._mount(image)
             node.prepare()
-            return asyncio.run(self._run(base, image, node))
+            return asyncio.run(self._interruptible(base, image, node))
         finally:
             if node is not None:
                 node.abandon()
@@ -117,6 +118,20 @@ class CanaryTest:
         except ImageError as error:
             image.mount.mkdir(mode=0o711, exist_ok=True)
             self._undone.append(f"disk: raw blocks and deleted files are not searched: {error}")
+
+    async def _interruptible(self, base: Path, image: Image, node: Node) -> Outcome:
+        """SIGTERM ends it as Ctrl-C does: nothing keeps running, and nothing stays mounted."""
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            return await self._run(base, image, node)
+        except BaseException:
+            node.give_up()  # a thread may be waiting for it
+            raise
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
 
     async def _run(self, base: Path, image: Image, node: Node) -> Outcome:
         began = int(time.time())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 
-from rlu_server import settings as configuration
 from rlu_server import swtpm
 from rlu_server.cli.keyfile import change
 from rlu_server.core import apikeys
@@ -75,7 +74,7 @@ class Node:
         self.keys = Keys("", "")
         self._process: subprocess.Popen[bytes] | None = None
         self._read = 0
-        self.started_at = 0.0
+        self._given_up = False
 
     def prepare(self) -> None:
         """Directories, TPM, registration, keys.
@@ -157,12 +156,14 @@ class Node:
     def said(self, name: str) -> int:
         return sum(event["event"] == name for event in self.events())
 
-    def until(self, what: Any, timeout_s: float, name: str) -> None:
+    def until(self, what: Callable[[], bool], timeout_s: float, name: str) -> None:
         """Wait for something. Raises NodeError when it does not happen, or the deployment ends."""
         deadline = time.monotonic() + timeout_s
         while not what():
             if not self.running:
                 raise NodeError(f"the deployment ended while {name} was waited for: {self.tail()}")
+            if self._given_up:
+                raise NodeError(f"{name} is not waited for any longer")
             if time.monotonic() > deadline:
                 raise NodeError(f"{name}: not within {timeout_s:.0f} s: {self.tail()}")
             time.sleep(LOOK_S)
@@ -226,6 +227,10 @@ class Node:
         except subprocess.TimeoutExpired as error:
             raise NodeError(f"it did not end within {STOP_S:.0f} s of SIGTERM") from error
 
+    def give_up(self) -> None:
+        """Whoever waits for something gets a NodeError."""
+        self._given_up = True
+
     def abandon(self) -> None:
         """End everything of it, however it stands."""
         if self._process is not None and self._process.poll() is None:
@@ -237,20 +242,6 @@ class Node:
                 self._process.wait()
         if self.tpm is not None:
             self.tpm.stop()
-
-    def rlu(
-        self, *arguments: str, variables: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Another command of `rlu`, with its files on the same place."""
-        return subprocess.run(
-            [*self._command, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**self.environment, **(variables or {})},
-            cwd=self.place / "cwd",
-            timeout=120,
-            check=False,
-        )
 
     # --- making it ---
 
@@ -275,7 +266,7 @@ class Node:
             "rotate_days": 0,
             "gpu": {**changes["attestation"]["gpu"], "evidence": "none"},
         }
-        if all(_installed(tool) for tool in swtpm.TOOLS):
+        if all(shutil.which(tool) for tool in swtpm.TOOLS):
             self.tpm = swtpm.SoftwareTpm(self.place / "tpm")
             attestation["tcti"] = self.tpm.tcti
         else:
@@ -308,24 +299,6 @@ class Node:
         file = self.state / "apikeys.json"
         change(file, lambda keys: msgspec.structs.replace(keys, keys=[*keys.keys, record]))
         return key
-
-
-def own_settings(config: Path | None) -> Settings:
-    """The operator's settings. Raises SettingsError."""
-    return configuration.load(config)
-
-
-def listening(port: int) -> bool:
-    """Whether somebody accepts connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _installed(tool: str) -> bool:
-    import shutil
-
-    return shutil.which(tool) is not None
 
 
 def _children(pid: int) -> list[int]:
