@@ -1,19 +1,19 @@
 """When an engine may serve: it answers `/health`, and it gives the known answer.
 
-vLLM in GPU confidential mode has returned garbage without an error, so a model directory may carry `rlu-canary.json`:
-`{"prompt": ..., "expect": ...}`, the exact answer at temperature 0. It is part of the model's manifest.
+vLLM in GPU confidential mode has returned garbage without an error, so a model directory may carry `rlu-canary.json`, whose forms are in
+`engine.canary`. It is part of the model's manifest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from rlu_server.engine import canary
+from rlu_server.engine.canary import KnownAnswer
 
 CANARY_FILE = "rlu-canary.json"
-MAX_CANARY_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 1 << 20
 POLL_S = 0.1
 ANSWER_TIMEOUT_S = 300.0
@@ -23,39 +23,24 @@ class EngineUnfit(Exception):
     """The engine runs but must not serve; the message says why, without quoting what it generated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A known answer."""
-
-    prompt: str
-    expect: str
-    max_tokens: int
+class WrongAnswer(EngineUnfit):
+    """It answers, and not what it is known to answer."""
 
 
-def load_canary(model: Path) -> Canary | None:
+def load_canary(model: Path) -> KnownAnswer | None:
     """The model's known answer, or None when its directory carries none.
 
     Raises:
-        EngineUnfit: the file is there but not of the form above.
+        EngineUnfit: the file is there but has no form of `engine.canary`.
     """
     file = model / CANARY_FILE
     if not file.exists():
         return None
     try:
-        data = file.read_bytes()
-        if len(data) > MAX_CANARY_BYTES:
-            raise ValueError("too long")
-        document = json.loads(data)
-        prompt, expect = document.pop("prompt"), document.pop("expect")
-        max_tokens = document.pop("max_tokens", 512)
-        if document or not all(isinstance(text, str) and text for text in (prompt, expect)):
-            raise ValueError("unknown or empty members")
-        if type(max_tokens) is not int or not 1 <= max_tokens <= 4096:
-            raise ValueError("max_tokens out of range")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        return canary.parse(file.read_bytes())
+    except (OSError, ValueError) as error:
         reason = f"{file} is not a known answer ({error}); expected"
         raise EngineUnfit(f'{reason} {{"prompt": ..., "expect": ...}}') from error
-    return Canary(prompt, expect, max_tokens)
 
 
 async def wait_healthy(socket: Path) -> None:
@@ -70,22 +55,18 @@ async def wait_healthy(socket: Path) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def check_canary(socket: Path, name: str, canary: Canary) -> None:
-    """Generate the known answer.
+async def check_canary(socket: Path, name: str, known: KnownAnswer) -> None:
+    """Ask for the known answer.
 
     Raises:
-        EngineUnfit: the answer differs, or there was none.
+        WrongAnswer: the answer differs.
+        EngineUnfit: there was none.
     """
-    body = {
-        "model": name,
-        "messages": [{"role": "user", "content": canary.prompt}],
-        "temperature": 0,
-        "max_tokens": canary.max_tokens,
-    }
+    path, body = canary.request(known, name)
     try:
-        call = _request(socket, "POST", "/v1/chat/completions", json.dumps(body).encode())
+        call = _request(socket, "POST", path, json.dumps(body).encode())
         status, answer = await asyncio.wait_for(call, ANSWER_TIMEOUT_S)
-        text: Any = json.loads(answer)["choices"][0]["message"]["content"] if status == 200 else None
+        as_known = status == 200 and canary.right(known, json.loads(answer))
     except (
         OSError,
         ValueError,
@@ -97,8 +78,8 @@ async def check_canary(socket: Path, name: str, canary: Canary) -> None:
         raise EngineUnfit(f"the engine did not answer the known prompt ({type(error).__name__})") from error
     if status != 200:
         raise EngineUnfit(f"the engine answered the known prompt with status {status}")
-    if text != canary.expect:
-        raise EngineUnfit(
+    if not as_known:
+        raise WrongAnswer(
             f"the engine's answer to the known prompt is not the one in {CANARY_FILE}: the weights, the numerics of this hardware or the "
             "engine's version differ from those it was made with; do not serve with it, or make the file anew with this engine"
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 from rlu_server.engine import environment as engine_environment
 from rlu_server.engine import model_info, readiness
+from rlu_server.engine.canary import KnownAnswer
 from rlu_server.engine.launch import EngineStart
 from rlu_server.settings import Settings
 from rlu_server.supervisor import facts, plan
@@ -36,7 +37,7 @@ class Served:
 
     engines: tuple[EngineStart, ...]
     manifest_sha256: bytes
-    canary: readiness.Canary | None
+    canary: KnownAnswer | None
 
     @property
     def name(self) -> str:
@@ -110,7 +111,7 @@ class Fleet:
             if service.child is not None:
                 service.child.kill()
 
-    def _service(self, start: EngineStart, canary: readiness.Canary | None) -> Service:
+    def _service(self, start: EngineStart, canary: KnownAnswer | None) -> Service:
         def tell(name: str, values: Mapping[str, str | int]) -> None:
             self._on_event(name, {**values, "engine": start.place} if self._several else dict(values))
 
@@ -122,7 +123,7 @@ class Fleet:
     async def _start(
         self,
         start: EngineStart,
-        canary: readiness.Canary | None,
+        canary: KnownAnswer | None,
         tell: Event,
         output: Output,
         note: Callable[[Child], None],
@@ -160,7 +161,7 @@ class Fleet:
         facts.write_json(self._runtime.facts / "engine.json", posture)
         self.locked.set()
 
-    async def _until_fit(self, start: EngineStart, canary: readiness.Canary | None, tell: Event) -> None:
+    async def _until_fit(self, start: EngineStart, canary: KnownAnswer | None, tell: Event) -> None:
         timeout_s = self._settings.engine.ready_timeout_s
         try:
             await asyncio.wait_for(readiness.wait_healthy(start.starting_socket), timeout_s)
@@ -172,6 +173,8 @@ class Fleet:
                 f"{start.place}: not ready after {timeout_s:.0f} s (engine.ready_timeout_s)"
             ) from None
         except readiness.EngineUnfit as error:
+            if isinstance(error, readiness.WrongAnswer):
+                tell("engine.known_answer_wrong", {})
             raise StartFailed(f"{start.place}: {error}") from error
 
     async def _launch_filter(self, start: EngineStart, starting: int, output: Output) -> int:

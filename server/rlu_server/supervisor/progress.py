@@ -18,6 +18,7 @@ SAYS = {
     "attestor.exited": "the attestor ended; no new session until it is back",
     "engine.starting": "starting the engine (vLLM), locked: no network, no disk",
     "engine.known_answer": "engine loaded; asking for its known answer",
+    "engine.known_answer_wrong": "engine: WRONG answer to the known prompt; it does not serve",
     "engine.ready": "engine ready",
     "engine.exited": "the engine ended; it is started again, sessions stay",
     "gateway.starting": "starting the gateway",
@@ -35,7 +36,7 @@ SAYS = {
     "signer.recovered": "the signer works again",
     "instance.changed": "the instance changed; its sessions are closed",
 }
-FAILURES = ("exited", "start_failed", "out-of-memory", "crashed", "signer.failed")
+FAILURES = ("exited", "start_failed", "known_answer_wrong", "out-of-memory", "crashed", "signer.failed")
 ONCE = frozenset({"engine.loading", "engine.preparing"})
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlu_server.engine import readiness
-from rlu_server.engine.readiness import Canary, EngineUnfit
+from rlu_server.engine.canary import Canary
+from rlu_server.engine.readiness import EngineUnfit
 
 CANARY = Canary("question", "answer", 16)
 
@@ -76,6 +77,14 @@ async def test_waits_for_health(tmp_path: Path, engine: Callable[[bytes], asynci
 
 def test_no_canary(tmp_path: Path) -> None:
     assert readiness.load_canary(tmp_path) is None
+
+
+async def test_another_answer_is_told_from_none(engine: Callable[[bytes], asyncio.Future[Path]]) -> None:
+    with pytest.raises(readiness.WrongAnswer):
+        await readiness.check_canary(await engine(answer("another")), "m", CANARY)
+    with pytest.raises(EngineUnfit) as caught:
+        await readiness.check_canary(await engine(http(500, b"")), "m", CANARY)
+    assert not isinstance(caught.value, readiness.WrongAnswer)
 
 
 def test_canary_file(tmp_path: Path) -> None:

@@ -21,13 +21,16 @@ ANSWER = "This is what the stand-in always says."
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--uds", required=True)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--served-model-name", required=True)
     options, _ = parser.parse_known_args()
     if os.environ.get("OMP_NUM_THREADS") == "13":  # how a test asks for a failing start
         print("RuntimeError: this model cannot be loaded", file=sys.stderr)
         sys.exit(9)
     print("SECRET-IN-ENGINE-OUTPUT", flush=True)
-    book = replace(ScriptBook(), default=Script(turns=(Turn(text=ANSWER),)), model=options.served_model_name)
+    # How a test asks for an engine that answers otherwise than it did.
+    answer = "Garbage." if os.path.exists(os.path.join(options.model, "garbage")) else ANSWER
+    book = replace(ScriptBook(), default=Script(turns=(Turn(text=answer),)), model=options.served_model_name)
     server = await serve(Engine(book), uds=options.uds)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
