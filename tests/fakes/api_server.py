@@ -22,6 +22,8 @@ class ApiServer:
         self.reviews: list[str] = []
         self.own_token = "the-relay's-own"
         self.status = 201
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -91,6 +93,7 @@ class ApiServer:
     def review(self, asked: dict[str, Any]) -> dict[str, Any]:
         token, audiences = asked["spec"]["token"], asked["spec"]["audiences"]
         self.reviews.append(token)
+        assert self.may_answer.wait(60)
         claims = json.loads(unb64u(token.split(".")[1]))
         common = sorted(set(claims["aud"]) & set(audiences))
         status: dict[str, Any] = {

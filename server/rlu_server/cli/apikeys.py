@@ -22,8 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rlu_attestation.cli.output import console, fail, print_json
-from rlu_attestation.encoding import unb64u
-from rlu_attestation.errors import RluError
+from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.errors import Malformed, RluError
 from rlu_server.cli.keyfile import change, read_keys
 from rlu_server.core.apikeys import (
     ID_SIZE,
@@ -32,6 +32,8 @@ from rlu_server.core.apikeys import (
     KeyRecord,
     mint,
     principal_pseudonym,
+    pseudonym_under,
+    tenant_key,
     tenant_pseudonym,
 )
 from rlu_server.settings import SettingsError, load
@@ -93,6 +95,10 @@ class Unusable(RluError):
     """The command line, or the configuration it names, cannot be followed."""
 
     exit_code = 2
+
+
+class NotFound(RluError):
+    """There is nobody of that pseudonym."""
 
 
 class Inaccessible(RluError):
@@ -199,6 +205,164 @@ def list_keys(file: FileOption = None, config: ConfigOption = None, as_json: Jso
         # Labels are shown as they are, never read as markup.
         table.add_row(*map(Text, (*cells, record["state"] + until)))
     console().print(table)
+
+
+@app.command("init")
+def init(file: FileOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Make the key file, without keys. It holds the secret of pseudonyms, which tokens and client certificates need too."""
+    with _reported(as_json):
+        path = _path(file, config)
+        made = read_keys(path) is None
+        if made:
+            change(path, lambda keys: keys)
+    if as_json:
+        print_json({"file": str(path), "made": made})
+    else:
+        print(f"{path} {'made' if made else 'is there already'}.")
+
+
+@app.command("rotate")
+def rotate(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key that is to be replaced.")],
+    overlap: Annotated[
+        str,
+        typer.Option(help="How long the old key stays good: 1h, 7d; at most until it would have expired."),
+    ] = "24h",
+    expires: Annotated[str | None, typer.Option(help="End of the new key, as for create.")] = None,
+    file: FileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new key for the same principal, and let the old one expire. The new key is printed once."""
+    now = int(time.time())
+    with _reported(as_json):
+        path = _path(file, config)
+        until = parse_expiry(overlap, now)
+        new_until = None if expires is None else parse_expiry(expires, now)
+        keys = read_keys(path)
+        old = next((r for r in keys.keys if r.id == key_id), None) if keys is not None else None
+        if old is None or _state(old, now) != "active":
+            raise Unusable(
+                "apikeys.unknown", f"{path} has no active key with this id; `rlu apikeys list` shows them"
+            )
+        record, key = mint(
+            secrets.token_bytes(ID_SIZE),
+            secrets.token_bytes(SECRET_SIZE),
+            old.tenant,
+            old.principal,
+            now,
+            new_until,
+        )
+        ends = until if old.expires is None else min(until, old.expires)
+        change(path, lambda found: _replaced(found, key_id, ends, record))
+    if as_json:
+        print_json(
+            {"key": key, "id": record.id, "replaces": key_id, "old_expires": ends, "expires": new_until}
+        )
+        return
+    print(
+        f"Key {record.id} for {record.principal} of {record.tenant} replaces {key_id}, which stays good until {_time(ends)}. "
+        "It is shown only now:",
+        file=sys.stderr,
+    )
+    print(key)
+
+
+def _replaced(keys: KeyFile, key_id: str, ends: int, record: KeyRecord) -> KeyFile:
+    records = [msgspec.structs.replace(r, expires=ends) if r.id == key_id else r for r in keys.keys]
+    return msgspec.structs.replace(keys, keys=[*records, record])
+
+
+@app.command("tenant-key")
+def show_tenant_key(
+    tenant: Annotated[str, typer.Argument(help="The tenant.")],
+    file: FileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the key that this tenant's pseudonyms are made with, for its administrator. It tells nothing about other tenants."""
+    with _reported(as_json):
+        _check_label("tenant", tenant)
+        path = _path(file, config)
+        keys = read_keys(path)
+        if keys is None:
+            raise Unusable("apikeys.unknown", f"there is no key file {path}; `rlu apikeys init` makes one")
+    key = b64u(tenant_key(unb64u(keys.pseudonym_key), tenant))
+    if as_json:
+        print_json({"tenant": tenant, "tenant_key": key})
+    else:
+        print(key)
+
+
+# A pseudonym may begin with a hyphen.
+@app.command("resolve", context_settings={"ignore_unknown_options": True})
+def resolve(
+    pseudonym: Annotated[str, typer.Argument(help="`rlu_principal` or `rlu_tenant` of a statement.")],
+    tenant_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--tenant-key",
+            help="File with a tenant's key (`rlu apikeys tenant-key`), in place of the key file.",
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names to try, one a line; with a tenant before a tab, unless --tenant-key is given. `-`: standard input."
+        ),
+    ] = None,
+    file: FileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whose pseudonym it is. Holders of API keys are known; whoever came with a token or certificate is found among --names.
+
+    Exit codes: 0 found, 1 not found, 2 the command line.
+    """
+    with _reported(as_json):
+        lines = [] if names is None else _lines(names)
+        if tenant_key_file is not None:
+            found = _resolve_under(tenant_key_file, pseudonym, lines)
+        else:
+            keys = read_keys(_path(file, config))
+            if keys is None:
+                raise Unusable("apikeys.unknown", "there is no key file; `rlu apikeys init` makes one")
+            found = _resolve(keys, pseudonym, lines)
+        if found is None:
+            raise NotFound(
+                "apikeys.pseudonym", "nobody who is known here has this pseudonym; give more --names"
+            )
+    if as_json:
+        print_json(found)
+    else:
+        print("/".join(found.values()))
+
+
+def _resolve(keys: KeyFile, pseudonym: str, lines: list[str]) -> dict[str, str] | None:
+    secret = unb64u(keys.pseudonym_key)
+    known = [(r.tenant, r.principal) for r in keys.keys]
+    known += [(tenant, name) for tenant, tab, name in (line.partition("\t") for line in lines) if tab]
+    for tenant, name in known:
+        if tenant_pseudonym(secret, tenant) == pseudonym:
+            return {"tenant": tenant}
+        if principal_pseudonym(secret, tenant, name) == pseudonym:
+            return {"tenant": tenant, "principal": name}
+    return None
+
+
+def _resolve_under(key_file: Path, pseudonym: str, lines: list[str]) -> dict[str, str] | None:
+    try:
+        key = unb64u(key_file.read_text("utf-8").strip())
+    except (Malformed, UnicodeDecodeError):
+        key = b""
+    if len(key) != SECRET_SIZE:
+        raise Unusable("apikeys.tenant_key", f"{key_file} does not hold a tenant's key")
+    return next(({"principal": name} for name in lines if pseudonym_under(key, name) == pseudonym), None)
+
+
+def _lines(path: Path) -> list[str]:
+    text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    return [line for line in text.splitlines() if line]
 
 
 @app.command("revoke")

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
+from rlu_attestation.encoding import unb64u
 from rlu_server.cli.apikeys import Unusable, app, parse_expiry
 from rlu_server.cli.keyfile import change, read_keys
-from rlu_server.core.apikeys import KeyRing, parse_file
+from rlu_server.core.apikeys import KeyRing, parse_file, principal_pseudonym
 from rlu_server.core.errors import GatewayError
 
 runner = CliRunner()
@@ -226,3 +228,68 @@ def test_expiries(text: str, expected: int) -> None:
 def test_expiries_that_are_refused(text: str) -> None:
     with pytest.raises(Unusable):
         parse_expiry(text, 1_000_000)
+
+
+# --- rotation, pseudonyms ---------------------------------------------------------------------------------------------
+
+
+def invoke(*arguments: object) -> Result:
+    return runner.invoke(app, [str(one) for one in arguments])
+
+
+def test_init_makes_a_file_once(tmp_path: Path):
+    file = tmp_path / "keys.json"
+    assert "made" in invoke("init", "--file", file).output
+    before = file.read_bytes()
+    assert parse_file(before).keys == []
+    assert "already" in invoke("init", "--file", file).output
+    assert file.read_bytes() == before
+
+
+def test_rotation_lets_the_old_key_expire(tmp_path: Path):
+    file = tmp_path / "keys.json"
+    old = json.loads(
+        invoke("create", "--tenant", "acme", "--principal", "ann", "--file", file, "--json").stdout
+    )
+    made = json.loads(
+        invoke("rotate", old["id"], "--overlap", "1h", "--expires", "30d", "--file", file, "--json").stdout
+    )
+    ring = KeyRing.of(parse_file(file.read_bytes()))
+    now = made["old_expires"] - 1
+    assert ring.authenticate(old["key"], now).pseudonym == ring.authenticate(made["key"], now).pseudonym
+    with pytest.raises(GatewayError) as caught:
+        ring.authenticate(old["key"], made["old_expires"])
+    assert caught.value.code == "key_expired"
+    assert ring.authenticate(made["key"], made["old_expires"]).name == "ann"
+    # Never longer than it would have lived, and only what is active.
+    again = json.loads(invoke("rotate", made["id"], "--overlap", "60d", "--file", file, "--json").stdout)
+    assert again["old_expires"] == made["expires"]
+    invoke("revoke", again["id"], "--file", file)
+    refused = invoke("rotate", again["id"], "--file", file)
+    assert (refused.exit_code, "apikeys.unknown" in refused.output) == (2, True)
+
+
+def test_pseudonyms_are_resolved_by_the_operator_and_by_the_tenant(tmp_path: Path):
+    file, names, key = tmp_path / "keys.json", tmp_path / "names", tmp_path / "key"
+    for tenant in ("acme", "globex"):
+        invoke("create", "--tenant", tenant, "--principal", "ann", "--file", file)
+    listed = json.loads(invoke("list", "--file", file, "--json").stdout)["keys"]
+    ann, other = listed
+    found = invoke("resolve", ann["principal_pseudonym"], "--file", file)
+    assert (found.exit_code, found.stdout) == (0, "acme/ann\n")
+    assert invoke("resolve", other["tenant_pseudonym"], "--file", file).stdout == "globex\n"
+    secret = unb64u(parse_file(file.read_bytes()).pseudonym_key)
+    eve = principal_pseudonym(secret, "acme", "eve")
+    assert invoke("resolve", eve, "--file", file).exit_code == 1
+    assert invoke("resolve", "-" + eve[1:], "--file", file).exit_code == 1
+    names.write_text("globex\teve\nacme\teve\n")
+    assert invoke("resolve", eve, "--names", names, "--file", file).stdout == "acme/eve\n"
+    # The tenant's own key: its people, nobody else's.
+    key.write_text(invoke("tenant-key", "acme", "--file", file).stdout)
+    names.write_text("ann\neve\n")
+    assert invoke("resolve", eve, "--tenant-key", key, "--names", names).stdout == "eve\n"
+    assert (
+        invoke("resolve", other["principal_pseudonym"], "--tenant-key", key, "--names", names).exit_code == 1
+    )
+    key.write_text("x")
+    assert invoke("resolve", eve, "--tenant-key", key, "--names", names).exit_code == 2
