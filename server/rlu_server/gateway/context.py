@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import Sequence
 
 from rlu_server.adapters.attestor_client import AttestorClient
-from rlu_server.adapters.auth.authenticator import Decided
+from rlu_server.adapters.auth.authenticator import Authenticator, Decided
+from rlu_server.adapters.gate import Gate
 from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.relay import Relay
 from rlu_server.attestor import messages
-from rlu_server.core.apikeys import Principal
+from rlu_server.core.apikeys import KeyRecord, Principal
 from rlu_server.core.auth.credentials import Credentials
 from rlu_server.core.cosignatures import Cosignatures, Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, State
 from rlu_server.endpoints.context import Identity, Measurement, SessionView, Signed
-from rlu_server.gateway.measurements import key_measurements, measurements
+from rlu_server.gateway.measurements import gate_measurements, key_measurements, measurements
 from rlu_server.settings import Log
 
 
@@ -27,20 +28,26 @@ class GatewayContext:
         self,
         relay: Relay,
         ledger: Ledger,
+        gate: Gate,
         attestor: AttestorClient,
         version: str,
         tls_origin: messages.TlsOrigin,
         tls_spki_sha256: bytes | None,
         log: Log,
+        authenticator: Authenticator,
+        administrators: Sequence[str],
         rotate_days: int = 0,
     ) -> None:
         self._relay = relay
         self._ledger = ledger
+        self._gate = gate
         self._attestor = attestor
         self._version = version
         self._tls_origin = tls_origin
         self._tls_spki_sha256 = tls_spki_sha256
         self._exporter = log.exporter
+        self._authenticator = authenticator
+        self._administrators = frozenset(tuple(one.split("/", 1)) for one in administrators)
         self._rotate_days = rotate_days
         self._cosignatures = Cosignatures(log.witnesses)
 
@@ -54,6 +61,25 @@ class GatewayContext:
         if isinstance(answer, GatewayError):
             raise answer
         return answer
+
+    def check_administrator(self, principal: Principal) -> None:
+        if (principal.tenant, principal.name) not in self._administrators:
+            raise GatewayError("not_administrator")
+
+    def resolve(self, principal: Principal, pseudonym: str) -> str | None:
+        ring = self._relay.keys
+        for record in ring.records:
+            if record.tenant == principal.tenant and ring.pseudonym(record) == pseudonym:
+                return record.principal
+        return self._authenticator.seen.get((principal.tenant, pseudonym))
+
+    def keys(self, principal: Principal) -> Sequence[tuple[KeyRecord, int | None]]:
+        used = self._authenticator.used
+        return [
+            (record, used[record.id] // 60 * 60 if record.id in used else None)
+            for record in self._relay.keys.records
+            if record.tenant == principal.tenant
+        ]
 
     def identity(self) -> Identity:
         welcome = self._attestor.welcome
@@ -76,6 +102,7 @@ class GatewayContext:
 
     def measurements(self) -> Sequence[Measurement]:
         found = measurements(self._relay, self._ledger)
+        found += gate_measurements(self._gate, self._relay.measures)
         if self._attestor.key_created is not None:
             found += key_measurements(self._attestor.key_created, self._rotate_days, self._relay.clock())
         return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import accumulate
 
+from rlu_server.adapters.gate import Gate
 from rlu_server.adapters.ledger import Ledger
-from rlu_server.adapters.measures import FIRST_BYTE_BUCKETS
+from rlu_server.adapters.measures import FIRST_BYTE_BUCKETS, Measures
 from rlu_server.adapters.relay import Relay
+from rlu_server.core.limits.rules import Priority
 from rlu_server.endpoints.context import Distribution, Measurement, Sample
 
 
@@ -49,6 +52,25 @@ def measurements(relay: Relay, ledger: Ledger) -> list[Measurement]:
     ]
 
 
+def gate_measurements(gate: Gate, m: Measures) -> list[Measurement]:
+    """The line in front of the engines. Refusals by limits are among `refusals`, by code."""
+    lines = gate.lines.values()
+    waiting = tuple(Sample((("priority", one.name.lower()),), gate.waiting(one)) for one in Priority)
+    return [
+        Measurement("queue_length", "Requests that wait for a busy engine.", "gauge", waiting),
+        _gauge("engine_requests", "Requests that were let through to the engines.", gate.at_engine),
+        _gauge(
+            "engine_window", "Requests that would be let through.", sum(line.window.size for line in lines)
+        ),
+        _histogram(
+            "queue_wait_seconds",
+            "Time in line, of requests that had to wait.",
+            m.queue_wait,
+            m.queue_wait_sum_s,
+        ),
+    ]
+
+
 def key_measurements(created: int, rotate_days: int, now: float) -> list[Measurement]:
     """Age of the attestation key, and how long until it is to be rotated; negative when that is over."""
     found = [
@@ -62,15 +84,14 @@ def key_measurements(created: int, rotate_days: int, now: float) -> list[Measure
 
 def _first_byte(relay: Relay) -> Measurement:
     m = relay.measures
+    text = "From the complete request to the first byte of its response."
+    return _histogram("first_byte_seconds", text, m.first_byte, m.first_byte_sum_s)
+
+
+def _histogram(name: str, text: str, counts: Sequence[int], total: float) -> Measurement:
     bounds = (*FIRST_BYTE_BUCKETS, float("inf"))
-    buckets = tuple(zip(bounds, accumulate(m.first_byte), strict=True))
-    series = Distribution((), buckets, m.first_byte_sum_s)
-    return Measurement(
-        "first_byte_seconds",
-        "From the complete request to the first byte of its response.",
-        "histogram",
-        distributions=(series,),
-    )
+    buckets = tuple(zip(bounds, accumulate(counts), strict=True))
+    return Measurement(name, text, "histogram", distributions=(Distribution((), buckets, total),))
 
 
 def _counter(name: str, text: str, label: str, counts: Counter[str]) -> Measurement:

@@ -177,11 +177,14 @@ class Gateway:
         context = GatewayContext(
             self.relay,
             self.ledger,
+            self.gate,
             self.attestor,
             version,
             origin,
             spki,
             settings.log,
+            self.entrance.authenticator,
+            settings.auth.administrators,
             settings.attestation.rotate_days,
         )
         self.app = create_app(context, version)

@@ -464,3 +464,27 @@ async def test_an_engine_that_does_not_is_told_nothing(start: Start):
     await rig.call(CHAT, rig.chat(), headers={"RLU-Priority": "batch"})
     (seen,) = [one for one in rig.engine.seen if one.target == CHAT]
     assert "x-vllm-priority" not in dict(seen.headers)
+
+
+async def test_the_line_shows_in_the_metrics(start: Start):
+    rig = await start("[default]\nconcurrent_requests = 3", max_in_flight=1)
+    blocker = await rig.begin()
+    waiting = await line_up(rig, "alice", 1, headers={"RLU-Priority": "batch"})
+    waiting += await line_up(rig, "alice", 1)
+    assert (await rig.call(CHAT, rig.chat())).status == 429
+
+    async def shown() -> set[str]:
+        return set((await rig.call("/metrics", None, method="GET")).content.decode().splitlines())
+
+    assert {
+        'rlu_queue_length{priority="batch"} 1.0',
+        'rlu_queue_length{priority="interactive"} 1.0',
+        "rlu_engine_requests 1.0",
+        "rlu_engine_window 1.0",
+        "rlu_queue_wait_seconds_count 0.0",
+        'rlu_refusals_total{code="limit_concurrent"} 1.0',
+    } <= await shown()
+    blocker.abort()
+    for wire in waiting:
+        assert (await wire.response()).status == 200
+    assert "rlu_queue_wait_seconds_count 2.0" in await shown()
