@@ -1,7 +1,7 @@
 """What is relayed, and how each API says that something went wrong.
 
 Only the routes in this table leave the machine. A route with an API is answered with a receipt; `models` and its like carry no content
-and have none, so nothing but the pinned TLS key vouches for them.
+and have none, so nothing but the pinned TLS key vouches for them. Of a kept response the path names the id, and the receipt the path.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 from rlu_attestation.errors import RluError
 
+KEPT = "/v1/responses/"
+_KEPT = re.compile(r"/v1/responses/resp_[a-z0-9_-]{1,32}(?:/(cancel|input_items))?", re.ASCII)
+_KEPT_METHODS = {None: ("GET", "DELETE"), "cancel": ("POST",), "input_items": ("GET",)}
 _MODELS = re.compile(r"/v1/models(?:/[A-Za-z0-9._:-]{1,128})?", re.ASCII)
 
 
@@ -61,8 +64,11 @@ _POSTED = {
 
 def route_of(method: str, path: str) -> Route | None:
     """The route of a request, `None` if it is not relayed. The path is compared as it is; it holds no query."""
-    if method == "POST":
-        return _POSTED.get(path)
+    if method == "POST" and path in _POSTED:
+        return _POSTED[path]
+    kept = _KEPT.fullmatch(path)
+    if kept is not None and method in _KEPT_METHODS[kept[1]]:
+        return Route(method, path, Dialect.OPENAI, Api.RESPONSES)
     if method == "GET" and _MODELS.fullmatch(path):
         return Route(method, path, Dialect.OPENAI)
     return None

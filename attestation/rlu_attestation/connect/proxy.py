@@ -49,7 +49,7 @@ class Proxy:
                 talk = _present()  # agents ask whether anybody is there
             else:
                 body = await _body(receive)
-                talk = relay(self._guard, Request(scope["method"], path, headers, body))
+                talk = relay(self._guard, Request(scope["method"], path, headers, body, bool(scope["query_string"])))
         except Misuse as error:
             talk = refuse(path, error)
         async with anyio.create_task_group() as tasks:

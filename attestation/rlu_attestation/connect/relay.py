@@ -45,12 +45,13 @@ GIVEN_BACK = ("content-type", "retry-after", "rlu-receipt", "rlu-session")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request of the client's. `headers` have lower-case names; `path` holds no query: no receipt covers one, so none is sent."""
+    """A request of the client's. `headers` have lower-case names. No receipt covers a query, so none is sent; `query`: was there one?"""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +68,9 @@ class _Exchange:
         route = route_of(request.method, request.path)
         if route is None:
             raise Misuse("connect.route", f"{request.method} {request.path[:128]} is not relayed")
+        if request.query and request.path.startswith(apis.KEPT):
+            # Left out, it would change what is answered: the first page again and again.
+            raise Misuse("connect.query", "no receipt covers a query, so these routes take none here", 400)
         head = yield from self._send(route)
         if head is None:
             return

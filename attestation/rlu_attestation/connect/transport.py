@@ -78,7 +78,7 @@ class _Verifying:
                 self.target.adopt_key(key_of(headers))
         except Misuse as error:
             return refuse(url.path, error)
-        return relay(self.guard, Request(request.method, path, headers, body))
+        return relay(self.guard, Request(request.method, path, headers, body, bool(url.query)))
 
 
 class VerifyingTransport(_Verifying, httpx2.BaseTransport):

@@ -147,6 +147,13 @@ def test_agents_may_ask_whether_anybody_is_there(local: Local) -> None:
     assert call(local, {"Host": "evil.example"}, "HEAD", "/", None) == (403, None)
 
 
+def test_a_query_that_would_matter_is_refused(server: ConnectedServer, local: Local) -> None:
+    path = "/v1/responses/resp_0af/input_items?after=x"
+    status, value = call(local, {}, "GET", path, None)
+    assert (status, value["error"]["code"]) == (400, "connect.query")
+    assert server.prompts == []
+
+
 def test_other_routes_are_not_there(server: ConnectedServer, local: Local) -> None:
     status, value = call(local, path="/v1/rlu/sessions")
     assert (status, value["error"]["code"]) == (404, "connect.route")

@@ -353,7 +353,7 @@ async def test_usage_and_counters(rig: Rig):
 async def test_memory_for_bodies_is_bounded_and_given_back(rig: Rig):
     relay = rig.gateway.relay
     most = 16 * rig.settings.gateway.max_body_bytes
-    own = rig.gateway.relay.authenticate(f"Bearer {rig.keys['alice']}", None).tenant_pseudonym
+    own = rig.gateway.relay.keys.authenticate(rig.keys["alice"], 0.0).tenant_pseudonym
     for tenant, taken in (("another", most - 10), (own, most // 2 - 10)):
         relay._held[tenant] = taken
         refused = await rig.call(PATHS[0], rig.chat())

@@ -1,0 +1,79 @@
+"""Kept responses through the real gateway and attestor, each answer proven before OpenAI's SDK sees it, and nothing of them left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+
+from e2e.scripted_stack import Scripted
+from e2e.test_connect import write_policy
+from rlu_attestation import load_policy
+from rlu_attestation.connect import Status, VerifyingTransport
+from rlu_attestation.encoding import unb64u
+from rlu_attestation.statements import Close
+
+pytestmark = pytest.mark.tpm
+
+BOOK = {"model": "scripted", "default": {"turns": [{"text": "hello yourself"}]}}
+MARKER = "MARKER-9c41-what-was-kept"
+
+
+def files_with(marker: bytes, *places: Path) -> list[Path]:
+    found = []
+    for place in places:
+        found += [path for path in place.rglob("*") if path.is_file() and marker in path.read_bytes()]
+    return found
+
+
+def test_every_answer_about_what_is_kept_is_proven(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script(BOOK)
+    told: list[Status] = []
+    policy = load_policy(write_policy(scripted, tmp_path))
+    transport = VerifyingTransport(
+        scripted.caller.url, policy, api_key=scripted.caller.key, on_status=told.append
+    )
+    with (
+        httpx2.Client(transport=transport, timeout=60) as http,
+        openai.OpenAI(
+            base_url=f"{scripted.caller.url}/v1", api_key=scripted.caller.key, http_client=http, max_retries=0
+        ) as gpt,
+    ):
+        first = gpt.responses.create(model="scripted", input=MARKER, store=True)
+        second = gpt.responses.create(model="scripted", input="more", previous_response_id=first.id)
+        assert gpt.responses.retrieve(second.id) == second
+        items = gpt.responses.input_items.list(second.id).data
+        assert [item.type for item in items] == ["message", "message", "message"]
+        with pytest.raises(openai.BadRequestError) as paged:
+            gpt.responses.input_items.list(second.id, limit=1)
+        assert paged.value.code == "connect.query"
+        gpt.responses.delete(second.id)
+        with pytest.raises(openai.NotFoundError) as gone:
+            gpt.responses.retrieve(second.id)
+        assert gone.value.code == "response_not_found"
+    asked = [json.loads(one.body) for one in scripted.seen() if one.target == "/v1/responses"]
+    assert asked[-1]["input"][0]["content"] == MARKER
+    assert told[0].event in ("verified", "waived")
+
+
+def test_a_closed_session_left_nothing(scripted: Scripted) -> None:
+    scripted.script(BOOK)
+    made = scripted.caller.post("/v1/responses", {"model": "scripted", "input": MARKER, "store": True})
+    name = made.json()["id"]
+    assert scripted.caller.get(f"/v1/responses/{name}").status == 200
+    theirs = scripted.other.get(f"/v1/responses/{name}")
+    assert (theirs.status, theirs.json()["error"]["code"]) == (404, "response_not_found")
+    runtime = scripted.deployment.runtime
+    assert files_with(MARKER.encode(), runtime, scripted.deployment.state) == []
+    closed = scripted.caller.call("DELETE", f"/v1/rlu/sessions/{made.session}")
+    assert Close.parse(unb64u(closed.json()["statement"])).scratch == "wiped"
+    assert scripted.caller.get(f"/v1/responses/{name}").status == 404
+    assert files_with(MARKER.encode(), runtime, scripted.deployment.state) == []
+    gateway = scripted.processes["gateway"]
+    assert MARKER not in gateway.output()
+    opened = [os.readlink(link) for link in Path(f"/proc/{gateway.pid}/fd").iterdir()]
+    assert not any("(deleted)" in path or "memfd" in path for path in opened)
