@@ -10,8 +10,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +24,29 @@ from fakes.rig import Response, Rig, Wire
 START_S = 60.0
 
 
+def free_port() -> int:
+    """A fixed one, as everywhere outside tests: the lock lets the gateway listen on no other."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(config: Path) -> list[str]:
+    return [sys.executable, "-m", "rlu_server.gateway", "--config", str(config)]
+
+
 class Processes:
     """The master and its children. Has what a `Rig` asks of its gateway."""
 
-    def __init__(self, config: Path, log: Path) -> None:
-        self._config = config
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command = command
         self._log = log
         self._master: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self._master = subprocess.Popen(
-                [sys.executable, "-m", "rlu_server.gateway", "--config", str(self._config)],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -70,7 +83,7 @@ class Processes:
 
     def events(self) -> list[dict[str, Any]]:
         lines = self._log.read_bytes().splitlines() if self._log.exists() else []
-        return [json.loads(line) for line in lines if line.startswith(b"{")]
+        return [json.loads(line) for line in lines if line.startswith(b'{"time"')]
 
     def tell(self, number: signal.Signals) -> None:
         assert self._master is not None
@@ -81,15 +94,28 @@ class Processes:
 class Fleet(Rig):
     workers: int = 2
 
+    async def __aenter__(self) -> Fleet:
+        try:
+            await super().__aenter__()
+        except BaseException:
+            self.wires = []
+            await self.__aexit__()
+            raise
+        return self
+
     def make_gateway(self) -> Any:
         config = self.directory / "rlu.toml"
-        settings = {"workers": self.workers, "port": 0, "insecure_plain_http": not self.tls, **self.overrides}
+        settings = {"workers": self.workers, "port": free_port(), "insecure_plain_http": not self.tls, **self.overrides}
         sections = [
             f'state_dir = "{self.directory}"\nruntime_dir = "{self.directory}"\n[model]\nname = "scripted"'
         ]
         sections += ["[gateway]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items())]
         config.write_text("\n".join(sections) + "\n")
-        return Processes(config, self.directory / "gateway.log")
+        return Processes(self.launcher(config), self.directory / "gateway.log")
+
+    def launcher(self, config: Path) -> list[str]:
+        """The command line; a test may have it locked."""
+        return command(config)
 
     async def ready(self, timeout: float = START_S) -> None:
         """Every worker is let in, and what it asks is answered."""

@@ -776,6 +776,8 @@ class _State:
     """`_probe_start()`, measured right before the program began to run."""
     outer: ClassVar[dict[str, str]] = {}
     """The namespaces this process was started in, by their identity: what is still the same is shared."""
+    parent = 0
+    """The process that started the one which measured first: what is forked from that has it for a parent, which is not outside."""
     init: socket.socket | None = None
     """What holds process 1 of our process namespace, in the process that made it."""
     witness: socket.socket | None = None
@@ -1323,9 +1325,8 @@ def _probe_network() -> dict[str, Value]:
 
 def _signals_outside() -> bool:
     """Tried on our parent, which is outside; in a process namespace of our own nobody outside has a number to name it by."""
-    return (
-        _compare_processes() == "shared" and os.getppid() != 0 and _attempt(lambda: os.kill(os.getppid(), 0))
-    )
+    outside = _State.parent = _State.parent or os.getppid()
+    return _compare_processes() == "shared" and outside != 0 and _attempt(lambda: os.kill(outside, 0))
 
 
 def _opens(family: int, kind: int, protocol: int = 0) -> bool:

@@ -154,6 +154,8 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
     """The gateway: one port to listen on, no connection to anywhere but a relay that was named; reads its settings and the copies."""
     who = users(settings, host)
     relay_port, relay_place = relay(settings)
+    # A rule for /proc/self is one for the process that made it. Forks of it need theirs, which do not exist yet.
+    forked = [Path("/proc")] if settings.gateway.workers > 1 else []
     return Program(
         "gateway",
         host.python,
@@ -171,7 +173,7 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
             places={
                 "scratch": [runtime.path / "gateway"],
                 "config": [runtime.facts],
-                "readable": [runtime.path / "keys"],
+                "readable": [runtime.path / "keys", *forked],
                 "peers": [
                     runtime.path / "attestor",
                     *(runtime.path / place for place, _ in settings.fleet()),

@@ -1,0 +1,284 @@
+"""Several workers are one gateway: sessions, numbers, receipts, limits and isolation, as with one process; and what dies is made good."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from fakes.fleet import Fleet, Processes, command
+from fakes.rig import Response, Wire
+from rlu_attestation.commitment import Tag, commit
+from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.statements import Receipt
+from rlu_server.attestor import messages
+
+PATH = "/v1/chat/completions"
+BOOK = {
+    "default": {"events": 4},
+    "scripts": {
+        "slow": {"events": 40, "interval_ms": 25},
+        "endless": {"events": 5000, "interval_ms": 25},
+    },
+}
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with Fleet(tmp_path, {"drain_timeout_s": 5.0}, BOOK) as fleet:
+        yield fleet
+
+
+async def test_a_session_goes_on_at_another_worker(fleet: Fleet):
+    first, second = await fleet.wire_each()
+    answer = await fleet.ask(first, PATH, fleet.chat())
+    assert answer.status == 200
+    other = await fleet.ask(second, PATH, fleet.chat(), headers={"RLU-Session": answer.session})
+    assert other.status == 200
+    assert other.seq == answer.seq + 1
+    assert (await fleet.receipt(other)).status == "complete"
+
+
+async def test_one_conversation_on_all_workers_is_one_session_with_every_number_once(tmp_path: Path):
+    async with Fleet(tmp_path, {}, BOOK, workers=3) as fleet:
+        wires = await fleet.wire_each()
+
+        async def turns(wire: Wire) -> list[Response]:
+            return [
+                await fleet.ask(wire, PATH, fleet.chat(), headers={"session-id": "one"}) for _ in range(8)
+            ]
+
+        answers = [a for found in await asyncio.gather(*map(turns, wires)) for a in found]
+        assert {a.status for a in answers} == {200}
+        assert len({a.session for a in answers}) == 1
+        assert sorted(a.seq for a in answers) == list(range(1, 25))
+        receipts = [await fleet.receipt(a) for a in answers]
+        assert sorted(r.seq for r in receipts) == list(range(1, 25))
+        assert {r.status for r in receipts} == {"complete"}
+
+
+async def test_a_session_opened_through_one_worker_is_closed_through_another(fleet: Fleet):
+    first, second = await fleet.wire_each()
+    made = await fleet.ask(first, "/v1/rlu/sessions", {"nonce": b64u(b"n" * 32)})
+    assert made.status == 201, made.content
+    session = made.json()["session"]
+    headers = {"RLU-Session": session}
+    body = json.dumps(fleet.chat("what passed", stream=True)).encode()
+    used = await fleet.ask(second, PATH, body, headers=headers)
+    # At once, and by the other way: the receipt waits for its signature.
+    fetched = await fleet.ask(first, used.headers["rlu-receipt"], None, method="GET")
+    receipt = fleet.signed(fetched.json(), Receipt)
+    key = unb64u(made.json()["commitment_key"])
+    for content, tag, data in (
+        (receipt.request, Tag.REQUEST, body),
+        (receipt.response, Tag.RESPONSE, used.content),
+    ):
+        digest = hashlib.sha256(data).digest()
+        assert content.commitment == commit(key, tag, unb64u(session), 1, len(data), digest)
+    closed = await fleet.ask(first, f"/v1/rlu/sessions/{session}", None, method="DELETE")
+    assert closed.status == 200, closed.content
+    refused = await fleet.ask(second, PATH, fleet.chat(), headers=headers)
+    assert (refused.status, refused.json()["error"]["code"]) == (410, "session_closed")
+
+
+async def test_closing_a_session_ends_what_another_worker_does_in_it(fleet: Fleet):
+    first, second = await fleet.wire_each()
+    made = await fleet.ask(first, "/v1/rlu/sessions", {"nonce": b64u(b"n" * 32)})
+    session = made.json()["session"]
+    stream = fleet.chat(stream=True, script="endless")
+    await second.send(fleet.request(PATH, stream, headers={"RLU-Session": session}))
+    await second.until(b"data: ")
+    closed = await fleet.ask(first, f"/v1/rlu/sessions/{session}", None, method="DELETE")
+    assert closed.status == 200, closed.content
+    cut = await second.response()
+    assert b'"code":"session_closed"' in cut.content
+    receipt = await fleet.receipt(cut)
+    assert (receipt.status, receipt.reason) == ("partial", "session_closed")
+
+
+async def test_what_is_another_tenants_does_not_exist_whichever_worker_is_asked(fleet: Fleet):
+    first, second = await fleet.wire_each()
+    mine = await fleet.ask(first, PATH, fleet.chat())
+    for wire in (first, second):
+        used = await fleet.ask(wire, PATH, fleet.chat(), who="bob", headers={"RLU-Session": mine.session})
+        assert (used.status, used.json()["error"]["code"]) == (404, "session_not_found")
+        read = await fleet.ask(wire, mine.headers["rlu-receipt"], None, who="bob", method="GET")
+        assert (read.status, read.json()["code"]) == (404, "session_not_found")
+        own = await fleet.ask(wire, PATH, fleet.chat(), who="bob")
+        assert own.session != mine.session
+
+
+async def test_one_tenants_salt_is_the_same_everywhere_and_nobody_elses(fleet: Fleet):
+    fleet.engine.seen.clear()
+    for wire in await fleet.wire_each():
+        for who in ("alice", "carol", "bob"):
+            assert (await fleet.ask(wire, PATH, fleet.chat(who), who=who)).status == 200
+    salts: dict[str, set[str]] = {}
+    for seen in fleet.engine.seen:
+        if b'"messages"' in seen.body and b'"a/b"' not in seen.body:
+            document = json.loads(seen.body)
+            salts.setdefault(document["messages"][0]["content"], set()).add(document["cache_salt"])
+    assert {who: len(found) for who, found in salts.items()} == {"alice": 1, "carol": 1, "bob": 1}
+    assert salts["alice"] == salts["carol"] != salts["bob"]
+
+
+async def test_a_worker_that_is_killed_leaves_signed_receipts_and_is_replaced(fleet: Fleet):
+    wires = await fleet.wire_each()
+    for wire in wires:
+        await wire.send(fleet.request(PATH, fleet.chat(stream=True, script="endless")))
+        await wire.until(b"data: ")
+    victim = fleet.worker_pids()[0]
+    fleet.kill(victim)
+    ends = [asyncio.create_task(wire.response(30)) for wire in wires]
+    done, still = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    cut = done.pop().result()
+    assert not cut.complete
+    receipt = await fleet.receipt(cut)
+    assert (receipt.status, receipt.reason, receipt.http_status) == ("failed", "worker_lost", 0)
+    assert (receipt.request, receipt.forwarded, receipt.response) == (None, None, None)
+    # The other's stream goes on, the session too, and in a moment there are two workers again.
+    going = wires[ends.index(*still)]
+    before = len(going.received)
+    await fleet.eventually(lambda: len(going.received) > before)
+    await fleet.eventually(lambda: len(fleet.worker_pids()) == 2 and victim not in fleet.worker_pids())
+    after = [await fleet.ask(wire, PATH, fleet.chat()) for wire in await fleet.wire_each()]
+    assert {a.status for a in after} == {200}
+    assert [a.session for a in after] == [cut.session] * 2
+    assert [a.seq for a in after] == [3, 4]
+    assert [e["worker"] for e in fleet.gateway.events() if e["event"] == "worker_lost"] in ([0], [1])
+    assert {(await fleet.receipt(a)).status for a in after} == {"complete"}
+    still.pop().cancel()
+
+
+async def test_all_end_with_the_hub(fleet: Fleet):
+    children = fleet.gateway.children
+    hub = children[0]
+    wire = (await fleet.wire_each())[0]
+    await wire.send(fleet.request(PATH, fleet.chat(stream=True, script="endless")))
+    await wire.until(b"data: ")
+    fleet.kill(hub)
+    assert await fleet.gateway.ended() == 128 + signal.SIGKILL
+    assert await wire.closed()
+    await fleet.eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+
+
+async def test_all_end_with_the_master(fleet: Fleet):
+    children = fleet.gateway.children
+    assert len(children) == 3
+    fleet.gateway.tell(signal.SIGKILL)
+    await fleet.gateway.ended()
+    await fleet.eventually(lambda: not any(running(pid) for pid in children))
+
+
+async def test_drain_lets_what_runs_finish_on_every_worker(fleet: Fleet):
+    wires = await fleet.wire_each()
+    idle = await fleet.wire()
+    for wire in wires:
+        await wire.send(fleet.request(PATH, fleet.chat(stream=True, script="slow")))
+        await wire.until(b"data: ")
+    fleet.gateway.tell(signal.SIGTERM)
+    answers = [await wire.response() for wire in wires]
+    assert all(a.content.endswith(b"data: [DONE]\n\n") for a in answers)
+    assert await idle.closed()
+    assert await fleet.gateway.ended() == 0
+    closes = [m for m in fleet.attestor.received if isinstance(m, messages.CloseSession)]
+    assert {m.session for m in closes} >= {a.session for a in answers}
+    assert {m.reason for m in closes} == {"drain"}
+    records = [m for m in fleet.attestor.received if isinstance(m, messages.RecordReceipt)]
+    assert {m.status for m in records} == {"complete"}
+
+
+async def test_drain_cuts_what_takes_too_long(tmp_path: Path):
+    async with Fleet(tmp_path, {"drain_timeout_s": 0.2}, BOOK) as fleet:
+        wires = await fleet.wire_each()
+        for wire in wires:
+            await wire.send(fleet.request(PATH, fleet.chat(stream=True, script="endless")))
+            await wire.until(b"data: ")
+        fleet.gateway.tell(signal.SIGTERM)
+        for wire in wires:
+            assert b'"code":"draining"' in (await wire.response()).content
+        assert await fleet.gateway.ended() == 0
+        records = [m for m in fleet.attestor.received if isinstance(m, messages.RecordReceipt)]
+        assert [m.reason for m in records if m.status == "partial"] == ["draining"] * 2
+
+
+async def test_a_revoked_key_is_refused_by_every_worker(fleet: Fleet):
+    wires = await fleet.wire_each()
+    fleet.records[0] = msgspec.structs.replace(fleet.records[0], revoked=1)
+    fleet.write_keys()
+    for wire in wires:
+        for path, body, method in ((PATH, fleet.chat(), "POST"), ("/v1/rlu/sessions", None, "GET")):
+            answer = await fleet.ask(wire, path, body, method=method)
+            while answer.status in (200, 201):
+                await asyncio.sleep(0.05)
+                answer = await fleet.ask(wire, path, body, method=method)
+            assert answer.status == 401
+            assert b"key_revoked" in answer.content
+
+
+async def test_metrics_are_of_all_workers(fleet: Fleet):
+    before = await counted(fleet, "rlu_requests_total", 'route="/v1/completions",status="200"')
+    wires = await fleet.wire_each()
+    for wire in wires:
+        for _ in range(3):
+            answer = await fleet.ask(wire, "/v1/completions", {"model": "scripted", "prompt": "x"})
+            assert answer.status == 200
+    while await counted(fleet, "rlu_requests_total", 'route="/v1/completions",status="200"') < before + 6:
+        await asyncio.sleep(0.05)
+    assert await counted(fleet, "rlu_connections", "") >= 2
+
+
+async def test_an_attestor_that_is_away_is_away_for_every_worker(fleet: Fleet):
+    wires = await fleet.wire_each()
+    await fleet.attestor.stop()
+    for wire in wires:
+        answer = await fleet.ask(wire, PATH, fleet.chat())
+        assert (answer.status, answer.json()["error"]["code"]) == (503, "signer_unavailable")
+    await fleet.attestor.start()
+    for wire in wires:
+        while (await fleet.ask(wire, PATH, fleet.chat())).status != 200:
+            await asyncio.sleep(0.05)
+
+
+async def test_tls_is_of_one_key(tmp_path: Path):
+    async with Fleet(tmp_path, {}, BOOK, tls=True) as fleet:
+        wires = await fleet.wire_each()
+        shown = {wire.writer.get_extra_info("ssl_object").getpeercert(True) for wire in wires}
+        assert len(shown) == 1
+        for wire in wires:
+            answer = await fleet.ask(wire, PATH, fleet.chat())
+            statement = fleet.statement(answer.session)
+            spki = x509.load_der_x509_certificate(*shown).public_key()
+            encoded = spki.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            assert statement.channel.spki_sha256 == hashlib.sha256(encoded).digest()
+        files = [p for p in tmp_path.rglob("*") if p.is_file()]
+        assert not any(b"PRIVATE KEY" in p.read_bytes() for p in files)
+
+
+async def test_a_port_that_is_taken_is_not_shared(tmp_path: Path):
+    async with Fleet(tmp_path, {}, BOOK):
+        other = Processes(command(tmp_path / "rlu.toml"), tmp_path / "b.log")
+        await other.start()
+        assert await other.ended() == 2
+        assert "cannot use" in (tmp_path / "b.log").read_text()
+
+
+async def counted(fleet: Fleet, name: str, labels: str) -> float:
+    text = (await fleet.call("/metrics", None, who=None, method="GET")).content.decode()
+    line = f"{name}{{{labels}}} " if labels else f"{name} "
+    return sum(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
