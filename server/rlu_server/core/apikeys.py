@@ -189,6 +189,10 @@ class KeyRing:
         """Check a key, as `identify` does."""
         return self.identify(text, now)[0]
 
+    def pseudonym(self, record: KeyRecord) -> str:
+        """The pseudonym of a key's holder."""
+        return self._entries[record.id].principal.pseudonym
+
     def principal(self, tenant: str, name: str, source: str) -> Principal:
         """Somebody whom another credential than a key of ours names.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from rlu_server.endpoints import attestation, log, problems, service, sessions
+from rlu_server.endpoints import attestation, log, problems, service, sessions, tenant
 from rlu_server.endpoints.context import Context
 from rlu_server.endpoints.models import Problem
 
@@ -31,7 +31,7 @@ def create_app(context: Context, version: str) -> FastAPI:
     app.state.context = context
     app.state.attestation_gate = attestation.Gate()
     problems.install(app)
-    for router in (attestation.router, log.router, sessions.router, service.router):
+    for router in (attestation.router, log.router, sessions.router, service.router, tenant.router):
         app.include_router(router)
     return app
 

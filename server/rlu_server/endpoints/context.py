@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rlu_server.attestor.messages import Attestation, Entries, Instance, TlsOrigin
-from rlu_server.core.apikeys import Principal
+from rlu_server.core.apikeys import KeyRecord, Principal
 from rlu_server.core.auth.credentials import Credentials
 from rlu_server.core.cosignatures import Cosigned
 
@@ -84,6 +84,15 @@ class Context(Protocol):
 
     async def authenticate(self, credentials: Credentials) -> Principal:
         """Who shows these credentials."""
+
+    def check_administrator(self, principal: Principal) -> None:
+        """Refuses with `not_administrator` whom the settings do not name as an administrator of their tenant."""
+
+    def resolve(self, principal: Principal, pseudonym: str) -> str | None:
+        """The name behind a pseudonym of the caller's tenant."""
+
+    def keys(self, principal: Principal) -> Sequence[tuple[KeyRecord, int | None]]:
+        """The API keys of the caller's tenant, and when each was last used here."""
 
     def identity(self) -> Identity:
         """Refuses with `signer_unavailable` while the attestor has not introduced itself."""

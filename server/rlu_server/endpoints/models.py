@@ -197,3 +197,23 @@ class Problem(BaseModel):
     code: str
     param: str | None = None
     request_id: str
+
+
+class ResolvedPseudonym(BaseModel):
+    pseudonym: str
+    principal: str
+
+
+class KeySummary(BaseModel):
+    """An API key, without anything it could be used with. Times are seconds since the epoch."""
+
+    id: str
+    principal: str
+    created: int
+    expires: int | None
+    revoked: int | None
+    last_used: Annotated[int | None, Field(description="to the minute; null: not since this gateway started")]
+
+
+class KeyList(BaseModel):
+    keys: list[KeySummary]

@@ -49,6 +49,16 @@ class MemoryGateway:
             raise GatewayError("key_missing")
         return self.ring.authenticate(text, NOW)
 
+    def check_administrator(self, principal: Principal) -> None:
+        if principal.name != "ann":
+            raise GatewayError("not_administrator")
+
+    def resolve(self, principal: Principal, pseudonym: str) -> str | None:
+        return "al" if (principal.tenant, pseudonym) == ("a", "p" * 22) else None
+
+    def keys(self, principal: Principal) -> Sequence[tuple[KeyRecord, int | None]]:
+        return [(record, NOW) for record in self.ring.records if record.tenant == principal.tenant]
+
     def identity(self) -> Identity:
         self._do("identity")
         return Identity("urn:rlu:instance:x", {"kty": "EC"}, bytes(32), "gateway-memory", bytes(32), "0.1")

@@ -175,6 +175,29 @@ async def test_without_a_secret_for_pseudonyms_there_are_none(rig: Rig, issuer: 
     assert code(await call(rig, CHAT, bearer(issuer.token(time.time())))) == "not_ready"
 
 
+async def test_the_tenants_administrator_resolves_its_own_pseudonyms(rig: Rig, issuer: Issuer):
+    dana, eve = (bearer(issuer.token(time.time(), sub=name)) for name in ("dana", "eve"))
+    answers = [
+        await call(rig, CHAT, who) for who in (eve, bearer(rig.keys["alice"]), bearer(rig.keys["bob"]))
+    ]
+    pseudonyms = [rig.statement(answer.session).principal for answer in answers]
+    found = [await call(rig, f"/v1/rlu/tenant/pseudonyms/{one}", dana) for one in pseudonyms]
+    assert [one.json().get("principal") for one in found] == ["eve", "alice", None]
+    # Another tenant's is one that does not exist.
+    assert (found[2].status, code(found[2])) == (404, "pseudonym_not_found")
+    assert code(await call(rig, "/v1/rlu/tenant/pseudonyms/x", dana)) == "pseudonym_not_found"
+    listed = (await call(rig, "/v1/rlu/tenant/keys", dana)).json()["keys"]
+    assert {one["principal"]: one["last_used"] is not None for one in listed} == {
+        "alice": True,
+        "carol": False,
+    }
+    assert all(one["last_used"] is None or one["last_used"] % 60 == 0 for one in listed)
+    for who in (eve, bearer(rig.keys["alice"]), bearer(rig.keys["bob"])):
+        for path in (f"/v1/rlu/tenant/pseudonyms/{pseudonyms[0]}", "/v1/rlu/tenant/keys"):
+            refusal = await call(rig, path, who)
+            assert (refusal.status, code(refusal)) == (403, "not_administrator")
+
+
 # --- guessing ---------------------------------------------------------------------------------------------------------
 
 
