@@ -10,6 +10,7 @@ from rlu_server.adapters.gate import Gate
 from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.measures import FIRST_BYTE_BUCKETS, Measures
 from rlu_server.adapters.relay import Relay
+from rlu_server.adapters.responses import Responses, ResponseStore
 from rlu_server.core.limits.rules import Priority
 from rlu_server.endpoints.context import Distribution, Measurement, Sample
 
@@ -49,6 +50,17 @@ def measurements(relay: Relay, ledger: Ledger) -> list[Measurement]:
         _gauge("receipts_pending", "Exchanges that wait for their receipt.", ledger.recorder.pending),
         _gauge("ready", "1 when requests would be served.", int(not relay.readiness.missing())),
         _first_byte(relay),
+        *_kept(relay.responses),
+    ]
+
+
+def _kept(store: Responses) -> list[Measurement]:
+    if not isinstance(store, ResponseStore):
+        return []
+    return [
+        _gauge("responses_kept", "Responses that are kept for later requests.", len(store)),
+        _gauge("scratch_bytes", "Memory for kept responses, used or promised.", store.size),
+        _total("responses_not_kept", "Responses that turned out larger than their room.", store.not_kept),
     ]
 
 
