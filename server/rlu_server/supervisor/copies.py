@@ -47,6 +47,7 @@ class Copies:
                 self._told.discard(copy)
             except FileNotFoundError:
                 self._seen.pop(copy, None)
+                self._told.discard(copy)
                 copy.target.unlink(missing_ok=True)
             except OSError:
                 if copy not in self._told:

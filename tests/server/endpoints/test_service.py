@@ -87,6 +87,8 @@ async def test_openapi_describes_our_routes_and_their_errors(client: httpx.Async
         "/v1/rlu/log/proof",
         "/v1/rlu/receipts/{session}/{seq}",
         "/v1/rlu/sessions",
+        "/v1/rlu/tenant/keys",
+        "/v1/rlu/tenant/pseudonyms/{pseudonym}",
         "/v1/rlu/sessions/{session}",
         "/v1/rlu/sessions/{session}/commitment-key",
     }
