@@ -16,7 +16,9 @@ from rlu_attestation import canonical, jose
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_server.attestor import asking
 from rlu_server.engine import readiness
-from rlu_server.supervisor.errors import LockRefused, StartFailed
+from rlu_server.settings_admission import Admission
+from rlu_server.supervisor import prepare, runtime
+from rlu_server.supervisor.errors import LockRefused, Misconfigured, StartFailed
 from rlu_server.supervisor.service import Service
 
 DRIFT_POLICY = """
@@ -157,6 +159,35 @@ async def test_revoked_keys_reach_the_gateway(tmp_path: Path) -> None:
         (tmp_path / "state" / "apikeys.json").unlink()
         await up.until(lambda: up.said("keys_loaded") > loaded)
         assert (await up.ask())[0] == 401
+
+
+async def test_the_limits_file_reaches_the_locked_gateway_and_so_do_its_changes(tmp_path: Path) -> None:
+    limits = tmp_path / "state" / "limits.toml"
+    limits.parent.mkdir(mode=0o700, exist_ok=True)
+    limits.write_text("[default]\nrequests_per_minute = 1")
+    async with running(tmp_path, make_settings(tmp_path)) as up:
+        first, second = await up.ask(), await up.ask()
+        assert (first[0], first[2]["x-ratelimit-limit-requests"]) == (200, "1")
+        assert (second[0], second[1]["error"]["code"]) == (429, "limit_requests")
+        loaded = up.said("limits_loaded")
+        limits.write_text("[default]\nconcurrent_requests = 3")
+        await up.until(lambda: up.said("limits_loaded") > loaded)
+        assert (await up.ask())[0] == 200
+
+
+async def test_no_start_without_the_limits_that_were_meant(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.toml"
+    settings = make_settings(tmp_path)
+    settings = settings.model_copy(update={"admission": Admission(limits_file=limits)})
+    place = runtime.create(None)
+    try:
+        with pytest.raises(Misconfigured, match="there is no limits file"):
+            prepare.deployment(settings, place, {}, None)
+        limits.write_text("[default]\nrequest_per_minute = 1")
+        with pytest.raises(Misconfigured, match="request_per_minute"):
+            prepare.deployment(settings, place, {}, None)
+    finally:
+        place.remove()
 
 
 async def test_each_process_sees_its_own_things_only(tmp_path: Path) -> None:
