@@ -21,6 +21,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.files import read, write_private
 from rlu_attestation.printing import printable
 from rlu_server import keyring, swtpm
+from rlu_server.cli.egress import egress
 from rlu_server.settings import Settings, SettingsError, load
 from rlu_server.supervisor.errors import ServeError
 
@@ -149,7 +150,7 @@ def sign(
 
 def join(app: typer.Typer) -> None:
     """Add the commands to `rlu selftest`."""
-    for command in (canary, sign):
+    for command in (canary, egress, sign):
         app.command(command.__name__)(command)
 
 

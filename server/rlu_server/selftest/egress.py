@@ -23,6 +23,7 @@ from typing import Any
 
 from rlu_server.lock import profiles
 from rlu_server.lock.profiles import Additions
+from rlu_server.lock.rlu_lock import EXIT_REFUSED
 
 INSIDE = Path(__file__).parent / "inside"
 MODULE = "rlu_egress_attempts"
@@ -36,6 +37,14 @@ BY_DESIGN: Mapping[str, frozenset[str]] = {
 }
 
 
+class LockFailed(Exception):
+    """The attempts could not be made: the lock was refused, or the interpreter failed."""
+
+    def __init__(self, role: str, status: int, text: str) -> None:
+        super().__init__(f"{role}: ended with status {status}: {text}")
+        self.exit_code = EXIT_REFUSED if status == EXIT_REFUSED else 3
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A process whose lock is tried: its interpreter, and what the deployment adds to its profile."""
@@ -44,7 +53,7 @@ class Subject:
     python: Path
     additions: Additions
     scratch: Path
-    readable: Path
+    readable: Path = INSIDE / f"{MODULE}.py"
     """A file that its profile lets it read."""
 
 
@@ -112,7 +121,7 @@ def run(subjects: list[Subject]) -> Table:
 
     Raises:
         OSError: the targets could not be made.
-        RuntimeError: the attempts could not be run; the message is the launcher's.
+        LockFailed: the attempts could not be run; the message is the launcher's.
     """
     results: dict[str, dict[str, str]] = {}
     postures: dict[str, dict[str, Any]] = {}
@@ -182,7 +191,7 @@ def _read(done: subprocess.CompletedProcess[str], role: str) -> dict[str, str]:
     try:
         results: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
-        raise RuntimeError(f"{role}: ended with status {done.returncode}: {done.stderr[-2000:]}") from None
+        raise LockFailed(role, done.returncode, done.stderr[-2000:].strip()) from None
     return results
 
 

@@ -64,7 +64,7 @@ def deployment(
     given = _models(settings)
     places = [models.directory(one.path, state) for one in given]
     _check_names([one.name for one in given], settings)
-    python = _python(settings.engine.python)
+    python = interpreter(settings.engine.python)
     host = Host(
         Path(sys.executable),
         variables,
@@ -204,7 +204,7 @@ def _check_state(state: Path, settings: Settings) -> None:
         )
 
 
-def _python(configured: str) -> Path:
+def interpreter(configured: str) -> Path:
     if not configured:
         return Path(sys.executable)
     found = shutil.which(configured)
