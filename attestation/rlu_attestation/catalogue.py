@@ -237,6 +237,9 @@ STEPS = {
     "policy.pcrs": Entry("Platform state", "the policy accepts the PCR values"),
     "policy.channel": Entry("Origin of the TLS key", "the policy accepts where the TLS key was born"),
     "policy.lock": Entry("Lock posture", "every process is locked as the policy demands"),
+    "policy.canary": Entry(
+        "Canary test", "the attestor took over a canary test as young and clean as the policy demands"
+    ),
     "policy.sources": Entry("Sources of the claims", "every claim is known as well as the policy demands"),
 }
 

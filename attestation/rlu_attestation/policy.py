@@ -69,6 +69,14 @@ class Bound:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryRule:
+    """How old the last canary test may be, in seconds, and what it may have found."""
+
+    max_age_s: int
+    results: frozenset[str] = frozenset({"clean"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcbRule:
     """What security versions a kind of evidence must have; a rule that is left out accepts none.
@@ -129,6 +137,7 @@ class Policy:
         gpus: None accepts no GPU at all.
         terminators: SPKI digests of TLS terminators that may stand before the attested key.
         lock: role to posture key to bound; `None` accepts any posture of that role, an absent role none.
+        canary: None asks for no canary test.
         minimum_source: by claim; `default_source` for the others.
         waivers: step id to reason.
         require: what must be covered, of `COVERAGE`.
@@ -160,6 +169,7 @@ class Policy:
     channel_origins: frozenset[str] = frozenset()
     terminators: frozenset[bytes] = frozenset()
     lock: Mapping[str, Mapping[str, Bound] | None] = field(default_factory=dict)
+    canary: CanaryRule | None = None
     minimum_source: Mapping[str, Source] = field(default_factory=dict)
     default_source: Source = Source.ENDORSED
     waivers: Mapping[str, str] = field(default_factory=dict)

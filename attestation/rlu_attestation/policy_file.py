@@ -14,8 +14,8 @@ from rlu_attestation import policy_hardware
 from rlu_attestation.catalogue import CLAIMS, COVERAGE, WAIVABLE
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import DEBUG_STATES, POSTURE_ROLES
-from rlu_attestation.policy import ACCEPT, Accepted, Bound, Policy, PolicyError
+from rlu_attestation.instance import CANARY_RESULTS, DEBUG_STATES, POSTURE_ROLES
+from rlu_attestation.policy import ACCEPT, Accepted, Bound, CanaryRule, Policy, PolicyError
 from rlu_attestation.policy_hardware import HAZARDS
 from rlu_attestation.policy_revocations import revocations
 from rlu_attestation.policy_table import ReadFile, Table, certificates, digest
@@ -97,6 +97,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
             for text in channel.strings("terminator_spki_sha256")
         ),
         lock=_lock(top),
+        canary=_canary(top),
         default_source=sources.source("default", Source.ENDORSED),
         minimum_source={name: _minimum(sources, name) for name in CLAIMS if name in sources},
         waivers=_waivers(top),
@@ -144,6 +145,16 @@ def _known_profiles(policy: Policy) -> None:
             f"accept.hardware_profiles holds {', '.join(unknown)}, which is no profile: "
             f"allowed are {', '.join(sorted(known))}, and those that [profiles] describes",
         )
+
+
+def _canary(top: Table) -> CanaryRule | None:
+    if "canary" not in top:
+        return None
+    with_rule = top.table("canary")
+    days = with_rule.whole("max_age_days", 30, 1, 3650)
+    results = with_rule.choices("results", CANARY_RESULTS) if "results" in with_rule else ("clean",)
+    with_rule.end()
+    return CanaryRule(days * 86400, frozenset(results))
 
 
 def _keys(trust: Table, rule: str) -> tuple[str, ...]:

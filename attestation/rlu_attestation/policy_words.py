@@ -52,6 +52,7 @@ def describe(policy: Policy) -> tuple[Rule, ...]:
         _listed("channel.origins", policy.channel_origins),
         *_terminators(policy),
         *(_lock(policy, role) for role in POSTURE_ROLES),
+        *_canary(policy),
         *_sources(policy),
         *(
             Rule(
@@ -234,6 +235,13 @@ def _lock(policy: Policy, role: str) -> Rule:
         return Rule(f"lock.{role}", ANY, '"any" accepts a process that is not locked at all')
     stated = ", ".join(f"{key} {bound}" for key, bound in sorted(bounds.items()))
     return Rule(f"lock.{role}", stated or ANY, "" if stated else "an empty table demands nothing")
+
+
+def _canary(policy: Policy) -> Iterable[Rule]:
+    if policy.canary is not None:
+        results = " or ".join(sorted(policy.canary.results))
+        warning = "a test that found a leak is accepted" if "leak" in policy.canary.results else ""
+        yield Rule("canary", f"a canary test {_duration(policy.canary.max_age_s)} old, {results}", warning)
 
 
 def _sources(policy: Policy) -> Iterable[Rule]:

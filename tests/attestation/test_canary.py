@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.canary import CLEAN, findings
-from fakes.deployment import AT, Deployment
-from rlu_attestation import canary, canonical, jose
+from fakes.deployment import AT, Deployment, verdict_of
+from fakes.deployment import findings as failed
+from rlu_attestation import canary, canonical, jose, policy_file
 from rlu_attestation.canary import EXCHANGES, FAULTS, PLACES, CanaryReport, Findings
 from rlu_attestation.errors import Malformed, RluError, Untrusted
 from rlu_attestation.explain import explain
 from rlu_attestation.instance import CanaryMention, InstanceClaims, profile_digest
+from rlu_attestation.policy import CanaryRule
 
 DEPLOYMENT = Deployment()
 
@@ -137,3 +139,61 @@ def test_an_instance_statement_names_it_and_stays_the_instance() -> None:
     )
     with pytest.raises(Malformed):
         InstanceClaims.parse(naming.encode().replace(b'"result":"clean"', b'"result":"fine!"'))
+
+
+DAY = 86400
+
+
+@pytest.mark.parametrize(
+    ("mention", "rule", "code"),
+    [
+        (None, None, None),
+        (CanaryMention(bytes(32), AT, "leak"), None, None),
+        (None, CanaryRule(DAY), "policy.canary.absent"),
+        (CanaryMention(bytes(32), AT - DAY, "clean"), CanaryRule(DAY), None),
+        (CanaryMention(bytes(32), AT - DAY - 3600, "clean"), CanaryRule(DAY), "policy.canary.age"),
+        (CanaryMention(bytes(32), AT + 3600, "clean"), CanaryRule(DAY), "policy.canary.future"),
+        (CanaryMention(bytes(32), AT, "incomplete"), CanaryRule(DAY), "policy.canary.mismatch"),
+        (
+            CanaryMention(bytes(32), AT, "leak"),
+            CanaryRule(DAY, frozenset({"clean", "incomplete"})),
+            "policy.canary.mismatch",
+        ),
+        (
+            CanaryMention(bytes(32), AT, "incomplete"),
+            CanaryRule(DAY, frozenset({"clean", "incomplete"})),
+            None,
+        ),
+    ],
+)
+def test_a_policy_demands_a_test(
+    mention: CanaryMention | None, rule: CanaryRule | None, code: str | None
+) -> None:
+    deployment = Deployment()
+    statement, evidence = deployment.attestation(canary=mention)
+    bundle = replace(
+        deployment.bundle(), statement=statement, evidence=evidence, session=None, exchanges=(), close=None
+    )
+    bundle = replace(bundle, commitment_key=None)
+    verdict = verdict_of(deployment, bundle, deployment.policy(canary=rule, require=frozenset({"instance"})))
+    assert failed(verdict) == ([] if code is None else [code])
+    assert any(step.id == "policy.canary" for step in verdict.steps) == (rule is not None)
+
+
+def test_the_rule_in_a_file() -> None:
+    def rule(text: str) -> CanaryRule | None:
+        return policy_file.parse(f"version = 1\n{text}".encode(), lambda name: b"").canary
+
+    assert rule("") is None
+    assert rule("[canary]") == CanaryRule(30 * DAY)
+    assert rule('[canary]\nmax_age_days = 90\nresults = ["clean", "incomplete"]') == CanaryRule(
+        90 * DAY, frozenset({"clean", "incomplete"})
+    )
+    for text, code in (
+        ("[canary]\nmax_age_days = 0", "policy.value"),
+        ('[canary]\nresults = ["fine"]', "policy.value"),
+        ("[canary]\nmax_age_s = 5", "policy.unknown_key"),
+    ):
+        with pytest.raises(RluError) as caught:
+            rule(text)
+        assert caught.value.code == code

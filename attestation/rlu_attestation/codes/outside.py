@@ -14,6 +14,17 @@ _LIST = "Take the newest list from whoever signs it, and put it beside the polic
 _SIGNED = "Take policy and signature from whoever maintains them, together; do not use this one."
 
 OUTSIDE = {
+    "canary.encoding": Text(
+        "The file is no report of a canary test (FORMATS section 15), or its result is not what its numbers say.",
+        "Take it again from whoever ran the test.",
+    ),
+    "canary.signature": Text(
+        "The report of a canary test is not signed by the key that it names.", "Do not use it."
+    ),
+    "canary.not_named": Text(
+        "The instance statement names another report of a canary test, or none.",
+        "Ask for the report that it names, or for a bundle that was made after the report was signed.",
+    ),
     "bundle.encoding": Text(
         "The file is no bundle, or was cut or changed.",
         "Take it again from where it came; compare its digest.",

@@ -152,6 +152,10 @@ TEXTS = {
         "A platform that can be debugged can be read by whoever debugs it.",
         'Have it started without debugging. A TPM alone proves nothing about it: then [accept] debug_states must hold "enabled".',
     ),
+    "policy.canary": Text(
+        "The policy demands a canary test of this server, and the statement names none, an older one, or one that found something.",
+        "Have the operator run rlu selftest canary and sign its findings; ask for the report, and read what was not searched.",
+    ),
     "policy.boot": Text(
         "The attestor could not tell that verified boot is on.",
         "Turn on secure boot; trust.unsafe_accept_unverified_boot makes it a waiver.",

@@ -8,7 +8,7 @@ from rlu_attestation.bundle import Bundle
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Refused, Untrusted
 from rlu_attestation.instance import POSTURE_ROLES, InstanceClaims
-from rlu_attestation.policy import Policy, spell
+from rlu_attestation.policy import CanaryRule, Policy, spell
 from rlu_attestation.verdict import Claim
 from rlu_attestation.verifier.context import Context, VerifiedInstance, VerifiedLeaf, VerifiedSession
 from rlu_attestation.verifier.hardware import appraise_gpus, appraise_hardware, appraise_profile
@@ -70,6 +70,9 @@ def appraise(
     run("policy.boot", lambda: appraise_boot(need(instance).claims, policy))
     run("policy.channel", lambda: appraise_channel(need(instance).claims, policy), str)
     run("policy.lock", lambda: appraise_lock(need(instance).claims, policy), str)
+    if policy.canary is not None:
+        rule = policy.canary
+        run("policy.canary", lambda: appraise_canary(need(instance).claims, rule, context), str)
     if session is not None:
         run("policy.session", lambda: appraise_session(need(session), context), str)
     run("policy.sources", lambda: appraise_sources(need(known), policy))
@@ -218,6 +221,26 @@ def appraise_lock(claims: InstanceClaims, policy: Policy) -> str:
     if wrong:
         raise Refused(f"policy.lock.{'unset' if unset else 'mismatch'}", "; ".join(wrong))
     return ", ".join(f"{role} (any)" if policy.lock[role] is None else role for role in POSTURE_ROLES)
+
+
+def appraise_canary(claims: InstanceClaims, rule: CanaryRule, context: Context) -> str:
+    """Raises Refused: `policy.canary.absent`, `.future`, `.age`, `.mismatch`."""
+    named = claims.canary
+    if named is None:
+        raise Refused("policy.canary.absent", "expected a canary test; the statement names none")
+    age = context.at - named.issued_at
+    if -age > context.policy.clock_skew_s:
+        raise Refused("policy.canary.future", f"the report was signed {-age} s after the time given")
+    if age > rule.max_age_s + context.policy.clock_skew_s:
+        raise Refused(
+            "policy.canary.age",
+            f"expected a canary test of at most {rule.max_age_s // 86400} days; found {age // 86400}",
+        )
+    if named.result not in rule.results:
+        raise Refused(
+            "policy.canary.mismatch", f"expected {' or '.join(sorted(rule.results))}; found {named.result}"
+        )
+    return f"{named.result}, reported {max(age, 0) // 86400} days before"
 
 
 def appraise_sources(claims: Sequence[Claim], policy: Policy) -> None:

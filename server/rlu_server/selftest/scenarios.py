@@ -118,11 +118,12 @@ class Composer:
     def chat_returned(self, kind: str) -> Shot:
         text, markers = self.text(kind)
         wanted = self.one(kind)
-        form = {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "strict": True, "schema": _only(wanted)},
+        # vLLM's own field: a schema would let a model put white space in for ever.
+        more: dict[str, Any] = {
+            "max_tokens": 400,
+            "temperature": 0,
+            "structured_outputs": {"choice": [wanted]},
         }
-        more: dict[str, Any] = {"max_tokens": 400, "temperature": 0, "response_format": form}
         return self._chat(
             kind, f"{text} Say {wanted}", (*markers, wanted), stream=kind.endswith("stream"), **more
         )
@@ -230,7 +231,6 @@ class Composer:
             "baggage",
             "Cookie",
             "Referer",
-            "RLU-Session",
         )
         headers = {
             name: json.dumps({"note": self.one(kind)}) if name.startswith("x-codex") else self.one(kind)
@@ -272,7 +272,8 @@ class Composer:
 
     def session_fields(self, kind: str) -> Shot:
         wanted = self.one(kind)
-        return self.shot(kind, "/v1/rlu/sessions", {"nonce": wanted, "note": wanted}, (wanted,))
+        headers = {"RLU-Session": self.one(kind)}
+        return self.shot(kind, "/v1/rlu/sessions", {"nonce": wanted, "note": wanted}, (wanted,), headers=headers)
 
     def bad_json(self, kind: str) -> Shot:
         wanted = self.one(kind)
