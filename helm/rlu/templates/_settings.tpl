@@ -51,6 +51,13 @@ session_ttl_s = {{ int64 $v.gateway.sessionTtlSeconds }}
 session_idle_s = {{ int64 $v.gateway.sessionIdleSeconds }}
 max_sessions = {{ int64 $v.gateway.maxSessions }}
 
+[responses]
+store = {{ $v.gateway.responses.store | toJson }}
+session_bytes = {{ mul (int64 $v.gateway.responses.sessionMib) 1048576 }}
+tenant_bytes = {{ mul (int64 $v.gateway.responses.tenantMib) 1048576 }}
+total_bytes = {{ mul (int64 $v.gateway.responses.totalMib) 1048576 }}
+age_s = {{ int64 $v.gateway.responses.ageSeconds }}
+
 [engine]
 arguments = {{ $v.engine.arguments | toJson }}
 {{- with $v.engine.environment }}
