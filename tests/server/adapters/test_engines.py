@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from fakes.rig import Response, Rig
-from rlu_server.adapters.engines import MAX_ATTEMPTS
 from scripted import load_book
 
 CHAT = "/v1/chat/completions"
@@ -129,11 +128,27 @@ async def test_it_goes_there_once(pair: Rig) -> None:
     await home(pair, "f")
     response = await talk(pair, "f", script="reset")
     assert (response.status, response.json()["error"]["code"]) == (502, "engine_lost")
-    # On connections that had been kept idle each engine may have it once more, and never more than the bound.
-    assert 2 <= sum(len(had(pair, name)) for name in pair.engines) <= MAX_ATTEMPTS
+    assert sum(len(had(pair, name)) for name in pair.engines) == 2
     receipt = await pair.receipt(response)
     assert (receipt.status, receipt.reason) == ("failed", "engine_lost")
     assert receipt.forwarded is not None, "engines had it"
+
+
+async def test_an_engine_that_ended_a_fresh_connection_does_not_get_it_again(tmp_path: Path) -> None:
+    async with Rig(tmp_path, {}, BOOK) as rig:
+        for prober in rig.gateway.probers:
+            prober._period_s = 1000.0
+        await asyncio.sleep(0.1)
+        rig.gateway.engine.close()
+        forget(rig)
+        response = await talk(rig, "f", script="reset")
+        assert (response.status, response.json()["error"]["code"]) == (502, "engine_lost")
+        assert len(had(rig, "engine")) == 1
+        await rig.ready()
+        forget(rig)
+        response = await talk(rig, "f", script="reset")  # on a connection of the prober's, kept idle
+        assert (response.status, response.json()["error"]["code"]) == (502, "engine_lost")
+        assert len(had(rig, "engine")) == 2
 
 
 async def test_a_request_with_bytes_is_not_asked_again(pair: Rig) -> None:
