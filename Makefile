@@ -6,7 +6,7 @@ SHELL := bash
 BIN := .venv/bin
 CODE := attestation server benchmarks tests scripts
 
-.PHONY: help run test check bench fuzz mutation fmt clean setup setup-test
+.PHONY: help run test check bench bench-gpu soak fuzz mutation fmt clean setup setup-test
 
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,12 @@ check: setup-test ## The gate: format, lint, types, import contracts, pins, help
 
 bench: setup-test ## Run the benchmarks; ARGS are those of benchmarks/run.py
 	@exec $(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-gpu: setup ## On a GPU: vLLM with a realistic model, direct and through the gateway; ARGS are those of benchmarks/gpu.py
+	@exec $(BIN)/python benchmarks/gpu.py $(ARGS)
+
+soak: setup-test ## Full load for ten minutes: memory must not grow; ARGS=--minutes=60 for longer
+	@exec $(BIN)/python benchmarks/soak.py $(ARGS)
 
 fuzz: setup-test ## Fuzz everything that takes bytes from others; ARGS=--seconds=600 for each target
 	@exec $(BIN)/python tests/fuzz/run.py $(ARGS)

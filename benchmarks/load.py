@@ -41,6 +41,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--beside", type=int, action="append", default=[], metavar="PID", help="count it with the generator"
     )
+    parser.set_defaults(extra={})
     return parser.parse_args(argv)
 
 

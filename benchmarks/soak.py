@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,7 +103,8 @@ def run(options: argparse.Namespace) -> Findings:
         cache = BENCHMARKS.parent / ".cache"
         system = rlu(Bench(scratch, engine, tuple(cores), cache, make_certificate(scratch)))
         stack.callback(system.stop)
-        return uvloop.run(_soak(system, options))
+        findings: Findings = uvloop.run(_soak(system, options))
+        return findings
 
 
 async def _soak(system: System, options: argparse.Namespace) -> Findings:
@@ -155,9 +157,7 @@ async def open_sessions(target: Target, key: str, count: int) -> None:
         b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (key.encode(), len(content), content)
     )
     shares = [count // OPENERS + (number < count % OPENERS) for number in range(OPENERS)]
-    openers = [
-        await target.connect(lambda share=share: _Opening(request, share)) for share in shares if share
-    ]  # type: ignore[misc]
+    openers = [await target.connect(partial(_Opening, request, share)) for share in shares if share]
     done, late = await asyncio.wait([opener.done for opener in openers], timeout=OPENING_S)
     for opener in openers:
         opener.transport.abort()
@@ -180,7 +180,7 @@ class _Opening(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        transport.write(self._request)
+        self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

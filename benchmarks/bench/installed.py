@@ -37,7 +37,13 @@ def installed(cache: Path, requirement: str) -> Path:
         print(f"  installing {requirement}", file=sys.stderr)
         shutil.rmtree(home, ignore_errors=True)
         venv.create(home, with_pip=True)
-        command = [home / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
+        command: list[str | Path] = [
+            home / "bin" / "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            requirement,
+        ]
         done = subprocess.run(command, capture_output=True)
         if done.returncode:
             raise BenchError(f"{requirement} did not install:\n{done.stderr.decode(errors='replace')[-800:]}")

@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from loadgen.client import EVENT, Checked, Repeating, Target, Totals
@@ -40,6 +41,8 @@ class Plan:
     """Processes that share the generator's core, such as the engine; together they may be the limit."""
     think_s: float = 0.0
     """Mean pause of a connection between an answer and its next request."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further members of the request's body."""
     spread_s: float = 0.0
     """Connections open evenly over this time, so that paced streams do not tick together."""
 
@@ -84,6 +87,7 @@ def request_bytes(plan: Plan) -> bytes:
         body["messages"] = [{"role": "user", "content": prompt}]
     if plan.api == "messages":
         body["max_tokens"] = 4096
+    body.update(plan.extra)
     content = json.dumps(body, separators=(",", ":")).encode()  # as SDKs and agents write it
     head = f"POST {PATHS[plan.api]} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
     if plan.key:
