@@ -1,7 +1,8 @@
 """What the attestor is told to state: files that the launcher writes below `<runtime>/facts/`, and the gateway's greeting.
 
     instance.json   {"model":{"name":…,"manifest_sha256":…}, "engine":{"name":…,"version":…,"arguments_sha256":…},
-                     "further_models":[{"model":…,"engine":…}, …]?, "gateway":{"image_sha256":…}?, "hardware":{"profile":…}, "region":…, "boundary":…, "site":…}
+                     "further_models":[{"model":…,"engine":…}, …]?, "gateway":{"image_sha256":…}?, "hardware":{"profile":…},
+                     "region":…, "boundary":…, "site":…}
     engine.json     posture measured inside the engine's process: a flat object of booleans, integers and short strings
     attestor.json   the same of this process
 
