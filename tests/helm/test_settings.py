@@ -12,6 +12,7 @@ import tomllib
 from fakes.model_configs import LLAMA_70B, encoded
 from rlu_attestation.cli.app import COMMANDS, load
 from rlu_server import settings as configuration
+from rlu_server.core.limits.rules import parse_file, rule_for
 from rlu_server.engine import arguments, environment
 from rlu_server.sizing import GPUS, Wish, helm_values, read_model, size
 from rlu_server.supervisor.runtime import LONGEST
@@ -76,6 +77,22 @@ def test_values_arrive(rendered: Any, tmp_path: Path) -> None:
     assert settings.key_path == "0x81000010"
     assert settings.log.witnesses == ("w+1+k",)
     assert settings.telemetry.opt_in is False
+
+
+def test_limits_arrive_where_a_change_of_theirs_does_too(rendered: Any, tmp_path: Path) -> None:
+    text = '[default]\nrequests_per_minute = 60\n[tenants."a b"]\nweight = 4\n'
+    made = rendered("h200x8", {"admission": {"limits": text, "maxInFlight": 12}})
+    settings = settings_of(made, tmp_path)
+    assert settings.admission.max_in_flight == 12
+    [limits] = [one for one in made.of("ConfigMap") if "limits.toml" in one["data"]]
+    assert rule_for(parse_file(limits["data"]["limits.toml"].encode()), "a b", "p").weight == 4
+    [workload] = made.of("StatefulSet")
+    pod = workload["spec"]["template"]["spec"]
+    named = limits["metadata"]["name"]
+    [volume] = [one for one in pod["volumes"] if one.get("configMap", {}).get("name") == named]
+    [mount] = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == volume["name"]]
+    assert Path(mount["mountPath"]) == settings.limits_file.parent
+    assert "subPath" not in mount
 
 
 def test_what_a_pod_mounts_is_what_the_settings_name(configuration: Any, tmp_path: Path) -> None:

@@ -57,6 +57,14 @@ session_bytes = {{ mul (int64 $v.gateway.responses.sessionMib) 1048576 }}
 tenant_bytes = {{ mul (int64 $v.gateway.responses.tenantMib) 1048576 }}
 total_bytes = {{ mul (int64 $v.gateway.responses.totalMib) 1048576 }}
 age_s = {{ int64 $v.gateway.responses.ageSeconds }}
+{{- if or $v.admission.limits $v.admission.maxInFlight }}
+
+[admission]
+{{- if $v.admission.limits }}
+limits_file = "/etc/rlu/limits/limits.toml"
+{{- end }}
+max_in_flight = {{ int64 $v.admission.maxInFlight }}
+{{- end }}
 
 [engine]
 arguments = {{ $v.engine.arguments | toJson }}
