@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rlu_server.adapters.events import Events
 from rlu_server.core.apikeys import KeyRing, Principal, key_fingerprint, looks_like_key
@@ -32,6 +32,8 @@ GUESSES = frozenset({"key_invalid", "token_malformed", "token_signature", "token
 """What somebody gets who tries things; a real credential that has expired is no guess."""
 
 Decided = Principal | GatewayError
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Pending:
@@ -110,7 +112,9 @@ class Authenticator:
             certificates.rule(one.source, one.pattern, one.tenant) for one in settings.certificates.rules
         ]
         self._revoked = None if settings.certificates.crl_file is None else Revoked()
-        self._remembered: dict[bytes, tuple[Decided, float]] = {}
+        self._verified: dict[bytes, tuple[Principal, float]] = {}
+        self._refusals: dict[bytes, tuple[GatewayError, float]] = {}
+        """Apart from the good ones, so that nobody drives those out with bad ones."""
         self._certificates: dict[bytes, ClientCertificate] = {}
         self._asking: dict[bytes, Pending] = {}
         self._generation = 0
@@ -141,7 +145,8 @@ class Authenticator:
 
     def _forget(self) -> None:
         self._generation += 1
-        self._remembered.clear()
+        self._verified.clear()
+        self._refusals.clear()
 
     # --- deciding ---
 
@@ -183,13 +188,13 @@ class Authenticator:
 
     def _by_token(self, text: str, digest: bytes, address: str) -> Principal | Pending:
         now = self._clock()
-        remembered = self._remembered.get(digest)
-        if remembered is not None and now < remembered[1]:
-            decided = remembered[0]
-            if isinstance(decided, GatewayError):
-                raise GatewayError(decided.code, param=decided.param)
+        verified = self._verified.get(digest)
+        if verified is not None and now < verified[1]:
             self._lockout.good(address, digest)
-            return decided
+            return verified[0]
+        refusal = self._refusals.get(digest)
+        if refusal is not None and now < refusal[1]:
+            raise GatewayError(refusal[0].code, param=refusal[0].param)
         pending = self._asking.get(digest)
         if pending is not None:
             return pending
@@ -225,7 +230,7 @@ class Authenticator:
         self, named: tokens.Named, known: _Known, digest: bytes, address: str, until: float
     ) -> Principal:
         principal = self._principal(named.tenant, named.principal, f"token:{known.rules.name}")
-        self._remember(digest, principal, until)
+        _put(self._verified, digest, (principal, until), REMEMBERED)
         self._lockout.good(address, digest)
         return principal
 
@@ -270,18 +275,12 @@ class Authenticator:
 
     def _refused(self, error: GatewayError, digest: bytes, address: str, text: str) -> None:
         if error.status == 401:
-            self._remember(digest, error, self._clock() + REFUSED_S)
+            _put(self._refusals, digest, (error, self._clock() + REFUSED_S), REMEMBERED)
         self._count(error, address, text)
 
     def _count(self, error: GatewayError, address: str, text: str) -> None:
         if error.code in GUESSES and self._lockout.wrong(address, hash(text), self._monotonic()):
             self._events.emit("locked_out")
-
-    def _remember(self, digest: bytes, decided: Decided, until: float) -> None:
-        self._remembered.pop(digest, None)
-        if len(self._remembered) >= REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[digest] = (decided, until)
 
     # --- certificates ---
 
@@ -308,17 +307,21 @@ class Authenticator:
         found = self._certificates.get(der)
         if found is None:
             found = certificates.read(der)
-            if len(self._certificates) >= CERTIFICATES:
-                del self._certificates[next(iter(self._certificates))]
-            self._certificates[der] = found
+            _put(self._certificates, der, found, CERTIFICATES)
         return found
 
     def _principal(self, tenant: str, name: str, source: str) -> Principal:
         principal = self._keys.principal(tenant, name, source)
-        if len(self.seen) >= NAMES:
-            del self.seen[next(iter(self.seen))]
-        self.seen[tenant, principal.pseudonym] = name
+        _put(self.seen, (tenant, principal.pseudonym), name, NAMES)
         return principal
+
+
+def _put(kept: dict[K, V], key: K, value: V, most: int) -> None:
+    """Keep it as the newest; the oldest makes room."""
+    kept.pop(key, None)
+    if len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 def rules(issuer: Issuer) -> tokens.Rules:

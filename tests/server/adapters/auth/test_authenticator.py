@@ -112,8 +112,19 @@ def test_little_is_kept(monkeypatch: pytest.MonkeyPatch):
     desk = Desk()
     for number in range(12):
         principal(desk.show(ONE.token(NOW, sub=f"agent-{number}")))
-    assert len(desk.made._remembered) == len(desk.made.seen) == 5
+    assert len(desk.made._verified) == len(desk.made.seen) == 5
     assert set(desk.made.seen.values()) == {f"agent-{number}" for number in range(7, 12)}
+
+
+def test_bad_tokens_do_not_drive_out_good_ones(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(authenticator, "REMEMBERED", 5)
+    desk = Desk()
+    good = ONE.token(NOW)
+    first = principal(desk.show(good))
+    for number in range(20):
+        desk.refusal(ONE.token(NOW - 10_000, jti=str(number)))
+    assert desk.show(good) is first
+    assert len(desk.made._refusals) == 5
 
 
 def test_a_change_of_keys_forgets_what_was_decided():
