@@ -88,8 +88,9 @@ def test_limits_arrive_where_a_change_of_theirs_does_too(rendered: Any, tmp_path
     assert rule_for(parse_file(limits["data"]["limits.toml"].encode()), "a b", "p").weight == 4
     [workload] = made.of("StatefulSet")
     pod = workload["spec"]["template"]["spec"]
-    named = limits["metadata"]["name"]
-    [volume] = [one for one in pod["volumes"] if one.get("configMap", {}).get("name") == named]
+    [volume] = [
+        one for one in pod["volumes"] if one.get("configMap", {}).get("name") == limits["metadata"]["name"]
+    ]
     [mount] = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == volume["name"]]
     assert Path(mount["mountPath"]) == settings.limits_file.parent
     assert "subPath" not in mount
