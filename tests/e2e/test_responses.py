@@ -11,13 +11,13 @@ import openai
 import pytest
 
 from e2e.scripted_stack import Scripted
+from e2e.served import MODEL as DEMO
+from e2e.served import Served
 from e2e.test_connect import write_policy
 from rlu_attestation import load_policy
 from rlu_attestation.connect import Status, VerifyingTransport
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.statements import Close
-
-pytestmark = pytest.mark.tpm
 
 BOOK = {"model": "scripted", "default": {"turns": [{"text": "hello yourself"}]}}
 MARKER = "MARKER-9c41-what-was-kept"
@@ -30,6 +30,7 @@ def files_with(marker: bytes, *places: Path) -> list[Path]:
     return found
 
 
+@pytest.mark.tpm
 def test_every_answer_about_what_is_kept_is_proven(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script(BOOK)
     told: list[Status] = []
@@ -60,6 +61,7 @@ def test_every_answer_about_what_is_kept_is_proven(scripted: Scripted, tmp_path:
     assert told[0].event in ("verified", "waived")
 
 
+@pytest.mark.tpm
 def test_a_closed_session_left_nothing(scripted: Scripted) -> None:
     scripted.script(BOOK)
     made = scripted.caller.post("/v1/responses", {"model": "scripted", "input": MARKER, "store": True})
@@ -77,3 +79,29 @@ def test_a_closed_session_left_nothing(scripted: Scripted) -> None:
     assert MARKER not in gateway.output()
     opened = [os.readlink(link) for link in Path(f"/proc/{gateway.pid}/fd").iterdir()]
     assert not any("(deleted)" in path or "memfd" in path for path in opened)
+
+
+@pytest.mark.engine
+@pytest.mark.tpm
+def test_vllm_takes_its_own_items_back(served: Served) -> None:
+    """What is put before a request is exactly what a client that keeps its own conversation would send."""
+    plain = {"model": DEMO, "temperature": 0, "max_output_tokens": 24}
+    ask = {"type": "message", "role": "user", "content": "What is RLU?"}
+    first = served.caller.post("/v1/responses", {**plain, "input": ask["content"]}).json()
+    call = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "call_1", "output": "a.txt"}
+    more = {"type": "message", "role": "user", "content": "And why?"}
+    tail = [call, result, more]
+    continued = served.caller.post(
+        "/v1/responses", {**plain, "input": tail, "previous_response_id": first["id"], "stream": True}
+    )
+    assert continued.status == 200, continued.content
+    whole = [ask, *first["output"], *tail]
+    same = served.caller.post("/v1/responses", {**plain, "input": whole, "store": False}).json()
+    final = json.loads(continued.content.rpartition(b"data: ")[2])["response"]
+    assert final["usage"]["input_tokens"] == same["usage"]["input_tokens"] > first["usage"]["input_tokens"]
+    assert final["output"][-1]["content"][0]["text"] == same["output"][-1]["content"][0]["text"]
+    kept = served.caller.get(f"/v1/responses/{final['id']}")
+    assert (kept.status, kept.json()["output"]) == (200, final["output"])
+    third = {**plain, "input": "So?", "previous_response_id": final["id"]}
+    assert served.caller.post("/v1/responses", third).status == 200
