@@ -83,7 +83,7 @@ class CanaryTest:
         self._options = options
         self._say = say
         self._secret = os.urandom(32)
-        self._contents: list[tuple[str, bytes]] = []
+        self._digests: dict[bytes, list[Needle]] = {}
         self._exchanges: dict[str, int] = dict.fromkeys(EXCHANGES, 0)
         self._returned = 0
         self._runtimes: set[Path] = set()
@@ -198,15 +198,17 @@ class CanaryTest:
     async def _make(self, node: Node, shot: Shot) -> None:
         self._exchanges[shot.kind] += 1
         for content in {shot.body, *(text.encode() for text in shot.markers)}:
-            self._contents.append((shot.kind, content))
-        try:
-            caller = Caller(node.port, node.certificate, node.keys.asking)
-        except (OSError, StopIteration, RuntimeError):
-            return
-        answer = await caller.send(shot)
+            self._look_for(content, shot.kind)
+        answer = await Caller(node.port, node.certificate, node.keys.asking).send(shot)
         self._returned += _holds(answer, shot)
         if answer.status:
-            self._contents.append((shot.kind, answer.content))
+            self._look_for(answer.content, shot.kind)
+
+    def _look_for(self, content: bytes, kind: str) -> None:
+        """Remember the digests of a content, which itself may be large."""
+        if len(content) >= forms.PIECE:
+            needles = list(forms.of_digests(content, kind))
+            self._digests.setdefault(needles[0].data, needles)
 
     async def _break(self, node: Node, faults: Faults) -> None:
         deadline = time.monotonic() + self._options.seconds
@@ -238,9 +240,7 @@ class CanaryTest:
         needles: list[Needle] = list(planted.needles)
         for text, kind in composer.markers.items():
             needles += forms.of_text(text, kind, tokenizers)
-        for kind, content in dict.fromkeys(self._contents):
-            if len(content) >= forms.PIECE:
-                needles += forms.of_digests(content, kind)
+        needles += (needle for digests in self._digests.values() for needle in digests)
         return Index(needles)
 
     def _tokenizers(self, model: Path) -> list[Tokenizer]:

@@ -162,8 +162,7 @@ class Faults:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _during(self) -> None:
-        shots = [shot for shot in self._composer.all() if shot.kind in DURING]
-        await asyncio.gather(*(self._send(shot) for shot in shots))
+        await asyncio.gather(*(self._send(self._composer.kind(kind)) for kind in DURING))
 
     async def _delay(self) -> None:
         await asyncio.sleep(self._random.uniform(0, LONGEST_DELAY_S))

@@ -55,6 +55,9 @@ class Node:
         place: directory of everything it may write.
         settings: the operator's.
         command: how `rlu` is started.
+
+    Attributes:
+        port: that the gateway listens on, and `runtime`, its runtime directory: of the last start.
     """
 
     def __init__(self, place: Path, settings: Settings, command: Sequence[str] = RLU) -> None:
@@ -75,6 +78,8 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
         self._read = 0
         self._given_up = False
+        self.port = 0
+        self.runtime = place
 
     def prepare(self) -> None:
         """Directories, TPM, registration, keys.
@@ -114,6 +119,8 @@ class Node:
                 start_new_session=True,
             )
         self.until(lambda: self.said("serving") > 0, self.settings.engine.ready_timeout_s + 60, "serving")
+        self.port = int(next(event["port"] for event in self.events() if event["event"] == "serving"))
+        self.runtime = self._runtime()
 
     @property
     def running(self) -> bool:
@@ -126,21 +133,8 @@ class Node:
         return self._process.pid
 
     @property
-    def port(self) -> int:
-        return int(next(e["port"] for e in reversed(self.events()) if e["event"] == "serving"))
-
-    @property
     def certificate(self) -> Path:
         return self.runtime / "gateway" / "gateway.crt"
-
-    @property
-    def runtime(self) -> Path:
-        """The runtime directory, as the command lines of the supervisor's children name it."""
-        for child in self.processes():
-            for word in _command_line(child):
-                if word.endswith("-profile.json"):
-                    return Path(word).parents[1]
-        raise NodeError("the deployment has no processes")
 
     def events(self) -> list[dict[str, Any]]:
         """What it said since its last start."""
@@ -242,6 +236,14 @@ class Node:
                 self._process.wait()
         if self.tpm is not None:
             self.tpm.stop()
+
+    def _runtime(self) -> Path:
+        """As the command lines of the supervisor's children name it."""
+        for child in self.processes():
+            for word in _command_line(child):
+                if word.endswith("-profile.json"):
+                    return Path(word).parents[1]
+        raise NodeError("the deployment has no processes")
 
     # --- making it ---
 

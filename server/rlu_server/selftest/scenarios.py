@@ -45,8 +45,12 @@ class Composer:
 
     def all(self) -> Iterator[Shot]:
         """Every kind once, but the load."""
-        for kind, make in _MAKERS.items():
-            yield make(self, kind)
+        for kind in _MAKERS:
+            yield self.kind(kind)
+
+    def kind(self, kind: str) -> Shot:
+        """One request of a kind."""
+        return _MAKERS[kind](self, kind)
 
     def load(self) -> Shot:
         """A long streamed answer, for something to be broken meanwhile."""
@@ -273,7 +277,9 @@ class Composer:
     def session_fields(self, kind: str) -> Shot:
         wanted = self.one(kind)
         headers = {"RLU-Session": self.one(kind)}
-        return self.shot(kind, "/v1/rlu/sessions", {"nonce": wanted, "note": wanted}, (wanted,), headers=headers)
+        return self.shot(
+            kind, "/v1/rlu/sessions", {"nonce": wanted, "note": wanted}, (wanted,), headers=headers
+        )
 
     def bad_json(self, kind: str) -> Shot:
         wanted = self.one(kind)
