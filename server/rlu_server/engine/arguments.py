@@ -40,9 +40,8 @@ TUNABLE = frozenset(
             "long-prefill-token-threshold",
             "max-cudagraph-capture-size",
             "max-logprobs",
-            "max-long-partial-prefills",
         ),
-        *("max-model-len", "max-num-batched-tokens", "max-num-partial-prefills", "max-num-queued-reqs"),
+        *("max-model-len", "max-num-batched-tokens", "max-num-queued-reqs"),
         *("max-num-queued-tokens", "max-num-seqs", "mm-processor-cache-gb", "no-async-scheduling"),
         *("no-enable-chunked-prefill", "no-enable-prefix-caching", "num-gpu-blocks-override"),
         *(
@@ -59,7 +58,7 @@ TUNABLE = frozenset(
             "scheduling-policy",
             "seed",
         ),
-        *("shutdown-timeout", "skip-mm-profiling", "stream-interval", "swap-space", "tensor-parallel-size"),
+        *("shutdown-timeout", "skip-mm-profiling", "stream-interval", "tensor-parallel-size"),
         *("tokenizer-mode", "tool-call-parser"),
     )
 )
@@ -119,6 +118,68 @@ REFUSED = {
         _ADMIN,
     ),
     **dict.fromkeys(("--api-server-count",), "responses would depend on the process that answers"),
+    **dict.fromkeys(
+        (
+            *(
+                "--log-level",
+                "--logging-config",
+                "--enable-logging-iteration-details",
+                "--enable-trace-replay",
+            ),
+            *("--enable-layerwise-nvtx-tracing", "--ray-workers-use-nsight"),
+        ),
+        _CONTENT,
+    ),
+    **dict.fromkeys(
+        (
+            "--model-class-overrides",
+            "--model-impl",
+            "--distributed-executor-backend",
+            "--pt-load-map-location",
+        ),
+        _CODE,
+    ),
+    **dict.fromkeys(
+        (
+            *(
+                "--tool-server",
+                "--grpc",
+                "--grpc-port",
+                "--master-addr",
+                "--master-port",
+                "--nnodes",
+                "--node-rank",
+            ),
+            *("--data-parallel-address", "--data-parallel-rpc-port", "--data-parallel-backend", "--headless"),
+            *("--weight-transfer-config", "--hf-token"),
+        ),
+        _NETWORK,
+    ),
+    **dict.fromkeys(
+        (
+            "--enable-tokenizer-info-endpoint",
+            "--enable-offline-docs",
+            "--enable-elastic-ep",
+            "--enable-fault-tolerance",
+        ),
+        _ADMIN,
+    ),
+    **dict.fromkeys(
+        (
+            *(
+                "--enable-lora",
+                "--default-mm-loras",
+                "--spec-model",
+                "--code-revision",
+                "--mm-encoder-fp8-scale-path",
+            ),
+            *("--model-loader-extra-config",),
+        ),
+        _UNMEASURED,
+    ),
+    **dict.fromkeys(("--mm-encoder-fp8-scale-save-path",), "it writes files made of clients' images"),
+    **dict.fromkeys(("--enable-mm-embeds",), "clients could hand pickled tensors to the engine"),
+    **dict.fromkeys(("--media-io-kwargs",), "clients' media are not to be fetched"),
 }
 
 

@@ -17,8 +17,19 @@ ALLOWED = re.compile(
     r"|VLLM_CPU_[A-Z_]+|VLLM_(ATTENTION_BACKEND|USE_[A-Z0-9_]+|ROCM_[A-Z0-9_]+|FLASH_ATTN_VERSION|MLA_DISABLE|MARLIN_[A-Z_]+)"
     r"|VLLM_(ENGINE_READY_TIMEOUT_S|RPC_TIMEOUT|ALLOW_LONG_MAX_MODEL_LEN|SLEEP_WHEN_IDLE|WORKER_MULTIPROC_METHOD))"
 )
-FORBIDDEN = frozenset({"VLLM_USE_MODELSCOPE", "VLLM_USE_RUST_FRONTEND"})
-"""Match `ALLOWED` by form, but load from elsewhere."""
+FORBIDDEN = frozenset(
+    {
+        *(
+            "VLLM_USE_MODELSCOPE",
+            "VLLM_USE_RUST_FRONTEND",
+            "VLLM_USE_RUST_BENCH",
+            "VLLM_USE_SIMPLE_KV_OFFLOAD",
+        ),
+        *("VLLM_USE_RAY_COMPILED_DAG_CHANNEL_TYPE", "VLLM_USE_RAY_COMPILED_DAG_OVERLAP_COMM"),
+        *("VLLM_USE_RAY_WRAPPED_PP_COMM", "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"),
+    }
+)
+"""Match `ALLOWED` by form, but load from elsewhere, keep caches of prompts in files, or open connections."""
 
 
 class VariableRefused(Exception):

@@ -74,6 +74,58 @@ def test_set(name: str, value: str) -> None:
             "HOME",
         ),
         *("OMP_NUM_THREADS\n", "xOMP_NUM_THREADS", ""),
+        # What vLLM 0.32 reads and what would keep, load, tell or open something.
+        *(
+            "VLLM_DEBUG_LOG_API_SERVER_RESPONSE",
+            "VLLM_LOGGING_CONFIG_PATH",
+            "VLLM_LOGGING_STREAM",
+            "VLLM_MEDIA_CACHE",
+        ),
+        *(
+            "VLLM_ENABLE_RESPONSES_API_STORE",
+            "VLLM_V1_USE_OUTLINES_CACHE",
+            "VLLM_CACHE_ROOT",
+            "VLLM_CONFIG_ROOT",
+        ),
+        *(
+            "VLLM_RPC_BASE_PATH",
+            "VLLM_MODEL_REDIRECT_PATH",
+            "VLLM_LORA_RESOLVER_CACHE_DIR",
+            "VLLM_HOST_IP",
+            "VLLM_PORT",
+        ),
+        *(
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+            "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH",
+            "VLLM_API_KEY",
+            "VLLM_NCCL_SO_PATH",
+        ),
+        *(
+            "VLLM_RUST_FRONTEND_PATH",
+            "VLLM_USE_RUST_FRONTEND",
+            "VLLM_USE_SIMPLE_KV_OFFLOAD",
+            "S3_ENDPOINT_URL",
+        ),
+        *(
+            "VLLM_USE_RAY_V2_EXECUTOR_BACKEND",
+            "VLLM_NIXL_SIDE_CHANNEL_HOST",
+            "VLLM_NO_USAGE_STATS",
+            "DO_NOT_TRACK",
+        ),
+        *(
+            "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
+            "CUSTOM_SCRIPT_FILENAME",
+            "CUSTOM_FASTAPI_PING_HANDLER",
+            "CUSTOM_POST_PROCESS",
+        ),
+        *(
+            "PROMETHEUS_MULTIPROC_DIR",
+            "TORCH_LOGS",
+            "TORCH_TRACE",
+            "TORCHINDUCTOR_CACHE_DIR",
+            "TRITON_CACHE_DIR",
+            "TMPDIR",
+        ),
     ],
 )
 def test_dangerous_variables_refuse(name: str) -> None:
