@@ -35,6 +35,14 @@ def command(config: Path) -> list[str]:
     return [sys.executable, "-m", "rlu_server.gateway", "--config", str(config)]
 
 
+def alive(pid: int) -> bool:
+    """Is it a process that still runs? One that nobody has reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Processes:
     """The master and its children. Has what a `Rig` asks of its gateway."""
 
@@ -55,9 +63,13 @@ class Processes:
             )
 
     async def stop(self) -> None:
-        if self._master is not None and self._master.poll() is None:
+        children = self.children if self.running else []
+        if self.running:
             self._master.kill()
         await self.ended()
+        # They end with it; then their connections to the engine do, in this loop.
+        while any(alive(pid) for pid in children):
+            await asyncio.sleep(0.01)
 
     async def ended(self) -> int:
         assert self._master is not None
@@ -93,6 +105,8 @@ class Processes:
 @dataclass
 class Fleet(Rig):
     workers: int = 2
+    limits: str = ""
+    """The limits file."""
 
     async def __aenter__(self) -> Fleet:
         try:
@@ -105,12 +119,17 @@ class Fleet(Rig):
 
     def make_gateway(self) -> Any:
         config = self.directory / "rlu.toml"
-        settings = {"workers": self.workers, "port": free_port(), "insecure_plain_http": not self.tls, **self.overrides}
-        sections = [
-            f'state_dir = "{self.directory}"\nruntime_dir = "{self.directory}"\n[model]\nname = "scripted"'
-        ]
-        sections += ["[gateway]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items())]
-        config.write_text("\n".join(sections) + "\n")
+        settings = {
+            "workers": self.workers,
+            "port": free_port(),
+            "insecure_plain_http": not self.tls,
+            **self.overrides,
+        }
+        (self.directory / "limits.toml").write_text(self.limits)
+        lines = [f'state_dir = "{self.directory}"', f'runtime_dir = "{self.directory}"']
+        for name, section in {"model": {"name": "scripted"}, "gateway": settings, **self.sections}.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
+        config.write_text("\n".join(lines) + "\n")
         return Processes(self.launcher(config), self.directory / "gateway.log")
 
     def launcher(self, config: Path) -> list[str]:
@@ -146,18 +165,19 @@ class Fleet(Rig):
         await wire.send(self.request(path, body, **options))
         return await wire.response()
 
-    async def wire_each(self) -> list[Wire]:
-        """A connection to each worker."""
-        found: dict[str, Wire] = {}
-        for _ in range(64 * self.workers):
+    async def wire_each(self, each: int = 1) -> list[Wire]:
+        """So many connections to each worker, alternating."""
+        found: dict[str, list[Wire]] = {}
+        for _ in range(64 * self.workers * each):
             wire = await self.wire()
             answer = await self.ask(wire, "/v1/models", None, method="GET")
-            worker = answer.headers["x-request-id"].split("_")[1]
-            if worker in found:
+            wires = found.setdefault(answer.headers["x-request-id"].split("_")[1], [])
+            if len(wires) < each:
+                wires.append(wire)
+            else:
                 wire.abort()
-            found.setdefault(worker, wire)
-            if len(found) == self.workers:
-                return list(found.values())
+            if [len(some) for some in found.values()] == [each] * self.workers:
+                return [wire for turn in zip(*found.values(), strict=True) for wire in turn]
         raise AssertionError(f"connections reached only {len(found)} workers")
 
     def worker_pids(self) -> list[int]:

@@ -242,6 +242,7 @@ class Gateway:
             self.responses,
             lambda send: Answering(self.app, self.application.scheme, send, self.events),
             lambda counts: add_counts(self.relay.measures, counts),
+            self.entrance.authenticator.note,
         )
 
     async def failed(self) -> None:

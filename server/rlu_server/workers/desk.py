@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from rlu_server.adapters.gate import Gate, Place
 from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.recorder import Admitted, Outcome
 from rlu_server.adapters.responses import Begun, Found, ResponseStore
 from rlu_server.attestor.messages import Posture
+from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 from rlu_server.workers import frames
 from rlu_server.workers.link import Link
@@ -33,6 +35,11 @@ UNTOLD = Outcome(
 """Of an exchange whose worker died: what passed, only the worker could have told."""
 
 
+RECHECK_S = 0.05
+"""A long answer to keep may still be on its way from another worker when its client asks for it."""
+M = TypeVar("M")
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What desks work with."""
@@ -42,6 +49,8 @@ class Parts:
     responses: ResponseStore
     answering: Callable[[Callable[[frames.Message], None]], Answering]
     counted: Callable[[dict[str, object]], None]
+    noticed: Callable[[Principal], None]
+    """Told who was let in."""
 
 
 class Desk:
@@ -49,7 +58,7 @@ class Desk:
 
     Args:
         greeted: called with the posture, once; true lets the worker in.
-        reported: called when connections or memory may have changed.
+        reported: called when connections or memory have changed.
         left: called once, when it is gone and everything of it is settled.
     """
 
@@ -63,10 +72,13 @@ class Desk:
         self.number = number
         self.connections = 0
         self.held: Counter[str] = Counter()
-        self.gone = False
+        self.heard = asyncio.get_running_loop().time()
+        """When it last said something; it reports several times a second."""
         self._greeted = greeted
         self._reported = reported
         self._left = left
+        self._gone = False
+        self._loop = asyncio.get_running_loop()
         self._parts: Parts | None = None
         self._own: Answering | None = None
         self._applicants: dict[int, _Applicant] = {}
@@ -96,6 +108,7 @@ class Desk:
     # --- what comes ---
 
     def _receive(self, message: frames.ToHub) -> None:
+        self.heard = self._loop.time()
         if isinstance(message, frames.Hello):
             self._greeted(self, message.posture)
         elif isinstance(message, frames.Report):
@@ -121,7 +134,7 @@ class Desk:
             if held is not None:  # else it was turned away at the same moment
                 held.leave(message.tokens)
         elif isinstance(message, frames.Admit):
-            self._admit(message, parts.ledger)
+            self._admit(message, parts)
         else:
             applicant = self._applicants.pop(message.id, None)
             if applicant is None or applicant.entry is None:
@@ -139,7 +152,9 @@ class Desk:
             if not held.place.waiting:
                 held.let_in()
 
-    def _admit(self, message: frames.Admit, ledger: Ledger) -> None:
+    def _admit(self, message: frames.Admit, parts: Parts) -> None:
+        ledger = parts.ledger
+        parts.noticed(message.principal)
         applicant = self._applicants[message.id] = _Applicant(self, message.id, ledger)
         try:
             ledger.admit(message.principal, message.where.where(), message.opening, applicant)
@@ -155,7 +170,7 @@ class Desk:
     ) -> None:
         match message:
             case frames.Begin():
-                self._begin(message, store)
+                self._soon(self._begin, message, store)
             case frames.Keep():
                 if message.ticket in self._tickets:
                     self._tickets.discard(message.ticket)
@@ -164,26 +179,37 @@ class Desk:
                 self._tickets.discard(message.ticket)
                 store.drop(message.ticket)
             case frames.Find():
-                self._find(message, store)
+                self._soon(self._find, message, store)
             case frames.Delete():
                 store.delete(message.principal, message.response)
             case _:
                 assert_never(message)
 
-    def _begin(self, message: frames.Begin, store: ResponseStore) -> None:
+    def _soon(self, look: Callable[[M, ResponseStore, bool], None], message: M, store: ResponseStore) -> None:
+        # What another worker said before has come in by then: it lies in its socket.
+        self._loop.call_soon(look, message, store, True)
+
+    def _begin(self, message: frames.Begin, store: ResponseStore, again: bool) -> None:
         def begun(begun: Begun | GatewayError) -> None:
             if isinstance(begun, GatewayError):
+                if again and begun.code == "previous_response_not_found":
+                    self._loop.call_later(RECHECK_S, self._begin, message, store, False)
+                    return
                 self.send(frames.Begun(message.id, b"", None, frames.Error.of(begun)))
                 return
             if begun.ticket is not None:
                 self._tickets.add(begun.ticket)
             self.send(frames.Begun(message.id, begun.earlier, begun.ticket, None))
 
-        store.begin(message.principal, message.where.where(), message.asked, message.size, begun)
+        if not self._gone:
+            store.begin(message.principal, message.where.where(), message.asked, message.size, begun)
 
-    def _find(self, message: frames.Find, store: ResponseStore) -> None:
+    def _find(self, message: frames.Find, store: ResponseStore, again: bool) -> None:
         def found(found: Found | GatewayError) -> None:
             if isinstance(found, GatewayError):
+                if again and found.code == "response_not_found":
+                    self._loop.call_later(RECHECK_S, self._find, message, store, False)
+                    return
                 self.send(frames.Found(message.id, "", "", b"", b"", frames.Error.of(found)))
             else:
                 self.send(
@@ -203,7 +229,7 @@ class Desk:
     # --- the end ---
 
     def _lost(self) -> None:
-        self.gone = True
+        self._gone = True
         self.connections = 0
         self.held.clear()
         if self._own is not None:

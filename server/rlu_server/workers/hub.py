@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections import Counter
@@ -13,6 +14,9 @@ from rlu_server.core.errors import GatewayError
 from rlu_server.workers import frames, master
 from rlu_server.workers.desk import Desk, Parts
 from rlu_server.workers.postures import worst
+
+SILENT_S = 30.0
+"""A worker that says nothing for so long will not say anything any more, but has its share of the new connections."""
 
 
 class Crew:
@@ -59,6 +63,15 @@ class Crew:
         if state != self._state:
             self._state = state
             self._tell_all(state)
+
+    def tick(self, now: float) -> None:
+        """The sweep: have workers ended that are stuck. `now` is the loop's time."""
+        for desk in list(self._desks):
+            if now > desk.heard + SILENT_S:
+                self._events.emit("worker_refused", "silent", worker=desk.number)
+                desk.close()
+                with contextlib.suppress(OSError):
+                    self._control.send(bytes([desk.number]))
 
     async def close(self) -> None:
         """End all workers."""

@@ -47,6 +47,11 @@ class Link(asyncio.Protocol, Generic[T]):
             self._loop.call_soon(self._flush)
         self._out.append(message)
 
+    def send_now(self, message: frames.Message) -> None:
+        """Send it, and all before it, along with what is being written to clients: they may ask about it as soon as they have that."""
+        self.send(message)
+        self._flush()
+
     def close(self) -> None:
         """End it; `lost` is called."""
         if self._transport is not None:

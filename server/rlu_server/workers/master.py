@@ -76,7 +76,8 @@ class Master:
     """Runs one hub and `len(listeners)` workers.
 
     Args:
-        hub: what the hub runs, given the socket on which it gets the workers' ends (`receive`); returns the exit code.
+        hub: what the hub runs; returns the exit code. Its socket brings the workers' ends (`receive`), and takes the numbers of workers
+            that are to be killed, a byte each.
         worker: what a worker runs, given its number, its listening sockets, and its end of the socket pair.
     """
 
@@ -152,6 +153,9 @@ class Master:
         if told is not None and told.si_signo != signal.SIGCHLD:
             self._stopping = True
             os.kill(self._hub_pid, signal.SIGTERM)
+        with contextlib.suppress(OSError):
+            for number in self._control.recv(len(self._places), socket.MSG_DONTWAIT):
+                self._kill(self._places[number])
 
     def _reap(self) -> int | None:
         """Take leave of the dead. Returns the hub's exit code if it is among them."""
@@ -181,10 +185,16 @@ class Master:
     def _end_workers(self) -> None:
         for place in self._places:
             if place.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(place.pid, signal.SIGKILL)
+                self._kill(place)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(place.pid, 0)
+
+    @staticmethod
+    def _kill(place: _Place) -> None:
+        # It was not reaped yet, so its number is still its own.
+        if place.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(place.pid, signal.SIGKILL)
 
     def _fork(self, role: Callable[[], int]) -> int:
         us = os.getpid()
@@ -209,9 +219,7 @@ def receive(control: socket.socket) -> tuple[int, socket.socket] | None:
     """The hub's end for a new worker, with the worker's number; None: the master is gone."""
     try:
         number, handles, _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
-    except BlockingIOError:
-        raise
-    except OSError:
+    except ConnectionError:
         return None
     return (number[0], socket.socket(fileno=handles[0])) if handles else None
 

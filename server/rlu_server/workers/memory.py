@@ -1,8 +1,8 @@
 """When a worker tells how much memory it holds for request content, which is limited for all workers together.
 
-Asking the hub for every piece of a body would cost a turn each. So a worker decides by itself, from what it has and what it was last told of
-the others, and tells when it has moved by a step. All together can exceed the limit by a step for each worker, and by what arrives while a
-report is on its way.
+Asking the hub for every piece of a body would cost a turn each. So a worker decides by itself, from what it has and what it was last told
+of the others, and tells when it has moved by a step. All together can exceed the limit by a step for each worker, and by what arrives while
+a report is on its way.
 """
 
 from __future__ import annotations

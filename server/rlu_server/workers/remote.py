@@ -131,10 +131,15 @@ class RemoteGate:
 
 
 class RemoteResponses:
-    """Implements `responses.Responses`."""
+    """Implements `responses.Responses`.
 
-    def __init__(self, send: Send) -> None:
+    Args:
+        send_now: for what the client's next request, which may come by another worker, builds on.
+    """
+
+    def __init__(self, send: Send, send_now: Send) -> None:
         self._send = send
+        self._send_now = send_now
         self._last = 0
         self._begun: dict[int, Callable[[Begun | GatewayError], None]] = {}
         self._found: dict[int, Callable[[Found | GatewayError], None]] = {}
@@ -152,7 +157,7 @@ class RemoteResponses:
         self._send(frames.Begin(self._last, principal, frames.Where.of(where), asked, size))
 
     def keep(self, ticket: int, session: str, response: bytes) -> None:
-        self._send(frames.Keep(ticket, session, response))
+        self._send_now(frames.Keep(ticket, session, response))
 
     def drop(self, ticket: int) -> None:
         self._send(frames.Drop(ticket))
@@ -165,7 +170,7 @@ class RemoteResponses:
         self._send(frames.Find(self._last, principal, response_id))
 
     def delete(self, principal: Principal, response_id: str) -> None:
-        self._send(frames.Delete(principal, response_id))
+        self._send_now(frames.Delete(principal, response_id))
 
     def tick(self) -> None:
         pass

@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fakes.fleet import Fleet, Processes, command
+from fakes.fleet import Fleet, Processes, alive, command
 from fakes.rig import Response, Wire
 from rlu_attestation.commitment import Tag, commit
 from rlu_attestation.encoding import b64u, unb64u
@@ -167,7 +167,7 @@ async def test_all_end_with_the_hub(fleet: Fleet):
     fleet.kill(hub)
     assert await fleet.gateway.ended() == 128 + signal.SIGKILL
     assert await wire.closed()
-    await fleet.eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    await fleet.eventually(lambda: not any(alive(pid) for pid in children))
 
 
 async def test_all_end_with_the_master(fleet: Fleet):
@@ -175,7 +175,7 @@ async def test_all_end_with_the_master(fleet: Fleet):
     assert len(children) == 3
     fleet.gateway.tell(signal.SIGKILL)
     await fleet.gateway.ended()
-    await fleet.eventually(lambda: not any(running(pid) for pid in children))
+    await fleet.eventually(lambda: not any(alive(pid) for pid in children))
 
 
 async def test_drain_lets_what_runs_finish_on_every_worker(fleet: Fleet):
@@ -263,6 +263,69 @@ async def test_tls_is_of_one_key(tmp_path: Path):
         assert not any(b"PRIVATE KEY" in p.read_bytes() for p in files)
 
 
+async def test_limits_are_of_all_workers_and_a_dead_one_gives_its_part_back(tmp_path: Path):
+    limits = "[tenants.acme]\nconcurrent_requests = 2\n"
+    async with Fleet(tmp_path, {}, BOOK, limits=limits) as fleet:
+        wires = await fleet.wire_each()
+        for wire in wires:
+            await wire.send(fleet.request(PATH, fleet.chat(stream=True, script="endless")))
+            await wire.until(b"data: ")
+        for wire in await fleet.wire_each():
+            refused = await fleet.ask(wire, PATH, fleet.chat(), who="carol")
+            assert (refused.status, refused.json()["error"]["code"]) == (429, "limit_concurrent")
+            assert refused.headers["retry-after"]
+            assert (await fleet.ask(wire, PATH, fleet.chat(), who="bob")).status == 200
+        fleet.kill(fleet.worker_pids()[0])
+        await fleet.eventually(
+            lambda: len([e for e in fleet.gateway.events() if e["event"] == "worker_ready"]) == 3
+        )
+        answers = [await fleet.call(PATH, fleet.chat(), who="carol")]
+        while answers[-1].status != 200:
+            await asyncio.sleep(0.05)
+            answers.append(await fleet.call(PATH, fleet.chat(), who="carol"))
+
+
+async def test_memory_for_content_is_of_all_workers(tmp_path: Path):
+    size = 1 << 20
+    async with Fleet(tmp_path, {"max_body_bytes": size}, BOOK) as fleet:
+        # A tenant gets half of sixteen bodies; one worker alone sees seven.
+        wires = await fleet.wire_each(7)
+        head = fleet.request(PATH, b"").replace(b"Content-Length: 0", b"Content-Length: %d" % size)
+        for wire in wires:
+            await wire.send(head + bytes(size - 1))
+        ends = [asyncio.create_task(wire.response()) for wire in wires]
+        done, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        refused = done.pop().result()
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "overloaded")
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for wire in wires:
+            wire.abort()
+        while (await fleet.call(PATH, fleet.chat())).status != 200:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_kept_response_is_continued_and_read_through_other_workers(tmp_path: Path):
+    book = {"default": {"turns": [{"text": "Good morning."}]}}
+    async with Fleet(tmp_path, {}, book) as fleet:
+        first, second = await fleet.wire_each()
+        made = await fleet.ask(first, "/v1/responses", {"model": "scripted", "input": "one", "store": True})
+        name = made.json()["id"]
+        more = {"model": "scripted", "input": "two", "previous_response_id": name}
+        continued = await fleet.ask(second, "/v1/responses", more)
+        assert continued.status == 200, continued.content
+        assert "previous_response_id" in (await fleet.receipt(continued)).rewritten
+        for wire in (first, second):
+            read = await fleet.ask(wire, f"/v1/responses/{name}", None, method="GET")
+            assert read.content == made.content
+            other = await fleet.ask(wire, f"/v1/responses/{name}", None, method="GET", who="bob")
+            assert (other.status, other.json()["error"]["code"]) == (404, "response_not_found")
+        assert (await fleet.ask(second, f"/v1/responses/{name}", None, method="DELETE")).status == 200
+        gone = await fleet.ask(first, f"/v1/responses/{name}", None, method="GET")
+        assert gone.status == 404
+
+
 async def test_a_port_that_is_taken_is_not_shared(tmp_path: Path):
     async with Fleet(tmp_path, {}, BOOK):
         other = Processes(command(tmp_path / "rlu.toml"), tmp_path / "b.log")
@@ -275,10 +338,3 @@ async def counted(fleet: Fleet, name: str, labels: str) -> float:
     text = (await fleet.call("/metrics", None, who=None, method="GET")).content.decode()
     line = f"{name}{{{labels}}} " if labels else f"{name} "
     return sum(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -143,6 +143,13 @@ class Authenticator:
     def set_revoked(self, revoked: Revoked) -> None:
         self._revoked = revoked
 
+    def note(self, principal: Principal) -> None:
+        """Somebody was let in by another process: its key was used, or its name is one to resolve."""
+        if principal.key_id in self._keys:
+            self.used[principal.key_id] = int(self._clock())
+        else:
+            _put(self.seen, (principal.tenant, principal.pseudonym), principal.name, NAMES)
+
     def _forget(self) -> None:
         self._generation += 1
         self._verified.clear()
@@ -312,7 +319,7 @@ class Authenticator:
 
     def _principal(self, tenant: str, name: str, source: str) -> Principal:
         principal = self._keys.principal(tenant, name, source)
-        _put(self.seen, (tenant, principal.pseudonym), name, NAMES)
+        self.note(principal)
         return principal
 
 
