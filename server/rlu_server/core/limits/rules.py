@@ -107,11 +107,24 @@ def parse_file(data: bytes) -> LimitsFile:
     if len(data) > MAX_FILE:
         raise Malformed("limits.file", f"the limits file is longer than {MAX_FILE} bytes")
     try:
-        return msgspec.convert(tomllib.loads(data.decode("utf-8")), LimitsFile)
+        document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("limits.file", f"the limits file is not TOML: {error}") from error
+    try:
+        return msgspec.convert(document, LimitsFile)
     except msgspec.ValidationError as error:
-        raise Malformed("limits.file", f"the limits file is refused: {error}") from error
+        raise Malformed("limits.file", f"the limits file is refused: {_blame(document) or error}") from error
+
+
+def _blame(document: dict[str, Any]) -> str | None:
+    """What is wrong with the first tenant's table that is, with its name; msgspec would leave the name out."""
+    tenants = document.get("tenants")
+    for name, table in tenants.items() if isinstance(tenants, dict) else ():
+        try:
+            msgspec.convert(table, TenantTable)
+        except msgspec.ValidationError as error:
+            return f'[tenants."{name}"]: {error}'
+    return None
 
 
 def rule_for(file: LimitsFile, tenant: str, principal: str) -> Rule:

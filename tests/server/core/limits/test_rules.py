@@ -64,8 +64,11 @@ def test_an_empty_file_limits_nothing():
     ("text", "said"),
     [
         (b"[default]\nrequest_per_minute = 1", "request_per_minute"),
-        (b"[tenants.a]\nrequests_per_minute = 0", "$.tenants"),
-        (b"[tenants.a]\ntokens_per_minute = 'many'", "$.tenants"),
+        (b"[tenants.a]\nrequests_per_minute = 0", '[tenants."a"]'),
+        (b"[tenants.a]\n[tenants.'b c']\ntokens_per_minute = 'many'", '[tenants."b c"]'),
+        (b"[tenants.a.principals.x]\nweight = 1", '[tenants."a"]'),
+        (b"tenants.a = 1", '[tenants."a"]'),
+        (b"[tenants.'']", "tenants"),
         (b"[default]\nweight = 0", "weight"),
         (b"[default]\nweight = 1e9", "weight"),
         (b"[default.principal]\nweight = 2", "weight"),
