@@ -241,9 +241,7 @@ class Exchange:
         taken = self._taken
         assert self._place is not None
         relay, lines = self._relay, self._relay.gate.engine_lines(self._place)
-        self._call = relay.engine.post(
-            taken.model, taken.key, self._route.path, taken.content, self, lines
-        )
+        self._call = relay.engine.post(taken.model, taken.key, self._route.path, taken.content, self, lines)
         # The call holds the content for as long as it may have to be sent again.
         self._taken = msgspec.structs.replace(self._taken, content=b"")
         self._posted = True
@@ -339,7 +337,9 @@ class Exchange:
         relay = self._relay
         relay.measures.took_to_first_byte(relay.monotonic() - self._began)
         relay.answered(self._incoming.path, head.status)
-        self._response.expect(self._route.api, head.content_type.decode("latin-1"), wanted=self._keeping is not None)
+        self._response.expect(
+            self._route.api, head.content_type.decode("latin-1"), wanted=self._keeping is not None
+        )
         lines = [*self._lines(entry), b"Content-Type: %b\r\n" % head.content_type]
         if head.retry_after is not None:
             lines.append(b"Retry-After: %b\r\n" % head.retry_after)
@@ -472,7 +472,6 @@ class Exchange:
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
-
 
     def _lines(self, entry: Entry) -> list[bytes]:
         """Our own headers of an answer in a session."""

@@ -198,7 +198,9 @@ class Relay:
             raise GatewayError("overloaded")
         if own_most is not None and own + elsewhere.get(tenant, 0) > own_most:
             if size > own_most:
-                raise GatewayError("body_too_large", "The request body is larger than your tenant may have in memory.")
+                raise GatewayError(
+                    "body_too_large", "The request body is larger than your tenant may have in memory."
+                )
             raise GatewayError("limit_scratch")
         self._held[tenant] = own
 
@@ -249,11 +251,8 @@ class Relay:
         if path == routes.ROOT:
             return Fixed(self, connection, incoming, {"name": "rlu"})
         principal = self.authenticate(connection, incoming)
-        listing = Fixed(
-            self, connection, incoming, model_list.answer(path, incoming.headers, self.models)
-        )
+        listing = Fixed(self, connection, incoming, model_list.answer(path, incoming.headers, self.models))
         return Held(connection, principal, lambda _: listing) if isinstance(principal, Pending) else listing
-
 
     def _accept_stored(self, connection: Connection, incoming: Incoming) -> Job:
         operation, response_id = responses.operation(incoming.method, incoming.path)
