@@ -316,6 +316,8 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.relay.tick(loop.time())
+            if self.crew is not None:
+                self.crew.tick(loop.time())
             if ready != (not self.readiness.missing()):
                 ready = not ready
                 self.events.emit("gateway_ready" if ready else "gateway_not_ready")

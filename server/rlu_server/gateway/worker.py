@@ -43,7 +43,7 @@ class Worker:
         self._send = self._link.send
         self.ledger = RemoteLedger(self._send)
         self.gate = RemoteGate(self._send)
-        self.responses = RemoteResponses(self._send)
+        self.responses = RemoteResponses(self._send, self._link.send_now)
         self.limits = WatchedLimits(settings.limits_file, self.gate.replace_limits, events)
         self.entrance = Entrance(
             settings.auth, places.keys, born.tls, events, self._certificates_withdrawn, time.time
