@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rlu_server.adapters.measures import Measures, Readiness
+from rlu_server.adapters.measures import Measures, Readiness, Standing
 from rlu_server.core.errors import CATALOGUE
 from rlu_server.endpoints.metrics import exposition
 from rlu_server.gateway.measurements import measurements
@@ -76,11 +76,12 @@ def exported() -> set[str]:
         sessions_opened=Counter({"implicit": 1}),
         sessions_closed=Counter({"expired": 1}),
     )
-    ledger = SimpleNamespace(table=SimpleNamespace(open_count=0), recorder=SimpleNamespace(pending=0))
+    ledger: Any = SimpleNamespace(table=SimpleNamespace(open_count=0), recorder=SimpleNamespace(pending=0))
+    readiness = Readiness(engines=[Standing("engine", "m")])
     relay: Any = SimpleNamespace(
-        measures=measures, connections=[], exchanges=[], ledger=ledger, readiness=Readiness()
+        measures=measures, connection_count=0, exchange_count=0, readiness=readiness, responses=None
     )
-    families = text_string_to_metric_families(exposition(measurements(relay)).decode())
+    families = text_string_to_metric_families(exposition(measurements(relay, ledger)).decode())
     return {sample.name for family in families for sample in family.samples}
 
 
