@@ -20,6 +20,8 @@ from typing import Any
 
 from e2e.processes import descendants, environment
 from fakes.rig import Response, Rig, Wire
+from rlu_server.settings import Settings
+from rlu_server.supervisor import facts
 
 START_S = 60.0
 
@@ -126,10 +128,9 @@ class Fleet(Rig):
             **self.overrides,
         }
         (self.directory / "limits.toml").write_text(self.limits)
-        lines = [f'state_dir = "{self.directory}"', f'runtime_dir = "{self.directory}"']
-        for name, section in {"model": {"name": "scripted"}, "gateway": settings, **self.sections}.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
-        config.write_text("\n".join(lines) + "\n")
+        document = self.settings.model_dump()
+        document["gateway"].update(settings)
+        config.write_text(facts.toml(Settings.model_validate(document)))
         return Processes(self.launcher(config), self.directory / "gateway.log")
 
     def launcher(self, config: Path) -> list[str]:
