@@ -93,9 +93,9 @@ class Search:
     # --- while it serves, and nothing is under way ---
 
     def live(self, runtime: Path, pids: Iterable[int]) -> None:
-        """Scratch and whatever else is in the runtime directory, and files that are deleted and open. Not the memory of processes."""
+        """The runtime directory, and files that are deleted and open. Not memory: neither that of processes nor the engine's scratch."""
         self._plants.file("runtime", runtime / PLANT)
-        self._tree("runtime", runtime, 0)
+        self._tree("runtime", runtime, 0, (str(runtime / "engine"),))
         self._plants.clear()
         self._deleted(pids)
 

@@ -64,6 +64,8 @@ async def test_it_signs_and_names_a_report(attestor_process: AttestorProcess) ->
     # The instance is the same, and so is the session.
     assert await gateway.begin(opened.session) == 1
     assert (state / "attestation" / FILE).read_text().strip() == outcome.report
+    # The next start names it too.
+    assert Canary(state / "attestation", state, lambda: 0).mention == claims.canary
     # A leak is stated like anything else.
     leak = {**dict.fromkeys(PLACES, CLEAN), "swap": replace(CLEAN, leaks=1)}
     assert (await act(state, text_of(findings(model_manifest=OURS, places=leak)))).code is None

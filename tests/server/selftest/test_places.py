@@ -128,3 +128,19 @@ def test_the_kernel_log_is_read(short_directory: Path, secret: bytes) -> None:
     spot = where(short_directory)
     Search(scanner, planted, spot)._kernel_log()
     assert scanner.places["kernel_log"].size > 0 or "kernel_log" in spot.unsearched
+
+
+def test_scratch_is_memory_while_the_engine_runs_and_a_leak_afterwards(
+    short_directory: Path, secret: bytes
+) -> None:
+    planted = Plants(secret, PLACES)
+    scanner = Scanner(Index([*planted.needles, *forms.of_text("a prompt in scratch, number 4713", "chat")]))
+    spot = where(short_directory)
+    runtime = spot.place / "runtime"
+    (runtime / "engine").mkdir()
+    (runtime / "engine" / "t").write_text("a prompt in scratch, number 4713")
+    search = Search(scanner, planted, spot)
+    search.live(runtime, [])
+    assert places.leaks(scanner) == []
+    assert not search.runtime_gone([runtime])
+    assert {leak.split(" as ")[0] for leak in places.leaks(scanner)} == {"runtime: chat"}
