@@ -15,7 +15,6 @@ from rlu_server.adapters.recorder import Admitted, Outcome
 from rlu_server.adapters.responses import Begun, Found, ResponseStore
 from rlu_server.attestor.messages import Posture
 from rlu_server.core.apikeys import Principal
-from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
 from rlu_server.workers import frames
 from rlu_server.workers.link import Link
@@ -50,8 +49,6 @@ class Parts:
     responses: ResponseStore
     answering: Callable[[Callable[[frames.Message], None]], Answering]
     counted: Callable[[dict[str, object]], None]
-    noted: Callable[[Principal], None]
-    """Told who was let in."""
     noticed: Callable[[Principal], None]
     """Told who was let in."""
 
@@ -131,7 +128,6 @@ class Desk:
         self, message: frames.Enter | frames.Leave | frames.Admit | frames.Record, parts: Parts
     ) -> None:
         if isinstance(message, frames.Enter):
-            parts.noted(message.principal)
             self._enter(message, parts.gate)
         elif isinstance(message, frames.Leave):
             held = self._places.pop(message.id, None)
