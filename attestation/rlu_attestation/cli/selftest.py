@@ -10,13 +10,13 @@ import typer
 
 from rlu_attestation import bundle as bundles
 from rlu_attestation import canary, jose
+from rlu_attestation.cli.canary_summary import EXIT_CODES, summary
 from rlu_attestation.cli.output import print_json
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.files import read
 from rlu_attestation.instance import InstanceClaims
 
-EXIT_CODES = {"clean": 0, "incomplete": 11, "leak": 10}
 MAX_BUNDLE = 16 << 20
 
 app = typer.Typer(
@@ -70,25 +70,6 @@ def verify(
         for line in summary(found):
             print(f"  {line}")
     raise typer.Exit(EXIT_CODES[found.result])
-
-
-def summary(found: canary.Findings) -> list[str]:
-    """What was done and searched, for people."""
-    lines = [
-        f"{found.markers} markers in {sum(found.exchanges.values())} exchanges of {len(found.exchanges)} kinds; "
-        f"{found.returned} answers held one",
-        "broken meanwhile: "
-        + (", ".join(f"{name} {count}" for name, count in found.faults.items()) or "nothing"),
-        f"looked for in {found.forms} forms:",
-    ]
-    for name, place in found.places.items():
-        proof = (
-            f"{place.found} of {place.planted} planted forms found" if place.planted else "nothing planted"
-        )
-        state = "searched" if place.searched else "NOT searched, or not all of it"
-        leaks = f"; {place.leaks} LEAKS" if place.leaks else ""
-        lines.append(f"  {name:<14} {state}: {place.items} items, {place.size} bytes; {proof}{leaks}")
-    return lines
 
 
 def _join() -> None:

@@ -15,8 +15,8 @@ import typer
 from rlu_attestation import canary as reports
 from rlu_attestation import canonical
 from rlu_attestation.canary import Findings
+from rlu_attestation.cli.canary_summary import EXIT_CODES, summary
 from rlu_attestation.cli.output import print_json
-from rlu_attestation.cli.selftest import EXIT_CODES, summary
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import read, write_private
 from rlu_attestation.printing import printable
