@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from fakes.rig import Response, Rig
-from rlu_attestation.statements import Close
+from rlu_attestation.statements import Close, Receipt
 from rlu_server.core.scratch import OVERHEAD
 
 KB = 1024
@@ -421,3 +421,64 @@ async def test_no_file_holds_it(rig: Rig):
     ]
     assert marked == []
     assert OVERHEAD < rig.gateway.responses.size < 16 * KB
+
+
+# --- one connection ---------------------------------------------------------------------------------------------------
+
+
+async def test_everything_on_one_connection_in_order(rig: Rig):
+    """Kept alive and pipelined: what was asked for first is answered first, whoever answers it."""
+    wire = await rig.wire()
+    body = {"model": "scripted", "input": SECRET, "prompt_cache_key": "thread", "store": True}
+    await wire.send(rig.request(PATH, body))
+    made = await wire.response()
+    where = f"{PATH}/{made.json()['id']}"
+    follow = rig.request(PATH, {**body, "previous_response_id": made.json()["id"]})
+    get, delete = (rig.request(where, None, method=method) for method in ("GET", "DELETE"))
+    await wire.send(get + follow + get + delete + get + rig.request("/v1/models", None, method="GET"))
+    answers = [await wire.response() for _ in range(6)]
+    assert [one.status for one in answers] == [200, 200, 200, 200, 404, 200]
+    assert answers[0].content == answers[2].content == made.content
+    sessions = {one.session for one in (made, *answers[:4])}
+    assert len(sessions) == 1  # what prompt_cache_key names
+    assert [one.seq for one in (made, *answers[:4])] == [1, 2, 3, 4, 5]
+    assert [one["prompt_cache_key"] for one in forwarded(rig)[-2:]] == ["thread", "thread"]
+
+
+async def test_content_that_nobody_needs_is_bounded_and_committed_to(rig: Rig):
+    name = (await ask(rig)).json()["id"]
+    answer = await rig.call(f"{PATH}/{name}", b'{"x":1}', method="GET")
+    rig.check_commitments(await rig.receipt(answer), b'{"x":1}', None, answer.content)
+    refused = await rig.call(f"{PATH}/{name}", b"x" * 5000, method="DELETE")
+    assert (refused.status, refused.json()["error"]["code"]) == (413, "body_too_large")
+    assert len(rig.gateway.responses) == 1
+
+
+async def test_a_conversation_may_not_outgrow_a_request(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    made = await ask(rig, "x" * 20 * KB)
+    small = rig.settings.gateway.model_copy(update={"max_body_bytes": 24 * KB})
+    monkeypatch.setattr(rig.gateway.relay, "settings", small)
+    body = {"previous_response_id": made.json()["id"]}
+    assert (await ask(rig, "x", body=body)).status == 200
+    held = rig.gateway.responses.size
+    refused = await ask(rig, "x" * 10 * KB, body=body)
+    assert (refused.status, refused.json()["error"]["code"]) == (413, "body_too_large")
+    assert rig.gateway.responses.size == held
+    await rig.eventually(lambda: rig.gateway.relay._held.total() == 0)
+
+
+async def test_who_leaves_before_the_answer_is_recorded(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    made = await ask(rig)
+    asked: list[Any] = []
+    admit = rig.gateway.ledger.admit
+    monkeypatch.setattr(rig.gateway.ledger, "admit", lambda *question: asked.append(question) is None)
+    wire = await rig.wire()
+    await wire.send(rig.request(f"{PATH}/{made.json()['id']}", None, method="DELETE"))
+    await rig.eventually(lambda: asked)
+    wire.abort()
+    await rig.eventually(lambda: not rig.gateway.relay.connections)
+    admit(*asked[0])
+    await rig.eventually(lambda: rig.session(made.session).last_seq == 2)
+    fetched = await rig.call(f"/v1/rlu/receipts/{made.session}/2?wait=5", None, method="GET")
+    assert rig.signed(fetched.json(), Receipt).status == "aborted"
+    assert len(rig.gateway.responses) == 1  # it was not deleted, and nobody was told that it was
