@@ -75,7 +75,11 @@ class Relay:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
         self._server = _Server(plan, context)
-        self._server.listen(self._address(listen))
+        try:
+            self._server.listen(self._address(listen))
+        except BaseException:
+            self._server.server_close()
+            raise
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True),
             threading.Thread(target=self._keep_key_sets, daemon=True),
