@@ -158,8 +158,7 @@ class Committer:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting or self._work or self._beat:
-                if not (self._urgent or self._work or self._beat or self._draining):
-                    await self._rest()
+                await self._rest()
                 if self._waiting or self._beat:
                     await self._commit_batch()
                 if self._work:
@@ -172,12 +171,20 @@ class Committer:
             self._beat = True
             self._wake.set()
 
+    @property
+    def _pressing(self) -> bool:
+        """Is there more to do than receipts?"""
+        return bool(self._urgent or self._work or self._beat or self._draining)
+
     async def _rest(self) -> None:
         """Wait until receipts alone are worth a batch, or something else comes."""
         loop = asyncio.get_running_loop()
-        if loop.time() >= self._rested_at:
+        if self._pressing or loop.time() >= self._rested_at:
             return
         await self._tell()
+        if self._pressing:
+            return
+        self._wake.clear()  # what set it is known
         timer = loop.call_at(self._rested_at, self._wake.set)
         self._resting = True
         await self._wake.wait()

@@ -202,6 +202,30 @@ async def test_receipts_alone_wait_while_the_signer_rests_and_go_with_what_does_
         assert len(room.platform.signed) == before + 1
 
 
+async def test_receipts_that_came_while_the_signer_was_busy_wait_for_its_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        seqs = [await gateway.begin(session) for _ in range(3)]
+        await gateway.record(session, seqs[0])
+        monkeypatch.setattr(committer, "REST_S", 3600.0)
+        before = len(room.platform.signed)
+        room.platform.gate.clear()
+        second = gateway.send(gateway.receipt(session, seqs[1]))
+        await until(lambda: room.committer._busy)
+        third = gateway.send(gateway.receipt(session, seqs[2]))
+        await gateway.head()
+        room.platform.gate.set()
+        assert isinstance(await gateway.answer(second), messages.ReceiptRecorded)
+        await gateway.head()
+        assert len(room.platform.signed) == before + 1
+        assert isinstance(await gateway.answer(gateway.send(gateway.opening())), messages.SessionOpened)
+        assert isinstance(await gateway.answer(third), messages.ReceiptRecorded)
+        assert len(room.platform.signed) == before + 2
+
+
 async def test_a_rest_ends_by_itself_and_with_the_attestor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
