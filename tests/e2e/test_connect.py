@@ -234,3 +234,55 @@ def test_what_vllm_streams_passes_piece_by_piece(served: Served) -> None:
             assert whole.endswith(b"\n\n")
         assert [status.event for status in told] == ["waived"]
     assert (told[-1].event, told[-1].receipts) == ("closed", len(bodies))
+
+
+def test_the_locked_proxy_serves_and_is_confined(scripted: Scripted, policy: Path) -> None:
+    """`rlu connect --locked`: verified and proven as ever; no file beyond its own, no program, no other server."""
+    words = [*RLU, "connect", scripted.caller.url, "--policy", str(policy), "--json", "--locked"]
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**_clean(), "RLU_API_KEY": scripted.caller.key, "STRAY": "SECRET"},
+    ) as proxy:
+        try:
+            assert proxy.stdout is not None
+            told = []
+            while not told or told[-1]["event"] != "listening":
+                line = proxy.stdout.readline()
+                assert line.rstrip().endswith("}"), line + proxy.stdout.read()
+                told.append(json.loads(line))
+            where = told[-1]
+            answer = httpx2.post(
+                f"{where['url']}/v1/chat/completions",
+                headers={"Authorization": f"Bearer {where['key']}"},
+                json={"model": "scripted", "messages": [{"role": "user", "content": "hello"}]},
+                timeout=60,
+            )
+            assert answer.status_code == 200, answer.text
+            process = Path(f"/proc/{proxy.pid}")
+            status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+            assert (status["Seccomp"], status["NoNewPrivs"], status["CapEff"]) == ("2", "1", "0" * 16)
+            assert not (process / "root" / "var" / "lib").exists()
+            assert (process / "root" / str(policy).lstrip("/")).exists()
+            assert b"SECRET" not in (process / "environ").read_bytes()
+        finally:
+            proxy.terminate()
+            proxy.communicate(timeout=60)
+    assert proxy.returncode == 0
+
+
+@pytest.mark.parametrize("more", [["--socket", "s"], ["--", "true"]])
+def test_a_lock_takes_no_command_and_no_socket(scripted: Scripted, policy: Path, more: list[str]) -> None:
+    words = [*RLU, "connect", scripted.caller.url, "--policy", str(policy), "--locked", *more]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env={**_clean(), "RLU_API_KEY": "rlu_x"},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--locked serves on a port" in done.stderr

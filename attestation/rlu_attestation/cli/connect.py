@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -21,6 +22,11 @@ from rlu_attestation.connect.run import Place, Run, run_command, wait_for_signal
 from rlu_attestation.connect.status import Status
 from rlu_attestation.connect.target import Target
 from rlu_attestation.errors import RluError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - Python 3.10 only
+    import tomli as tomllib
 
 UNPROVEN = 10
 
@@ -94,6 +100,13 @@ def command(
             "--insecure-accept-software-key", help="Go on, with a waiver, when no hardware holds the key."
         ),
     ] = False,
+    locked: Annotated[
+        bool,
+        typer.Option(
+            "--locked",
+            help="Under a lock of the kernel's (Linux; not with a command): no files, no programs, no other server.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Status lines as JSON objects, one a line.")
     ] = False,
@@ -111,6 +124,8 @@ def command(
         raise typer.BadParameter("an API key is needed: --api-key-file or RLU_API_KEY")
     if unix is not None and (words or port):
         raise typer.BadParameter("--socket is for serving without a command and without --port")
+    if locked:
+        _lock(url, words, port, unix, [path for path in (policy, policy_key, roots, api_key_file) if path])
     choice = Choice(file=policy, digest=policy_sha256, key=policy_key, roots=roots)
     choice.check()
     tell = _Teller(as_json, to_errors=bool(words))
@@ -135,6 +150,40 @@ def command(
     except RluError as error:  # what is wrong with the server was told already
         raise typer.Exit(error.exit_code) from error
     raise typer.Exit(UNPROVEN if guard.failures else status)
+
+
+def _lock(url: str, words: list[str] | None, port: int, unix: Path | None, files: list[Path]) -> None:
+    """Start again under the lock, which is in the server's part of the package."""
+    if words or unix is not None:
+        raise typer.BadParameter("--locked serves on a port: without --socket, and without a command")
+    try:
+        connecting = importlib.import_module("rlu_server.lock.connecting")
+    except ModuleNotFoundError as error:
+        raise typer.BadParameter(
+            "--locked needs the package rlu_server, which is not installed here"
+        ) from error
+    # Directories, because what belongs to a file lies beside it (a signature, a renewed key); and what the policy names elsewhere.
+    readable = [path.parent if path.is_file() else path for path in map(Path.absolute, files)]
+    readable += [path for file in files if file.suffix == ".toml" for path in _named(file)]
+    connecting.become(url, port, readable, [word for word in sys.argv[1:] if word != "--locked"])
+
+
+def _named(policy: Path) -> list[Path]:
+    """Every file that a policy names. One that cannot be read names none; it is refused in its own words later."""
+    try:
+        pending: list[object] = [tomllib.loads(policy.read_text("utf-8"))]
+    except (OSError, ValueError):
+        return []
+    found = []
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, str) and "/" in value and (path := policy.absolute().parent / value).exists():
+            found.append(path)
+    return found
 
 
 class _Teller:

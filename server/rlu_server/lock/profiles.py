@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 LAUNCHER = Path(__file__).with_name("rlu_lock.py")
-NAMES = ("attestor", "engine", "filter", "gateway")
+NAMES = ("attestor", "connect", "engine", "filter", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
