@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx2
 import openai
 import pytest
 
+from e2e.caller import chat
 from e2e.scripted_stack import Scripted
 from e2e.served import MODEL as DEMO
 from e2e.served import Served
@@ -79,6 +81,25 @@ def test_a_closed_session_left_nothing(scripted: Scripted) -> None:
     assert MARKER not in gateway.output()
     opened = [os.readlink(link) for link in Path(f"/proc/{gateway.pid}/fd").iterdir()]
     assert not any("(deleted)" in path or "memfd" in path for path in opened)
+
+
+@pytest.mark.tpm
+def test_a_compressed_request_is_proven_as_it_was_sent(scripted: Scripted, tmp_path: Path) -> None:
+    policy = load_policy(write_policy(scripted, tmp_path))
+    with (
+        VerifyingTransport(scripted.caller.url, policy, api_key=scripted.caller.key) as transport,
+        httpx2.Client(transport=transport, timeout=60) as http,
+    ):
+        content = gzip.compress(json.dumps(chat(MARKER, "scripted")).encode())
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        answer = http.post(f"{scripted.caller.url}/v1/chat/completions", content=content, headers=headers)
+        assert answer.status_code == 200
+        (seen,) = scripted.seen()
+        assert json.loads(seen.body)["messages"][0]["content"] == MARKER
+        broken = http.post(
+            f"{scripted.caller.url}/v1/chat/completions", content=content[:-1], headers=headers
+        )
+        assert (broken.status_code, broken.json()["error"]["code"]) == (400, "coding_malformed")
 
 
 @pytest.mark.engine

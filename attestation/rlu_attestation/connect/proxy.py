@@ -17,7 +17,7 @@ import anyio
 from rlu_attestation.connect.async_link import AsyncLink
 from rlu_attestation.connect.errors import Misuse
 from rlu_attestation.connect.guard import Guard
-from rlu_attestation.connect.relay import Request, refuse, relay
+from rlu_attestation.connect.relay import CODINGS, Request, refuse, relay
 from rlu_attestation.connect.steps import Begin, Emit, Talk
 from rlu_attestation.connect.target import key_of
 
@@ -49,7 +49,9 @@ class Proxy:
                 talk = _present()  # agents ask whether anybody is there
             else:
                 body = await _body(receive)
-                talk = relay(self._guard, Request(scope["method"], path, headers, body, bool(scope["query_string"])))
+                talk = relay(
+                    self._guard, Request(scope["method"], path, headers, body, bool(scope["query_string"]))
+                )
         except Misuse as error:
             talk = refuse(path, error)
         async with anyio.create_task_group() as tasks:
@@ -82,8 +84,8 @@ class Proxy:
             return headers
         if not hmac.compare_digest(key_of(headers).encode(), self._local_key):
             raise Misuse("connect.local_key", "use the API key that `rlu connect` gave you for this run", 401)
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise Misuse("connect.encoding", "compressed request bodies are not accepted", 415)
+        if headers.get("content-encoding", "identity").lower() not in CODINGS:
+            raise Misuse("connect.encoding", "send the body as it is, or with gzip, deflate or zstd", 415)
         return headers
 
     async def _answer(self, talk: Talk[None], send: Send) -> None:

@@ -38,8 +38,10 @@ MAX_RESPONSE = 256 * 1024 * 1024
 """Of an answer, which is kept until its receipt was held against it."""
 ATTEMPTS = 2
 GONE = frozenset({"session_not_found", "session_expired", "session_closed"})
-PASSED_ON = ("accept", "anthropic-beta", "anthropic-version", "content-type")
+PASSED_ON = ("accept", "anthropic-beta", "anthropic-version", "content-encoding", "content-type")
 """Of the client's headers, those the server gets. Others may say more than the client's user wants said."""
+CODINGS = frozenset({"identity", "gzip", "deflate", "zstd"})
+"""Of requests: passed on as they are, and receipts commit to what was passed on."""
 GIVEN_BACK = ("content-type", "retry-after", "rlu-receipt", "rlu-session")
 
 

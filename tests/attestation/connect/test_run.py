@@ -129,7 +129,8 @@ def test_who_has_the_key_is_served(local: Local) -> None:
         ({"Host": "127.0.0.1"}, 403, "connect.host"),
         ({"Origin": "http://evil.example"}, 403, "connect.origin"),
         ({"Origin": "null"}, 403, "connect.origin"),
-        ({"Content-Encoding": "gzip"}, 415, "connect.encoding"),
+        ({"Content-Encoding": "br"}, 415, "connect.encoding"),
+        ({"Content-Encoding": "gzip, gzip"}, 415, "connect.encoding"),
     ],
 )
 def test_who_is_turned_away(
