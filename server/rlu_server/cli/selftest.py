@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -58,7 +59,12 @@ def canary(
     gently: Annotated[
         bool, typer.Option("--gently", help="Break nothing but the end; the report is then incomplete.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the schedule of faults.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Of the schedule of faults; default: any, and it is told.", show_default=False
+        ),
+    ] = None,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where a disk image of 512 MiB is made meanwhile.")
     ] = Path("/var/tmp"),  # noqa: S108 - a directory of its own is made there
@@ -83,7 +89,8 @@ def canary(
     settings = _settings(config)
     if not os.access(out.parent, os.W_OK):
         raise Misconfigured("selftest.out", f"{out} cannot be written; choose another place with --out")
-    options = {"seconds": FULL_S if full else seconds, "breaking": not gently, "seed": seed}
+    options: dict[str, Any] = {"seconds": FULL_S if full else seconds, "breaking": not gently}
+    options["seed"] = secrets.randbelow(1 << 31) if seed is None else seed
     outcome = _tested(settings, {**options, "base": directory, "file_systems": not usual_places}, as_json)
     found = outcome.findings
     write_private(out, canonical.encode(found.to_json()) + b"\n")

@@ -260,11 +260,14 @@ class CanaryTest:
         search = Search(scanner, planted, where)
         if not search.runtime_gone(self._runtimes):
             where.cannot("runtime", "a runtime directory was left behind")
-        search.plant()
-        if image.mounted:
-            search.plant_on_disk()
         began = time.monotonic()
-        search.files()
+        try:
+            search.plant()
+            if image.mounted:
+                search.plant_on_disk()
+            search.files()
+        finally:
+            search.clear()
         if image.mounted:
             try:
                 image.unmount()

@@ -182,9 +182,13 @@ class Search:
         else:
             where.cannot("file_systems", "not asked for")
             self._scanner.at("file_systems")
+
+    def clear(self) -> None:
+        """Take away what was planted."""
         self._plants.clear()
         if self._segment is not None:
             system_v.remove(self._segment)
+            self._segment = None
 
     def disk(self, image: Path) -> None:
         """The disk image, as raw bytes: files, deleted files, slack, journal."""

@@ -50,6 +50,7 @@ def test_every_form_at_every_place(short_directory: Path, secret: bytes) -> None
         if mounted:
             search.plant_on_disk()
         search.files()
+        search.clear()
         if mounted:
             image.unmount()
             search.disk(image.file)
