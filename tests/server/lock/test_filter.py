@@ -45,7 +45,7 @@ def number(name: str, machine: str) -> int:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("profile", ["attestor", "engine", "filter", "gateway"])
+@pytest.mark.parametrize("profile", profiles.NAMES)
 def test_every_listed_call_is_denied(machine: str, profile: str) -> None:
     rules = profiles.packaged(profile)["seccomp"]
     program = rlu_lock.seccomp_program(rules, machine)

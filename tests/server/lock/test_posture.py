@@ -403,7 +403,7 @@ def test_scratch_on_disk_shows(rooms: Callable[..., Room]) -> None:
     assert measure(room)["scratch"] == "disk"
 
 
-@pytest.mark.parametrize("name", ["attestor", "engine", "filter", "gateway"])
+@pytest.mark.parametrize("name", profiles.NAMES)
 def test_packaged_profiles_hold(name: str, rooms: Callable[..., Room]) -> None:
     """With their own requirements, as root and as a user without privileges; the posture fits into the protocol."""
     for user in (None, 65534):
