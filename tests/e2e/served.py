@@ -22,14 +22,13 @@ RLU = (sys.executable, "-c", "from rlu_attestation.cli import main; main()")
 
 
 class Served:
-    """The deployment. `caller` has the demo's own key; `mark` begins every marker, and must be found nowhere afterwards."""
+    """The deployment. `caller` has the demo's own key; `markers` must be found nowhere afterwards."""
 
     def __init__(self, home: Path, model: Path) -> None:
         self.directory = home / "demo"
         self.directory.mkdir(mode=0o700)
         shutil.copytree(model, self.directory / "model")
-        self.mark = f"canary{os.urandom(8).hex()}"
-        self.marked = 0
+        self.markers: list[str] = []
         self.process = Process([*RLU, "demo", "--dir", self.directory, "--port", "0"], home / "rlu-demo.log")
 
     def wait_until_served(self) -> None:
@@ -59,8 +58,8 @@ class Served:
 
     def marker(self) -> str:
         """A word that occurs nowhere else."""
-        self.marked += 1
-        return f"{self.mark}{os.urandom(8).hex()}"
+        self.markers.append(f"canary{os.urandom(16).hex()}")
+        return self.markers[-1]
 
     def new_tenant(self, tenant: str) -> Caller:
         """A key for another tenant; the running gateway takes it up by itself."""
