@@ -43,6 +43,7 @@ port = 8443
 {{- end }}
 hostnames = {{ concat $names $v.gateway.hostnames | uniq | toJson }}
 api_keys_file = "/etc/rlu/keys/apikeys.json"
+workers = {{ int64 $v.gateway.workers }}
 max_body_bytes = {{ int64 $v.gateway.maxBodyBytes }}
 max_connections = {{ int64 $v.gateway.maxConnections }}
 response_timeout_s = {{ int64 $v.gateway.responseTimeoutSeconds }}
