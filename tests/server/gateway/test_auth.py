@@ -429,10 +429,15 @@ async def test_requests_with_one_token_share_one_question(tmp_path: Path, api_se
 async def test_a_large_body_waits_outside(tmp_path: Path, api_server: ApiServer, relay: Path):
     async with reviewed(tmp_path, relay) as rig:
         api_server.accounts.add(RUNNER)
+        api_server.may_answer.clear()
         body = rig.chat("x" * 3_000_000)
         wire = await rig.wire()
         headers = bearer(api_server.token(time.time(), "team-a", "runner"))
-        await wire.send(rig.request(CHAT, body, who=None, headers=headers))
+        sending = asyncio.create_task(wire.send(rig.request(CHAT, body, who=None, headers=headers)))
+        (connection,) = rig.gateway.relay.connections
+        await rig.eventually(lambda: connection._transport and not connection._transport.is_reading())
+        api_server.may_answer.set()
+        await sending
         answer = await wire.response()
         assert answer.status == 200
         request = (await receipt(rig, answer, headers)).request
@@ -480,20 +485,27 @@ async def test_without_an_answer_nobody_comes_in(tmp_path: Path, api_server: Api
 
 
 async def test_a_client_that_leaves_while_it_waits(tmp_path: Path, api_server: ApiServer):
-    listening = asyncio.Event()
+    asked, may_end = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        listening.set()
-        await reader.read()
+        asked.set()
+        await may_end.wait()
         writer.close()
 
     server = await asyncio.start_unix_server(silent, str(tmp_path / "r.sock"))
-    async with reviewed(tmp_path, tmp_path / "r.sock") as rig:
-        wire = await rig.wire()
-        token = api_server.token(time.time(), "team-a", "runner")
-        await wire.send(rig.request(CHAT, rig.chat(), who=None, headers=bearer(token)))
-        await asyncio.wait_for(listening.wait(), 10)
-        wire.abort()
-        await rig.eventually(lambda: not rig.gateway.relay.connections)
-    server.close()
-    await server.wait_closed()
+    try:
+        async with reviewed(tmp_path, tmp_path / "r.sock") as rig:
+            wire = await rig.wire()
+            token = api_server.token(time.time(), "team-a", "runner")
+            await wire.send(rig.request(CHAT, rig.chat(), who=None, headers=bearer(token)))
+            await asyncio.wait_for(asked.wait(), 10)
+            wire.abort()
+            await rig.eventually(lambda: not rig.gateway.relay.connections)
+            may_end.set()
+            await becomes(rig, "token_unverifiable", code="cluster")
+            # Nobody is told, and nothing is counted as if somebody had been.
+            assert not any(event["event"] == "request_refused" for event in rig.events)
+    finally:
+        may_end.set()
+        server.close()
+        await server.wait_closed()

@@ -49,8 +49,14 @@ class Pending:
 
     def settle(self, decided: Decided) -> None:
         waiting, self._waiting = self._waiting, []
+        failed: Exception | None = None
         for callback in waiting:
-            callback(decided)
+            try:
+                callback(decided)
+            except Exception as error:  # a bug; whoever else waits still gets the answer
+                failed = error
+        if failed is not None:
+            raise failed
 
 
 class Authentication(Protocol):

@@ -39,12 +39,18 @@ class Reviewer:
     def ask(self, question: bytes, answered: Callable[[bytes | None], None]) -> None:
         task = asyncio.get_running_loop().create_task(self._run(question, answered))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._events.internal(error)
 
     async def _run(self, question: bytes, answered: Callable[[bytes | None], None]) -> None:
         exchange = asyncio.ensure_future(self._exchange(question))

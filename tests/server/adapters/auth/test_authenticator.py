@@ -217,6 +217,23 @@ def test_a_yes_about_somebody_else_or_for_keys_that_changed_meanwhile_is_none():
     assert [one.code for one in found] == ["token_unverifiable"]
 
 
+def test_one_who_waits_and_fails_leaves_nobody_waiting():
+    cluster = Cluster()
+    desk = Desk(cluster, review=True)
+    pending = desk.show(TOKEN)
+    assert isinstance(pending, Pending)
+    found: list[Any] = []
+
+    def broken(decided: Any) -> None:
+        raise ZeroDivisionError
+
+    pending.then(broken)
+    pending.then(found.append)
+    with pytest.raises(ZeroDivisionError):
+        cluster.asked[0](ANSWER % b"dana")
+    assert [one.name for one in found] == ["dana"]
+
+
 def test_so_many_questions_and_no_more(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(authenticator, "ASKING", 2)
     cluster = Cluster()
