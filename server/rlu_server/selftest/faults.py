@@ -111,7 +111,7 @@ class Faults:
 
     async def engine_memory(self) -> None:
         """Allocations fail, and then the kernel's own end of it: SIGKILL."""
-        pid = self._node.role("engine")
+        pid = next(iter(self._node.role("engine")), None)
         if pid is None:
             self.omitted["engine_memory"] = "the engine was not there"
             return
@@ -144,7 +144,7 @@ class Faults:
     async def _kill(self, role: str) -> None:
         async with self._load():
             await self._delay()
-            if not self._node.kill(role):
+            if not self._node.kill(role, self._random.randrange(64)):
                 return
             await self._during()
         await self._recovered(f"kill_{role}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -172,22 +173,22 @@ class Node:
         """All processes below the supervisor."""
         return list(_descendants(self.pid)) if self.running else []
 
-    def role(self, role: str) -> int | None:
-        """The process of a role; None while there is none."""
-        named = f"/{role}-profile.json"
-        for pid in _children(self.pid):
-            words = _command_line(pid)
-            if any(word.endswith(named) for word in words):
-                return pid
-        return None
+    def role(self, role: str) -> list[int]:
+        """The processes of a role; there may be several engines and gateways, with labels of their own."""
+        named = re.compile(rf".*/{role}[^/]*-profile\.json")
+        return [pid for pid in _children(self.pid) if any(map(named.fullmatch, _command_line(pid)))]
 
-    def kill(self, role: str) -> bool:
-        """SIGKILL; whether there was something to kill."""
-        pid = self.role(role)
-        if pid is None:
+    def kill(self, role: str, which: int = 0) -> bool:
+        """SIGKILL to one of them; whether there was something to kill.
+
+        Args:
+            which: any number; it is counted around.
+        """
+        pids = sorted(self.role(role))
+        if not pids:
             return False
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pids[which % len(pids)], signal.SIGKILL)
         except ProcessLookupError:
             return False
         return True
@@ -251,9 +252,11 @@ class Node:
         """The operator's settings, with whatever would touch the node itself replaced."""
         changes: dict[str, Any] = given.model_dump()
         changes.update(state_dir=self.state, runtime_dir=None)
-        changes["model"]["path"] = str(
-            models.directory(given.model.path, given.state_dir.expanduser().resolve())
-        )
+        # Who may come in, and how much, is for keys of its own.
+        del changes["auth"], changes["admission"]
+        fetched = given.state_dir.expanduser().resolve()
+        for engine in (changes["model"], *changes["further_engines"]):
+            engine["path"] = str(models.directory(engine["path"], fetched))
         if not given.model.name and models.HUB_ID.fullmatch(given.model.path):
             changes["model"]["name"] = given.model.path
         changes["gateway"].update(

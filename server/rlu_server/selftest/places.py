@@ -95,7 +95,7 @@ class Search:
     def live(self, runtime: Path, pids: Iterable[int]) -> None:
         """The runtime directory, and files that are deleted and open. Not memory: neither that of processes nor the engine's scratch."""
         self._plants.file("runtime", runtime / PLANT)
-        self._tree("runtime", runtime, 0, (str(runtime / "engine"),))
+        self._tree("runtime", runtime, 0, map(str, runtime.glob("engine*")))
         self._plants.clear()
         self._deleted(pids)
 

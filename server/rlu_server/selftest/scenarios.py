@@ -154,8 +154,9 @@ class Composer:
             "instructions": system,
             "input": text,
             "max_output_tokens": SHORT,
-            "store": False,
         }
+        if kind == "responses":
+            body["store"] = False  # the streamed one is kept, in the gateway's memory
         return self.shot(kind, RESPONSES, {**body, "stream": kind.endswith("stream")}, first + second)
 
     def responses_tools(self, kind: str) -> Shot:
