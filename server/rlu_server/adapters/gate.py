@@ -133,7 +133,7 @@ class Line:
         if load is None:
             self.window.unknown()
         else:
-            self.window.observe(load, len(self.queue))
+            self.window.observe(load, len(self.queue), self.at_engine)
 
 
 class Gate:

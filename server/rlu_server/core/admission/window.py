@@ -37,12 +37,17 @@ class Window:
         self._backlog = backlog
         self.size = min(INITIAL, self._most)
 
-    def observe(self, load: Load, queued: int) -> None:
-        """The engine was asked. `queued` is how many wait here."""
+    def observe(self, load: Load, queued: int, given: int) -> None:
+        """The engine was asked.
+
+        Args:
+            queued: how many wait here.
+            given: how many were let through and are not over. An engine that knows of few of them has not seen the last burst yet.
+        """
         spare = 0 if load.kv_usage >= KV_FULL else self._backlog
         if load.waiting > spare:
             self._set(load.running + spare)
-        elif queued and not load.waiting and load.kv_usage < KV_FULL:
+        elif queued and not load.waiting and 2 * load.running >= given and load.kv_usage < KV_FULL:
             self._set(2 * max(self.size, load.running))
 
     def unknown(self) -> None:

@@ -10,34 +10,42 @@ from rlu_server.core.admission.window import INITIAL, MAX, Load, Window
 
 def test_it_grows_only_while_somebody_waits_here():
     window = Window(None, 8)
-    window.observe(Load(INITIAL, 0, 0.1), queued=0)
+    window.observe(Load(INITIAL, 0, 0.1), queued=0, given=40)
     assert window.size == INITIAL
-    window.observe(Load(INITIAL, 3, 0.1), queued=5)
+    window.observe(Load(INITIAL, 3, 0.1), queued=5, given=40)
     assert window.size == INITIAL
-    window.observe(Load(INITIAL, 0, 0.1), queued=5)
+    window.observe(Load(INITIAL, 0, 0.1), queued=5, given=40)
+    assert window.size == 2 * INITIAL
+
+
+def test_gauges_that_have_not_seen_the_last_burst_do_not_count_as_room():
+    window = Window(None, 8)
+    window.observe(Load(0, 0, 0.0), queued=9, given=INITIAL)
+    assert window.size == INITIAL
+    window.observe(Load(INITIAL // 2, 0, 0.0), queued=9, given=INITIAL)
     assert window.size == 2 * INITIAL
 
 
 def test_it_falls_to_what_the_engine_runs():
     window = Window(None, 8)
-    window.observe(Load(40, 100, 0.5), queued=0)
+    window.observe(Load(40, 100, 0.5), queued=0, given=40)
     assert window.size == 48
 
 
 def test_a_full_cache_leaves_no_backlog_and_no_growth():
     window = Window(None, 8)
-    window.observe(Load(40, 1, 0.99), queued=9)
+    window.observe(Load(40, 1, 0.99), queued=9, given=40)
     assert window.size == 40
-    window.observe(Load(40, 0, 0.99), queued=9)
+    window.observe(Load(40, 0, 0.99), queued=9, given=40)
     assert window.size == 40
-    window.observe(Load(40, 0, 0.5), queued=9)
+    window.observe(Load(40, 0, 0.5), queued=9, given=40)
     assert window.size == 80
 
 
 def test_the_operator_s_bound_holds():
     window = Window(2, 8)
     assert window.size == 2
-    window.observe(Load(2, 0, 0.0), queued=9)
+    window.observe(Load(2, 0, 0.0), queued=9, given=40)
     assert window.size == 2
     window.unknown()
     assert window.size == 2
@@ -51,7 +59,7 @@ def test_an_engine_that_says_nothing_is_not_bounded():
 
 def test_an_engine_that_runs_nothing_yet_gets_something():
     window = Window(None, 8)
-    window.observe(Load(0, 500, 1.0), queued=0)
+    window.observe(Load(0, 500, 1.0), queued=0, given=40)
     assert window.size == 1
 
 
@@ -68,4 +76,4 @@ def test_it_finds_what_the_engine_can_run(capacity: int, backlog: int):
         if step > 280:
             assert running >= min(capacity, INITIAL // 2) * 0.5
             assert waiting <= capacity + backlog
-        window.observe(Load(running, waiting, 0.5), queued=10)
+        window.observe(Load(running, waiting, 0.5), queued=10, given=at_engine)
