@@ -305,7 +305,8 @@ class Connection(asyncio.Protocol):
         if error.retry_after_s is not None:
             head.append(b"Retry-After: %d\r\n" % error.retry_after_s)
         if error.status == 507:
-            head.append(b"x-should-retry: false\r\n")  # SDKs retry after any 5xx; this one does not pass by itself
+            # SDKs retry after any 5xx; this one does not pass by itself.
+            head.append(b"x-should-retry: false\r\n")
         elif error.code == "content_encoding":
             head.append(b"Accept-Encoding: %b\r\n" % b", ".join(ACCEPTED))
         if error.status == 401:

@@ -279,7 +279,10 @@ class Ledger:
                 asyncio.get_running_loop().call_later(0.5, self._close_if_quiet, session)
 
         request = messages.CloseSession(
-            id=self._attestor.next_id(), session=session.id, reason=session.close_reason, scratch="wiped" if wiped else "unknown"
+            id=self._attestor.next_id(),
+            session=session.id,
+            reason=session.close_reason,
+            scratch="wiped" if wiped else "unknown",
         )
         self._attestor.send(request, closed)
 

@@ -95,7 +95,7 @@ class Relay:
         self.events = events
         self.clock = clock
         self.connections: set[Connection] = set()
-        self.exchanges: set[Exchange] = set()
+        self.exchanges: set[Exchange | Stored] = set()
         self.responses: Responses = NothingKept()
         self.crew: Crew | None = None
         self.held_elsewhere: Counter[str] = Counter()

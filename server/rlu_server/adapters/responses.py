@@ -46,7 +46,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A kept answer: the object as it was sent, the input items that led to it, its model, and the session it was made in."""
+    """A kept answer: the object as it was sent, its model, the session it was made in, and, if wanted, the input items that led to it."""
 
     session: str
     model: str
@@ -79,9 +79,17 @@ class Responses(Protocol):
         """There will be no answer to keep."""
 
     def find(
-        self, principal: Principal, response_id: str, done: Callable[[Found | GatewayError], None]
+        self,
+        principal: Principal,
+        response_id: str,
+        items: bool,
+        done: Callable[[Found | GatewayError], None],
     ) -> None:
-        """A kept answer; `response_not_found`, `response_not_stored` otherwise."""
+        """A kept answer; `response_not_found`, `response_not_stored` otherwise.
+
+        Args:
+            items: its input items are wanted, too.
+        """
 
     def delete(self, principal: Principal, response_id: str) -> None:
         """Wipe an answer and the input that was new with it. What continued it can still be retrieved, but not be continued."""
@@ -113,7 +121,11 @@ class NothingKept:
         pass
 
     def find(
-        self, principal: Principal, response_id: str, done: Callable[[Found | GatewayError], None]
+        self,
+        principal: Principal,
+        response_id: str,
+        items: bool,
+        done: Callable[[Found | GatewayError], None],
     ) -> None:
         done(GatewayError("response_not_found"))
 
@@ -254,7 +266,11 @@ class ResponseStore:
     # --- what was kept ---
 
     def find(
-        self, principal: Principal, response_id: str, done: Callable[[Found | GatewayError], None]
+        self,
+        principal: Principal,
+        response_id: str,
+        items: bool,
+        done: Callable[[Found | GatewayError], None],
     ) -> None:
         key = (principal.tenant_pseudonym, principal.pseudonym, response_id)
         kept = self._kept.get(key)
@@ -267,7 +283,7 @@ class ResponseStore:
             response = bytes(kept.response)
             answer = responses.finished(response)
             assert answer is not None, "only finished ones are kept"
-            done(Found(kept.session, answer.model, response, self._input(key)))
+            done(Found(kept.session, answer.model, response, self._input(key) if items else b""))
 
     def delete(self, principal: Principal, response_id: str) -> None:
         key = (principal.tenant_pseudonym, principal.pseudonym, response_id)

@@ -117,7 +117,13 @@ class Finished(msgspec.Struct, frozen=True):
     output: bytes
 
 
+class _Head(msgspec.Struct):
+    id: Any = None
+    type: Any = "message"
+
+
 _answer = msgspec.json.Decoder(_Answer).decode
+_head = msgspec.json.Decoder(_Head).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -208,16 +214,19 @@ def listing(items: bytes, response_id: str, wanted: Page) -> bytes:
     Raises:
         GatewayError: `query_invalid`, when there is no item that `after` names.
     """
-    every = [_shown(item, index, response_id) for index, item in enumerate(orjson.loads(b"[%b]" % items))]
+    # Only what is shown is built: a conversation may be megabytes.
+    every = [(_name(item, index, response_id), item) for index, item in enumerate(_items(b"[%b]" % items))]
     if wanted.descending:
         every.reverse()
     start = 0
     if wanted.after is not None:
-        names = [item.get("id") for item in every]
+        names = [name for name, _ in every]
         if wanted.after not in names:
             raise GatewayError("query_invalid", "There is no item that `after` names.", param="after")
         start = names.index(wanted.after) + 1
-    data = every[start : start + wanted.limit]
+    data = [
+        _shown(name, orjson.loads(memoryview(item))) for name, item in every[start : start + wanted.limit]
+    ]
     return orjson.dumps(
         {
             "object": "list",
@@ -234,15 +243,24 @@ def deleted(response_id: str) -> bytes:
     return orjson.dumps({"id": response_id, "object": "response", "deleted": True})
 
 
-def _shown(item: object, index: int, response_id: str) -> dict[str, Any]:
+def _name(item: msgspec.Raw, index: int, response_id: str) -> str:
+    """An item's id: its own, or one that is the same each time."""
+    try:
+        head = _head(item)
+    except _UNREADABLE:
+        head = _Head(type="")
+    if isinstance(head.id, str):
+        return head.id
+    kind = _NAMED.get(head.type, "item") if isinstance(head.type, str) else "item"
+    return f"{kind}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def _shown(name: str, item: object) -> dict[str, Any]:
     """An item as the API lists it: with an id, and a message's content as parts."""
     shown: dict[str, Any] = dict(item) if isinstance(item, Mapping) else {"type": "unknown"}
-    kind = shown.setdefault("type", "message")
-    if not isinstance(shown.get("id"), str):
-        name = _NAMED.get(kind, "item") if isinstance(kind, str) else "item"
-        shown["id"] = f"{name}_{response_id.removeprefix('resp_')}_{index}"
+    shown["id"] = name
     content = shown.get("content")
-    if kind == "message" and isinstance(content, str):
+    if shown.setdefault("type", "message") == "message" and isinstance(content, str):
         part = "output_text" if shown.get("role") == "assistant" else "input_text"
         shown["content"] = [{"type": part, "text": content}]
     return shown

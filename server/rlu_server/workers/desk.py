@@ -216,7 +216,7 @@ class Desk:
                     frames.Found(message.id, found.session, found.model, found.response, found.items, None)
                 )
 
-        store.find(message.principal, message.response, found)
+        store.find(message.principal, message.response, message.items, found)
 
     def _report(self, message: frames.Report) -> None:
         if self._parts is not None:

@@ -162,6 +162,7 @@ class Find(Message, frozen=True, tag=8):
     id: int
     principal: Principal
     response: str
+    items: bool
 
 
 class Delete(Message, frozen=True, tag=9):

@@ -163,11 +163,15 @@ class RemoteResponses:
         self._send(frames.Drop(ticket))
 
     def find(
-        self, principal: Principal, response_id: str, done: Callable[[Found | GatewayError], None]
+        self,
+        principal: Principal,
+        response_id: str,
+        items: bool,
+        done: Callable[[Found | GatewayError], None],
     ) -> None:
         self._last += 1
         self._found[self._last] = done
-        self._send(frames.Find(self._last, principal, response_id))
+        self._send(frames.Find(self._last, principal, response_id, items))
 
     def delete(self, principal: Principal, response_id: str) -> None:
         self._send_now(frames.Delete(principal, response_id))

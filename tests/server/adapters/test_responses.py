@@ -130,7 +130,7 @@ class Store(RuleBasedStateMachine):
     def find(self, data: st.DataObject, who: Principal) -> None:
         name = data.draw(st.sampled_from([*sorted(self.made), "resp_nobody"]))
         told: list[Found | GatewayError] = []
-        self.store.find(who, name, told.append)
+        self.store.find(who, name, True, told.append)
         (found,) = told
         own = name in self._names() and self.made[name][0] == who
         if isinstance(found, GatewayError):
@@ -194,7 +194,7 @@ def test_a_name_is_given_once():
         asked = Asked(Keep.ASKED, None, json.dumps(text).encode())
         store.begin(ALICE, Explicit("a1"), asked, 10, told.append)
         store.keep(told[-1].ticket, "a1", answer("resp_1", len(text)))
-    store.find(ALICE, "resp_1", told.append)
+    store.find(ALICE, "resp_1", True, told.append)
     assert b"first" in told[-1].items
     assert len(store) == 1
 
@@ -205,5 +205,5 @@ def test_where_nothing_is_kept_nothing_is_found():
     assert told.pop() == Begun(b"", None)
     store.begin(ALICE, Explicit("a1"), Asked(Keep.NO, "resp_1", b'"x"'), 1, told.append)
     assert told.pop().code == "state_unsupported"
-    store.find(ALICE, "resp_1", told.append)
+    store.find(ALICE, "resp_1", True, told.append)
     assert told.pop().code == "response_not_found"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ BOOK = {
         "close": {"events": 50, "interval_ms": 40, "fault": {"kind": "close", "after": 3}},
         "status": {"fault": {"kind": "status", "status": 500}},
         "slow": {"events": 200, "interval_ms": 20},
+        "huge": {"events": 15_000, "payload_bytes": 500},
         "split": {"events": 3, "split_bytes": 7},
     },
 }
@@ -482,3 +485,50 @@ async def test_who_leaves_before_the_answer_is_recorded(rig: Rig, monkeypatch: p
     fetched = await rig.call(f"/v1/rlu/receipts/{made.session}/2?wait=5", None, method="GET")
     assert rig.signed(fetched.json(), Receipt).status == "aborted"
     assert len(rig.gateway.responses) == 1  # it was not deleted, and nobody was told that it was
+
+
+HUGE = {"store": True, "metadata": {"script": "huge"}}
+ROOM = {**LIMITS, "session_bytes": 9000 * KB, "tenant_bytes": 9000 * KB, "total_bytes": 9000 * KB}
+
+
+async def slow_reader(rig: Rig, name: str) -> socket.socket:
+    """Asks for a response and reads nothing of it."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(reader, ("127.0.0.1", rig.gateway.port))
+    await loop.sock_sendall(reader, rig.request(f"{PATH}/{name}", None, method="GET"))
+    return reader
+
+
+@pytest.mark.parametrize("limits", [ROOM])
+@pytest.mark.parametrize("end", ["leaves", "reads", "session"])
+async def test_who_does_not_read_fills_no_memory(rig: Rig, end: str):
+    relay = rig.gateway.relay
+    made = await ask(rig, body=HUGE)
+    size = len(made.content)
+    assert size > 7_000_000
+    await rig.eventually(lambda: not relay._held.total())
+    with await slow_reader(rig, made.json()["id"]) as reader:
+        await rig.eventually(lambda: any(one.paused_since is not None for one in relay.connections))
+        assert relay._held.total() == size  # it counts while it waits
+        (sending,) = relay.exchanges
+        assert sending._sent < size  # and what cannot be sent is not handed out
+        if end == "reads":
+            received = b""
+            while b"\r\n\r\n" not in received or len(received.partition(b"\r\n\r\n")[2]) < size:
+                received += await asyncio.get_running_loop().sock_recv(reader, 1 << 20)
+            assert received.endswith(made.content)
+        elif end == "session":
+            closing = asyncio.ensure_future(
+                rig.call(f"/v1/rlu/sessions/{made.session}", None, method="DELETE")
+            )
+            assert (await closing).status == 200
+    await rig.eventually(lambda: not relay._held.total() and not relay.exchanges)
+    fetched = await rig.call(f"/v1/rlu/receipts/{made.session}/2?wait=5", None, method="GET")
+    receipt = rig.signed(fetched.json(), Receipt)
+    expected = {"leaves": ("aborted", "client_disconnected"), "reads": ("complete", None)}
+    assert (receipt.status, receipt.reason) == expected.get(end, ("partial", "session_closed"))
+    assert receipt.response is not None
+    assert (receipt.response.size == size) == (end == "reads")
