@@ -18,7 +18,6 @@ from msgspec import Meta
 
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
-from rlu_server.core.auth.credentials import presented
 from rlu_server.core.errors import GatewayError
 
 PREFIX = "rlu"
@@ -133,18 +132,6 @@ def principal_pseudonym(pseudonym_key: bytes, tenant: str, principal: str) -> st
     Made under a key of its tenant's own, which can be given to the tenant's administrator without exposing any other tenant.
     """
     return pseudonym_under(tenant_key(pseudonym_key, tenant), principal)
-
-
-def presented_key(authorization: bytes | str | None, x_api_key: bytes | str | None) -> str:
-    """The key in `Authorization: Bearer` or `x-api-key`; both must agree if both are there.
-
-    Raises:
-        GatewayError: `key_missing`, `key_invalid`.
-    """
-    text = presented(authorization, x_api_key)
-    if not text:
-        raise GatewayError("key_missing")
-    return text
 
 
 def looks_like_key(text: str) -> bool:

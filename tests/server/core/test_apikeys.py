@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed
 from rlu_server.core import apikeys
-from rlu_server.core.apikeys import KeyFile, KeyRing, mint, parse_file, presented_key
+from rlu_server.core.apikeys import KeyFile, KeyRing, mint, parse_file
 from rlu_server.core.errors import GatewayError
 
 PSEUDONYM_KEY = bytes(range(32))
@@ -113,21 +113,3 @@ def test_arbitrary_files_raise_only_our_error(data: bytes):
 @given(st.text(max_size=80))
 def test_arbitrary_keys_raise_only_our_error(text: str):
     assert refusal(text) == "key_invalid"
-
-
-def test_either_header_holds_the_key():
-    assert presented_key(b"Bearer abc", None) == "abc"
-    assert presented_key("bearer  abc ", None) == "abc"
-    assert presented_key(None, b"abc") == "abc"
-    assert presented_key(b"Bearer abc", "abc") == "abc"
-    assert presented_key(b"Basic abc", "abc") == "abc"
-    for headers, code in (
-        ((None, None), "key_missing"),
-        ((b"", b""), "key_missing"),
-        ((b"Basic abc", None), "key_missing"),
-        ((b"Bearer ", None), "key_missing"),
-        ((b"Bearer abc", b"abd"), "key_invalid"),
-    ):
-        with pytest.raises(GatewayError) as caught:
-            presented_key(*headers)
-        assert caught.value.code == code

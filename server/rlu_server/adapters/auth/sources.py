@@ -15,7 +15,7 @@ from cryptography import x509
 from rlu_attestation.errors import Malformed
 from rlu_server.adapters.auth.authenticator import Authenticator
 from rlu_server.adapters.auth.client_tls import ClientTrust
-from rlu_server.adapters.events import Events
+from rlu_server.adapters.events import Event, Events
 from rlu_server.core.apikeys import MAX_FILE, KeyRing, parse_file
 from rlu_server.core.auth import certificates, jwks
 from rlu_server.core.auth.certificates import Revoked
@@ -105,8 +105,7 @@ class Sources:
         self, file: Watched, name: str, load: Callable[[bytes], None], gone: Callable[[], None]
     ) -> None:
         is_keys = file is self._keys
-        refused = "keys_refused" if is_keys else "auth_refused"
-        extra: dict[str, str | int] = {} if is_keys else {"file": name}
+        refused: Event = "keys_refused" if is_keys else "auth_refused"
         try:
             data = file.changed()
             if data is not None:
@@ -116,9 +115,9 @@ class Sources:
             if not is_keys:
                 self._events.emit("auth_refused", "absent", file=name)
         except OSError as error:
-            self._events.emit(refused, "unreadable", errno=error.errno or 0, **extra)  # type: ignore[arg-type]
+            self._events.emit(refused, "unreadable", file=name, errno=error.errno or 0)
         except Malformed as error:
-            self._events.emit(refused, error.code, **extra)  # type: ignore[arg-type]
+            self._events.emit(refused, error.code, file=name)
 
     def _load_keys(self, data: bytes) -> None:
         self._set_keys(KeyRing.of(parse_file(data)))

@@ -83,6 +83,15 @@ def test_arbitrary_credentials_are_refused_by_code(bearer: Any, direct: Any, cer
         assert caught.value.status == 401
 
 
+@pytest.mark.parametrize("shown", [None, b"", b"Basic abc", b"Bearer "])
+def test_nothing_shown_is_nothing_wrong(shown: bytes | None):
+    desk = Desk()
+    for _ in range(9):
+        with pytest.raises(GatewayError) as caught:
+            desk.made.authenticate(Credentials(shown, None, HERE))
+        assert caught.value.code == "key_missing"
+
+
 def test_a_verified_token_is_remembered_until_it_expires_and_no_longer(monkeypatch: pytest.MonkeyPatch):
     desk = Desk(clock_skew_s=0)
     token = ONE.token(NOW)
