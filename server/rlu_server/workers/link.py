@@ -54,8 +54,9 @@ class Link(asyncio.Protocol, Generic[T]):
 
     def close(self) -> None:
         """End it; `lost` is called."""
-        if self._transport is not None:
-            self._transport.abort()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
         self._end()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,6 +78,7 @@ class Link(asyncio.Protocol, Generic[T]):
         self._end()
 
     def _end(self) -> None:
+        self._transport = None
         lost, self._lost = self._lost, None
         if lost is not None:
             lost()
