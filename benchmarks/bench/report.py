@@ -137,7 +137,12 @@ def headroom(measured: Measured) -> str:
 
 def section(result: Mapping[str, Any]) -> str:
     """The generated part of the README."""
-    machine = result["machine"]
+    machine, workers = result["machine"], result.get("workers", 1)
+    share = (
+        "one core and one worker process"
+        if workers == 1
+        else f"{workers} cores and {workers} worker processes"
+    )
     notes = [f"- {name}: {about['note']}" for name, about in result["systems"].items() if about.get("note")]
     return "\n".join(
         [
@@ -146,7 +151,8 @@ def section(result: Mapping[str, Any]) -> str:
             f"with{'' if machine['sha_instructions'] else 'out'} SHA instructions, load average {machine['load_at_end']:.1f} at the end "
             "(ours is about 2), "
             f"kernel {machine['kernel']}, Python {machine['python']}; medians of {result['rounds']} rounds of "
-            f"{result['seconds']} s, ± half the range; in brackets CPU time per request or event of all of a system's processes. "
+            f"{result['seconds']} s, ± half the range; {share} each; in brackets "
+            "CPU time per request or event of all of a system's processes. "
             "† the generator's core was full: the system may do more.",
             "",
             table(result),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.picture import picture
-from bench.report import BEGIN, END, GOALS, median, number, replaced, section, spread, table
+from bench.report import BEGIN, END, GOALS, headroom, median, number, replaced, section, spread, table
 from bench.scenarios import SCENARIOS
 
 
@@ -120,3 +120,18 @@ def test_the_picture_is_well_formed_and_to_scale() -> None:
 )
 def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+def test_the_generator_is_shown_not_to_be_the_limit() -> None:
+    measured = result(2.0)["measured"]
+    assert headroom(measured) == ""
+    measured["short"]["direct"] = [one(requests_per_s=900.0)]
+    assert headroom(measured) == (
+        "The generator is not the limit: without a hop it does, of short 4.5 × rlu and 3.0 × the fastest."
+    )
+
+
+def test_workers_are_told() -> None:
+    made = result(2.0)
+    assert "one core and one worker process" in section(made)
+    assert "2 cores and 2 worker processes" in section({**made, "workers": 2})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import run
+from bench.installed import installed
 from bench.peers import Bench, System
 from bench.processes import BenchError
 
@@ -104,3 +105,39 @@ def test_results_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert '"commit": "abc"' in (tmp_path / "results" / "latest.json").read_text()
     assert (tmp_path / "results" / "latest.svg").read_text().startswith("<svg ")
     assert "commit `abc`" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "expected"),
+    [
+        ([0, 1], 1, ((0,), (1,), (1,))),
+        ([0, 1, 2, 3], 1, ((0,), (3,), (1,))),
+        ([2, 3, 5, 7], 2, ((2, 3), (7,), (5,))),
+    ],
+)
+def test_systems_engine_and_generator_have_cores_of_their_own(
+    cores: list[int], workers: int, expected: tuple[tuple[int, ...], ...]
+) -> None:
+    assert run.divided(cores, workers) == expected
+
+
+def test_too_few_cores_are_refused() -> None:
+    with pytest.raises(BenchError, match="3 cores are needed"):
+        run.divided([0, 1], 2)
+
+
+def test_a_peer_is_installed_once_and_wholly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(home: Path, with_pip: bool) -> None:
+        assert with_pip
+        (home / "bin").mkdir(parents=True)
+        (home / "bin" / "pip").write_text("#!/bin/sh\necho no such thing >&2\nexit 1\n")
+        (home / "bin" / "pip").chmod(0o700)
+
+    monkeypatch.setattr("venv.create", create)
+    with pytest.raises(BenchError, match=r"no-such-peer\[all\]==1.0 did not install:\nno such thing"):
+        installed(tmp_path, "no-such-peer[all]==1.0")
+    home = tmp_path / "no-such-peer-1.0"
+    assert not (home / ".complete").exists()
+    (home / ".complete").touch()
+    monkeypatch.setattr("venv.create", None)
+    assert installed(tmp_path, "no-such-peer[all]==1.0") == home / "bin"
