@@ -160,12 +160,13 @@ class Gate:
         self._look = look
         self._loop = asyncio.get_running_loop()
         self._accounts = Accounts(LimitsFile())
-        self._forgot = self._loop.time()
+        self.monotonic = self._loop.time
+        self._forgot = self.monotonic()
         self.lines = {model: Line(model, settings) for model in models}
 
     def replace_limits(self, file: LimitsFile) -> None:
         """Another limits file holds from now on."""
-        self._accounts.replace(file, self._loop.time())
+        self._accounts.replace(file, self.monotonic())
 
     def scratch_bytes(self, principal: Principal) -> int | None:
         """How much content a tenant may have in memory; None: no limit of its own."""
@@ -186,7 +187,7 @@ class Gate:
             LimitReached: `limit_requests`, `limit_tokens`, `limit_concurrent`.
             GatewayError: `queue_full`. Nothing is reserved then.
         """
-        now = self._loop.time()
+        now = self.monotonic()
         tenant = principal.tenant
         rule = self._accounts.rule(tenant, principal.name)
         reservation = None
@@ -216,7 +217,7 @@ class Gate:
         Args:
             tokens: what it used; None: no engine was given it.
         """
-        now = self._loop.time()
+        now = self.monotonic()
         line = place.line
         if place.ticket is not None:
             line.queue.remove(place.ticket)
@@ -263,7 +264,7 @@ class Gate:
 
     def _pump(self, line: Line) -> None:
         line.pumping = False
-        now = self._loop.time()
+        now = self.monotonic()
         while line.at_engine < line.window.size and (ticket := line.queue.pop()) is not None:
             place = ticket.item
             assert isinstance(place, Place)
@@ -275,5 +276,5 @@ class Gate:
     def _turn_away(self, ticket: Waiting, code: str) -> None:
         place = ticket.item
         assert isinstance(place, Place)
-        self._measures.waited_in_line(self._loop.time() - ticket.since)
+        self._measures.waited_in_line(self.monotonic() - ticket.since)
         place.applicant.turned_away(GatewayError(code))
