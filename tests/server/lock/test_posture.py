@@ -583,11 +583,13 @@ def test_signals_reach_the_program_and_nothing_outlives_the_launcher(room: Room)
         "signal.pause()\n"
     )
     for number, status, said in ((signal.SIGTERM, 3, {"told\n"}), (signal.SIGKILL, -9, {"told\n", ""})):
-        process = room.begin(code)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(number)
-        # Everything that has the pipe is gone when it ends, the sleeper of another session too.
-        assert process.stdout.read() in said
-        assert process.wait(30) == status
-        process.stdout.close()
+        with room.begin(code) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "up\n"
+                process.send_signal(number)
+                # Everything that has the pipe is gone when it ends, the sleeper of another session too.
+                assert process.communicate(timeout=30)[0] in said
+                assert process.returncode == status
+            finally:
+                process.kill()
