@@ -72,6 +72,9 @@ def canary(
         bool,
         typer.Option("--usual-places", help="Do not walk every file system; the report is then incomplete."),
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the disk image there, to see where a finding lies.")
+    ] = False,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The findings; the signed report gets .jws.")
     ] = Path("canary-report.json"),
@@ -90,6 +93,7 @@ def canary(
     if not os.access(out.parent, os.W_OK):
         raise Misconfigured("selftest.out", f"{out} cannot be written; choose another place with --out")
     options: dict[str, Any] = {"seconds": FULL_S if full else seconds, "breaking": not gently}
+    options["keep"] = keep
     options["seed"] = secrets.randbelow(1 << 31) if seed is None else seed
     outcome = _tested(settings, {**options, "base": directory, "file_systems": not usual_places}, as_json)
     found = outcome.findings

@@ -55,6 +55,7 @@ class Options:
         seed: of their schedule.
         base: where the disk image is made.
         file_systems: walk every writable file system.
+        keep: leave the disk image there, for whoever wants to see where a finding lies.
         command: how `rlu` is started.
     """
 
@@ -63,6 +64,7 @@ class Options:
     seed: int = 0
     base: Path = Path("/var/tmp")  # noqa: S108 - a directory of its own is made there
     file_systems: bool = True
+    keep: bool = False
     command: Sequence[str] = RLU
 
 
@@ -109,7 +111,10 @@ class CanaryTest:
             if node is not None:
                 node.abandon()
             image.abandon()
-            shutil.rmtree(base, ignore_errors=True)
+            if self._options.keep:
+                self._say(f"what the deployment wrote is kept in {base}")
+            else:
+                shutil.rmtree(base, ignore_errors=True)
 
     def _mount(self, image: Image) -> None:
         try:

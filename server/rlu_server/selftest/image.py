@@ -55,11 +55,10 @@ class Image:
             self.mounted = False
 
     def abandon(self) -> None:
-        """Unmount it whoever uses it, and remove the file."""
+        """Unmount it whoever uses it."""
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.mount)], capture_output=True, check=False)
             self.mounted = False
-        self.file.unlink(missing_ok=True)
 
     @staticmethod
     def _run(*command: str) -> None:

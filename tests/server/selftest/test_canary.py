@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,9 +128,12 @@ class Leaky(CanaryTest):
 
 def test_leaks_are_found_and_named(settings: Settings, home: Path) -> None:
     try:
-        found = run(Leaky, settings, home, breaking=False)
+        found = run(Leaky, settings, home, breaking=False, keep=True)
     finally:
         Leaky.left.unlink()
+    (kept,) = home.glob("rlu-canary-*")
+    assert (kept / "disk.img").exists() == ROOT, "to be looked at"
+    shutil.rmtree(kept)
     assert found.findings.result == "leak"
     assert any(leak.startswith("shared_memory: headers as hex: ") for leak in found.leaks)
     # Deleted, and still on the disk: only the raw image shows it.
