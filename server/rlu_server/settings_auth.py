@@ -120,6 +120,8 @@ class Auth(Section):
                 raise ValueError("issuers: a name or an issuer occurs twice")
         if any(one.review for one in self.issuers) and not self.relay:
             raise ValueError("review = true needs relay")
+        if self.relay.startswith("http:") and not self.relay.startswith(("http://127.", "http://[::1]:")):
+            raise ValueError("relay: tokens go there; use https, or http on this machine only")
         if self.relay.startswith("https:") and self.relay_ca_file is None:
             raise ValueError("a relay by https needs relay_ca_file")
         return self

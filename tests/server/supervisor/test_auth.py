@@ -25,6 +25,8 @@ from fakes.issuer import ISSUER, Authority, Issuer
 from rlu_attestation import canonical, jose
 from rlu_attestation.encoding import b64u
 from rlu_server.settings import Settings
+from rlu_server.supervisor import prepare, runtime
+from rlu_server.supervisor.errors import Misconfigured
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}]})
 
@@ -190,3 +192,14 @@ async def _checked(up: Up, operator: Operator, api_server: ApiServer) -> None:
     ]
     config = (up.place.path / "facts" / "rlu.toml").read_text()
     assert str(operator.directory / "jwks.json") not in config
+
+
+def test_no_start_without_a_secret_for_pseudonyms(tmp_path: Path) -> None:
+    with ApiServer() as api_server:
+        settings = Operator(tmp_path / "operator", api_server, "unix").settings(tmp_path)
+    place = runtime.create(None)
+    try:
+        with pytest.raises(Misconfigured, match="rlu apikeys init"):
+            prepare.deployment(settings, place, {}, None)
+    finally:
+        place.remove()
