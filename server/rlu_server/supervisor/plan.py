@@ -45,6 +45,8 @@ class Host:
     """Group of the TPM's device node."""
     nvidia_devices: tuple[Path, ...] = ()
     """Device nodes of NVIDIA's GPUs."""
+    accelerator_groups: tuple[int, ...] = ()
+    """Groups that accelerators' device nodes belong to (ROCm: `render`), without root's; the engine's user is in them."""
 
 
 def users(settings: Settings, host: Host) -> dict[str, User | None]:
@@ -55,7 +57,7 @@ def users(settings: Settings, host: Host) -> dict[str, User | None]:
     tpm = () if host.tpm_group is None else (host.tpm_group,)
     return {
         "attestor": User(uids.attestor, uids.attestor, tpm),
-        "engine": User(uids.engine, uids.engine),
+        "engine": User(uids.engine, uids.engine, host.accelerator_groups),
         "gateway": User(uids.gateway, uids.gateway),
     }
 

@@ -70,6 +70,7 @@ def deployment(
         variables,
         _group(plan.tpm_device(settings.attestation.tcti)),
         tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
+        accelerator_groups(Path("/dev")),
     )
     _check_tpm(settings)
     in_force = _in_force(
@@ -224,6 +225,12 @@ def _check_tpm(settings: Settings) -> None:
         )
     if not os.access(device, os.R_OK | os.W_OK):
         raise Unavailable(f"{device} is not ours to use; add this user to its group (usually tss)")
+
+
+def accelerator_groups(devices: Path) -> tuple[int, ...]:
+    """Groups, but root's, of the device nodes that an engine opens."""
+    nodes = (path for pattern in ("kfd", "dri/renderD*", "nvidia*") for path in devices.glob(pattern))
+    return tuple(sorted({node.stat().st_gid for node in nodes} - {0}))
 
 
 def _group(device: Path | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -197,3 +198,25 @@ def test_the_attestor_reaches_what_its_evidence_takes(
     assert [str(path) for path in places["state"]] == [str(tmp_path), *written]
     assert tmp_path / "collateral" in places["readable"]
     assert (Path("/sys/devices") in places["readable"]) == ("gpu" in attestation)
+
+
+def test_the_engines_user_may_open_the_accelerators(tmp_path: Path) -> None:
+    """ROCm's nodes belong to a group; root's own group is given to nobody."""
+    (tmp_path / "dri").mkdir()
+    for name, group in (
+        ("kfd", 992),
+        ("dri/renderD128", 993),
+        ("dri/card0", 44),
+        ("nvidia0", 0),
+        ("tpmrm0", 111),
+    ):
+        (tmp_path / name).touch()
+        os.chown(tmp_path / name, 0, group)
+    groups = prepare.accelerator_groups(tmp_path)
+    assert groups == (992, 993)
+    uids = configuration.Uids(attestor=1001, engine=1002, gateway=1003)
+    settings = Settings()
+    settings = settings.model_copy(update={"lock": settings.lock.model_copy(update={"uids": uids})})
+    who = plan.users(settings, replace(HOST, accelerator_groups=groups))
+    assert who["engine"] == User(1002, 1002, (992, 993))
+    assert who["gateway"] == User(1003, 1003)
