@@ -61,6 +61,13 @@ def test_the_cut_does_not_matter(places: list[int]):
             assert answer is None
 
 
+@pytest.mark.parametrize("size", [1, 5, 17])
+def test_not_even_when_no_piece_holds_the_name(size: int):
+    data = DELTAS + LAST
+    told = watch("text/event-stream", [data[at : at + size] for at in range(0, len(data), size)], ends=False)
+    assert told[-1][1] is not None
+
+
 def test_it_is_there_before_the_engine_ends_its_answer():
     told = watch("text/event-stream", [DELTAS, LAST, b""])
     assert [answer is not None for _, answer in told] == [False, True, True]
