@@ -5,7 +5,7 @@ index       many needles in one pass over bytes              unpack     compress
 scan        files, devices and open descriptors              places     where this machine could have written something
 plants      leaks on purpose, which the search must find     image      a disk of the test's own
 node        a deployment of the test's own                   caller     a client that breaks off wherever it likes
-scenarios   what is sent                                     faults     what is broken meanwhile
-exports     what is handed out on purpose                    system_v   shared memory that outlives processes
-canary      all of it in order
+scenarios   what is sent                                     oddities   what is sent and wrong
+faults      what is broken meanwhile                         exports    what is handed out on purpose
+system_v    shared memory that outlives processes            canary     all of it in order
 """

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rlu_server.selftest import oddities
 from rlu_server.selftest.caller import Shot, Stage
 from rlu_server.selftest.markers import STYLES, marker
 
@@ -37,8 +38,8 @@ class Composer:
 
     def __init__(self, secret: bytes, model: str, limit: int) -> None:
         self._secret = secret
-        self._model = model
-        self._limit = limit
+        self.model = model
+        self.limit = limit
         self._number = 0
         self.markers: dict[str, str] = {}
         """Every marker that was sent: its text, and the kind of exchange."""
@@ -55,7 +56,7 @@ class Composer:
     def load(self) -> Shot:
         """A long streamed answer, for something to be broken meanwhile."""
         text, markers = self.text("load")
-        return self._chat("load", text, markers, stream=True, max_tokens=LONG, min_tokens=LONG // 2)
+        return self.chatting("load", text, markers, stream=True, max_tokens=LONG, min_tokens=LONG // 2)
 
     def text(self, kind: str) -> tuple[str, tuple[str, ...]]:
         """A prompt with a marker of each style."""
@@ -74,11 +75,11 @@ class Composer:
     def shot(self, kind: str, path: str, value: Any, markers: tuple[str, ...], **more: Any) -> Shot:
         return Shot(kind, path, json.dumps(value, ensure_ascii=False).encode(), markers=markers, **more)
 
-    def _chat(
+    def chatting(
         self, kind: str, text: str, markers: tuple[str, ...], leave: Stage | None = None, **more: Any
     ) -> Shot:
         body = {
-            "model": self._model,
+            "model": self.model,
             "messages": [{"role": "user", "content": text}],
             "max_tokens": SHORT,
             **more,
@@ -88,7 +89,7 @@ class Composer:
     # --- the kinds ---
 
     def chat(self, kind: str) -> Shot:
-        return self._chat(kind, *self.text(kind), stream=kind == "chat_stream")
+        return self.chatting(kind, *self.text(kind), stream=kind == "chat_stream")
 
     def chat_system(self, kind: str) -> Shot:
         (system, first), (text, second) = self.text(kind), self.text(kind)
@@ -96,7 +97,7 @@ class Composer:
             {"role": "system", "content": system},
             {"role": "user", "content": [{"type": "text", "text": text}]},
         ]
-        return self._chat(
+        return self.chatting(
             kind,
             "",
             first + second,
@@ -117,7 +118,7 @@ class Composer:
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "call_1_0_x", "content": result},
         ]
-        return self._chat(kind, "", first + second, messages=messages, tools=[self._tool(self.one(kind))])
+        return self.chatting(kind, "", first + second, messages=messages, tools=[self._tool(self.one(kind))])
 
     def chat_returned(self, kind: str) -> Shot:
         text, markers = self.text(kind)
@@ -128,7 +129,7 @@ class Composer:
             "temperature": 0,
             "structured_outputs": {"choice": [wanted]},
         }
-        return self._chat(
+        return self.chatting(
             kind, f"{text} Say {wanted}", (*markers, wanted), stream=kind.endswith("stream"), **more
         )
 
@@ -137,20 +138,20 @@ class Composer:
         wanted = self.one(kind)
         tool = {"type": "function", "function": {"name": "look", "parameters": _only(wanted)}}
         choice = {"type": "function", "function": {"name": "look"}}
-        return self._chat(
+        return self.chatting(
             kind, text, (*markers, wanted), tools=[tool], tool_choice=choice, max_tokens=400, temperature=0
         )
 
     def completions(self, kind: str) -> Shot:
         text, markers = self.text(kind)
-        body = {"model": self._model, "prompt": text, "max_tokens": SHORT}
+        body = {"model": self.model, "prompt": text, "max_tokens": SHORT}
         body.update({"echo": True} if kind.endswith("echo") else {"stream": kind.endswith("stream")})
         return self.shot(kind, COMPLETIONS, body, markers)
 
     def responses(self, kind: str) -> Shot:
         (text, first), (system, second) = self.text(kind), self.text(kind)
         body = {
-            "model": self._model,
+            "model": self.model,
             "instructions": system,
             "input": text,
             "max_output_tokens": SHORT,
@@ -178,7 +179,7 @@ class Composer:
             "parameters": {"type": "object", "properties": {}},
         }
         body = {
-            "model": self._model,
+            "model": self.model,
             "input": items,
             "tools": [tool],
             "max_output_tokens": SHORT,
@@ -189,7 +190,7 @@ class Composer:
     def messages(self, kind: str) -> Shot:
         (text, first), (system, second) = self.text(kind), self.text(kind)
         body = {
-            "model": self._model,
+            "model": self.model,
             "system": system,
             "messages": [{"role": "user", "content": text}],
             "max_tokens": SHORT,
@@ -213,140 +214,18 @@ class Composer:
             "description": self.one(kind),
             "input_schema": {"type": "object", "properties": {}},
         }
-        body = {"model": self._model, "messages": turns, "tools": [tool], "max_tokens": SHORT}
+        body = {"model": self.model, "messages": turns, "tools": [tool], "max_tokens": SHORT}
         return self.shot(kind, MESSAGES, body, first + second)
 
     def count_tokens(self, kind: str) -> Shot:
         text, markers = self.text(kind)
         return self.shot(
-            kind, COUNT, {"model": self._model, "messages": [{"role": "user", "content": text}]}, markers
+            kind, COUNT, {"model": self.model, "messages": [{"role": "user", "content": text}]}, markers
         )
 
     def embeddings(self, kind: str) -> Shot:
         text, markers = self.text(kind)
-        return self.shot(kind, EMBEDDINGS, {"model": self._model, "input": [text]}, markers)
-
-    def headers(self, kind: str) -> Shot:
-        text, markers = self.text(kind)
-        named = (
-            "x-codex-turn-metadata",
-            "User-Agent",
-            "X-Request-Id",
-            "traceparent",
-            "baggage",
-            "Cookie",
-            "Referer",
-        )
-        headers = {
-            name: json.dumps({"note": self.one(kind)}) if name.startswith("x-codex") else self.one(kind)
-            for name in named
-        }
-        body = {"model": self._model, "messages": [{"role": "user", "content": text}], "max_tokens": 4}
-        return self.shot(kind, CHAT, body, markers, headers=headers)
-
-    def path(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return Shot(kind, f"/v1/{wanted}", b"{}", markers=(wanted,))
-
-    def query(self, kind: str) -> Shot:
-        text, markers = self.text(kind)
-        wanted = self.one(kind)
-        body = {"model": self._model, "messages": [{"role": "user", "content": text}], "max_tokens": 4}
-        return self.shot(kind, f"{CHAT}?note={wanted}", body, (*markers, wanted))
-
-    def method(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return Shot(kind, CHAT, f"{wanted}".encode(), method="PATCH", markers=(wanted,))
-
-    def api_key(self, kind: str) -> Shot:
-        text, markers = self.text(kind)
-        wanted = self.one(kind)
-        return self.shot(
-            kind,
-            CHAT,
-            {"model": self._model, "messages": text},
-            markers,
-            headers={"Authorization": f"Bearer {wanted}"},
-        )
-
-    def model_name(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return self.shot(
-            kind, CHAT, {"model": wanted, "messages": [{"role": "user", "content": wanted}]}, (wanted,)
-        )
-
-    def session_fields(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        headers = {"RLU-Session": self.one(kind)}
-        return self.shot(
-            kind, "/v1/rlu/sessions", {"nonce": wanted, "note": wanted}, (wanted,), headers=headers
-        )
-
-    def bad_json(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return Shot(
-            kind,
-            CHAT,
-            f'{{"model": "{self._model}", "messages": [{{"content": "{wanted}", }}'.encode(),
-            markers=(wanted,),
-        )
-
-    def bad_utf8(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        body = (
-            f'{{"model": "{self._model}", "messages": [{{"role": "user", "content": "{wanted}'.encode()
-            + b'\xff\xfe"}]}'
-        )
-        return Shot(kind, CHAT, body, markers=(wanted,))
-
-    def bad_field(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return self._chat(
-            kind, wanted, (wanted,), temperature=wanted, top_p={wanted: wanted}, stop=[[wanted]]
-        )
-
-    def bad_role(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return self._chat(
-            kind, "", (wanted,), messages=[{"role": wanted, "content": {"type": wanted, "text": wanted}}]
-        )
-
-    def bad_tool(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        tool = {
-            "type": wanted,
-            "function": {"name": f"{wanted} {wanted}", "parameters": {"type": wanted, "$ref": wanted}},
-        }
-        return self._chat(
-            kind,
-            wanted,
-            (wanted,),
-            tools=[tool],
-            tool_choice={"type": "function", "function": {"name": wanted}},
-        )
-
-    def refused_field(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return self._chat(kind, wanted, (wanted,), chat_template=wanted, vllm_xargs={wanted: wanted})
-
-    def media_url(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        image = {"type": "image_url", "image_url": {"url": f"http://example.invalid/{wanted}.png"}}
-        return self._chat(kind, "", (wanted,), messages=[{"role": "user", "content": [image]}])
-
-    def too_long(self, kind: str) -> Shot:
-        text, markers = self.text(kind)
-        return self._chat(kind, text * max(1, min(self._limit // 2, 600_000) // len(text.encode())), markers)
-
-    def oversize_declared(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        return Shot(kind, CHAT, wanted.encode(), declared=self._limit + 1, markers=(wanted,))
-
-    def oversize_chunked(self, kind: str) -> Shot:
-        wanted = self.one(kind)
-        filler = (f" {wanted}" * 1024).encode()
-        body = b'{"messages": "' + filler * (self._limit // len(filler) + 2)
-        return Shot(kind, CHAT, body, chunked=True, markers=(wanted,))
+        return self.shot(kind, EMBEDDINGS, {"model": self.model, "input": [text]}, markers)
 
     def abort(self, kind: str) -> Shot:
         text, markers = self.text(kind)
@@ -358,12 +237,12 @@ class Composer:
         if kind in leave:
             headers = {"x-codex-turn-metadata": self.one(kind)}
             body = {
-                "model": self._model,
+                "model": self.model,
                 "messages": [{"role": "user", "content": text * 200}],
                 "max_tokens": LONG,
             }
             return self.shot(kind, CHAT, body, markers, leave=leave[kind], headers=headers)
-        return self._chat(
+        return self.chatting(
             kind, text, markers, leave="stream", stream=True, max_tokens=LONG, min_tokens=LONG // 2
         )
 
@@ -403,23 +282,7 @@ _MAKERS: dict[str, Callable[[Composer, str], Shot]] = {
     "messages_tools": Composer.messages_tools,
     "count_tokens": Composer.count_tokens,
     "embeddings": Composer.embeddings,
-    "headers": Composer.headers,
-    "path": Composer.path,
-    "query": Composer.query,
-    "method": Composer.method,
-    "api_key": Composer.api_key,
-    "model_name": Composer.model_name,
-    "session_fields": Composer.session_fields,
-    "bad_json": Composer.bad_json,
-    "bad_utf8": Composer.bad_utf8,
-    "bad_field": Composer.bad_field,
-    "bad_role": Composer.bad_role,
-    "bad_tool": Composer.bad_tool,
-    "refused_field": Composer.refused_field,
-    "media_url": Composer.media_url,
-    "too_long": Composer.too_long,
-    "oversize_declared": Composer.oversize_declared,
-    "oversize_chunked": Composer.oversize_chunked,
+    **oddities.MAKERS,
     "abort_headers": Composer.abort,
     "abort_upload": Composer.abort,
     "abort_waiting": Composer.abort,
