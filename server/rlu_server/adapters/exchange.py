@@ -150,7 +150,7 @@ class Exchange:
         def begun(begun: Begun | GatewayError) -> None:
             self._continue(taken, begun)
 
-        size = taken.received.size
+        size = taken.forwarded.size  # what was received may be compressed
         self._relay.responses.begin(self._principal, taken.where, taken.asked, size, begun)
 
     def _continue(self, taken: Taken, begun: Begun | GatewayError) -> None:

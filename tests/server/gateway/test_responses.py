@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -325,6 +326,14 @@ async def test_a_full_session_is_refused_in_the_apis_shape_and_others_go_on(
     assert (await ask(rig, "x" * 80 * KB, who="carol", body={"store": True})).status == 507
     await gpt.responses.delete(other.id)
     assert (await ask(rig, "x" * 80 * KB, who="carol", body={"store": True})).status == 200
+
+
+async def test_a_compressed_request_needs_the_room_of_what_is_in_it(rig: Rig):
+    body = {"model": "scripted", "input": "x" * 250 * KB, "store": True}
+    content = gzip.compress(json.dumps(body).encode())
+    assert len(content) < 4 * KB
+    refused = await rig.call(PATH, content, headers={"Content-Encoding": "gzip"})
+    assert (refused.status, refused.json()["error"]["code"]) == (507, "scratch_full")
 
 
 async def test_what_nobody_asked_to_have_kept_gives_way(rig: Rig):
