@@ -118,11 +118,14 @@ class Crew:
             task.add_done_callback(self._connecting.discard)
 
     def _greeted(self, desk: Desk, posture: Posture) -> None:
-        if self._stated is not None and worst([self._stated, posture]) != self._stated:
-            # It would have to be stated, and what was signed would not be true any more.
-            self._events.emit("worker_refused", "posture", worker=desk.number)
-            desk.close()
-            return
+        if self._stated is not None:
+            together = worst([self._stated, posture])
+            worse = [name for name, value in together.items() if value != self._stated.get(name)]
+            if worse:
+                # It would have to be stated, and what was signed would not be true any more.
+                self._events.emit("worker_refused", "posture", worker=desk.number, names=",".join(worse))
+                desk.close()
+                return
         self._postures[desk.number] = posture
         if len(self._postures) == self._size and not self._complete.done():
             self._complete.set_result(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -324,6 +325,47 @@ async def test_a_kept_response_is_continued_and_read_through_other_workers(tmp_p
         assert (await fleet.ask(second, f"/v1/responses/{name}", None, method="DELETE")).status == 200
         gone = await fleet.ask(first, f"/v1/responses/{name}", None, method="GET")
         assert gone.status == 404
+
+
+async def test_after_everything_each_number_of_each_session_has_one_record(tmp_path: Path):
+    """Conversations wander over workers, clients leave in the middle, a worker is killed; then the gateway drains."""
+    async with Fleet(tmp_path, {"drain_timeout_s": 10.0}, BOOK, workers=3) as fleet:
+        chance = random.Random(7)
+
+        async def client(number: int) -> None:
+            for turn in range(12):
+                headers = {"session-id": f"conversation-{chance.randrange(4)}"}
+                wire = await fleet.wire()
+                leaves = chance.random() < 0.3
+                body = fleet.chat(f"{number}/{turn}", stream=True, script="slow" if leaves else None)
+                try:
+                    await wire.send(fleet.request(PATH, body, headers=headers))
+                    if leaves:
+                        await wire.until(b"data: ")
+                    else:
+                        await wire.response()
+                except (AssertionError, ConnectionError):
+                    pass  # its worker was killed
+                except asyncio.TimeoutError as error:
+                    raise AssertionError(f"{wire.received!r}\n{fleet.log}") from error
+                wire.abort()
+
+        clients = [asyncio.create_task(client(number)) for number in range(6)]
+        done = fleet.attestor.received
+        await fleet.eventually(lambda: sum(isinstance(m, messages.RecordReceipt) for m in done) > 20, 30)
+        fleet.kill(chance.choice(fleet.worker_pids()))
+        await asyncio.gather(*clients)
+        fleet.gateway.tell(signal.SIGTERM)
+        assert await fleet.gateway.ended() == 0, fleet.log
+        assert "internal_error" not in fleet.log
+        records: dict[str, list[int]] = {}
+        for message in fleet.attestor.received:
+            if isinstance(message, messages.RecordReceipt):
+                records.setdefault(message.session, []).append(message.seq)
+        assert len(records) >= 4
+        for name, session in fleet.attestor.sessions.items():
+            assert sorted(records[name]) == list(range(1, session.last_seq + 1))
+            assert (session.open, session.closed) == (set(), True)
 
 
 async def test_a_port_that_is_taken_is_not_shared(tmp_path: Path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from fakes.fleet import Fleet
+from fakes.issuer import Authority
+from fakes.rig import Wire
 from rlu_server import settings as configuration
 from rlu_server.attestor import messages
 from rlu_server.lock import profiles
@@ -20,6 +25,7 @@ from rlu_server.supervisor import plan
 from rlu_server.supervisor.runtime import Runtime
 
 PATH = "/v1/chat/completions"
+RULES = [{"source": "uri", "pattern": "spiffe://example.org/{tenant}/agent/{principal}"}]
 
 
 class Locked(Fleet):
@@ -56,9 +62,27 @@ def directory() -> Iterator[Path]:
 async def test_every_process_is_locked_and_all_of_them_are_stated(directory: Path):
     (directory / "keys").mkdir()
     keys = {"api_keys_file": str(directory / "keys" / "apikeys.json")}
-    async with Locked(directory, keys, {"default": {"events": 4}}) as fleet:
+    authority = Authority()
+    (directory / "keys" / "ca.pem").write_bytes(authority.pem)
+    section = {"mode": "optional", "ca_file": str(directory / "keys" / "ca.pem"), "rules": RULES}
+    sections = {"auth": {"certificates": section}}
+    async with Locked(directory, keys, {"default": {"events": 4}}, tls=True, sections=sections) as fleet:
         for wire in await fleet.wire_each():
             assert (await fleet.ask(wire, PATH, fleet.chat())).status == 200
+        # Contexts for client certificates are made in the forks; who showed one is known in the hub too.
+        _, pem = authority.issue(x509.UniformResourceIdentifier("spiffe://example.org/acme/agent/dana"))
+        (directory / "client.pem").write_bytes(pem)
+        context = ssl.create_default_context(cafile=str(fleet.places.certificate))
+        context.load_cert_chain(directory / "client.pem")
+        wire = Wire(
+            *await asyncio.open_connection(
+                "127.0.0.1", fleet.gateway.port, ssl=context, server_hostname="localhost"
+            )
+        )
+        fleet.wires.append(wire)
+        used = await fleet.ask(wire, PATH, fleet.chat(), who=None)
+        own = await fleet.ask(wire, "/v1/rlu/sessions", None, who=None, method="GET")
+        assert [one["session"] for one in own.json()["sessions"]] == [used.session]
         hello = next(m for m in fleet.attestor.received if isinstance(m, messages.Hello))
         stated: dict[str, Any] = hello.posture
         launched = next(json.loads(line) for line in fleet.log.splitlines() if line.startswith('{"'))
