@@ -1554,6 +1554,7 @@ _REMEDIES = {
     "scratch": "put scratch on a tmpfs (rlu serve does, or set runtime_dir to one)",
     "swap": "turn swap off (swapoff -a), set memory.swap.max=0, or set lock.unsafe_allow_swap = true",
     "network": 'start as root, allow unprivileged user namespaces, or set lock.engine_network = "shared"',
+    "ipc": 'start as root, allow unprivileged user namespaces, or set lock.engine_network = "shared"',
     "shared_memory": "start as root, allow unprivileged user namespaces, or put runtime_dir on a tmpfs other than /dev/shm",
     "memory_locked": "raise the locked-memory limit (ulimit -l unlimited, LimitMEMLOCK=infinity)",
     "uid_shared": "start as root with lock.uids set, so that each process has a user of its own",

@@ -17,7 +17,6 @@ INSIDE = [
     *sorted((SERVER / "selftest" / "inside").glob("*.py")),
 ]
 SINCE_310 = {
-    "removeprefix_",
     "bit_count",
     "pairwise",
     "anext",

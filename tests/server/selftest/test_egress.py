@@ -115,7 +115,9 @@ def test_a_hole_is_found(
 
 
 def test_a_lock_that_refuses_is_an_error(subjects: Callable[..., Subject]) -> None:
-    with pytest.raises(egress.LockFailed, match=r"engine: ended with status 77: .*Landlock ABI 99 is required"):
+    with pytest.raises(
+        egress.LockFailed, match=r"engine: ended with status 77: .*Landlock ABI 99 is required"
+    ):
         egress.run([subjects("engine", minimum_abi=99)])
 
 
