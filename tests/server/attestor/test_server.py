@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fakes.attestor_process import INSTANCE_FACTS, GatewaySide
 from fakes.attestor_room import Room, running_room
 from rlu_attestation.errors import Malformed
+from rlu_attestation.statements import Receipt
 from rlu_server.attestor import frames, messages, server
 from rlu_server.attestor.messages import MAX_FRAME
 
@@ -174,6 +175,38 @@ async def test_what_is_unknown_says_so(tmp_path: Path) -> None:
         await gateway.begin(session)
         await gateway.record(session, 1)
         assert (await gateway.ask(gateway.receipt(session, 1), messages.Failure)).code == "unknown_exchange"
+
+
+async def test_only_what_failed_is_recorded_without_contents(tmp_path: Path) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        await gateway.begin(session)
+        whole = gateway.receipt(session, 1)
+        for change in (
+            {"request": None},
+            {"response": None, "status": "failed"},
+            {"request": None, "response": None},
+            {"request": None, "response": None, "status": "failed", "forwarded": whole.request},
+        ):
+            half = msgspec.structs.replace(whole, id=whole.id + 1, **change)
+            assert (await gateway.ask(half, messages.Failure)).code == "malformed"
+            gateway = await room.greeted()
+            session = (await gateway.open()).session
+            await gateway.begin(session)
+            whole = gateway.receipt(session, 1)
+        lost = {
+            "request": None,
+            "response": None,
+            "forwarded": None,
+            "status": "failed",
+            "reason": "worker_lost",
+        }
+        answer = await gateway.ask(
+            msgspec.structs.replace(whole, route="unknown", **lost), messages.ReceiptRecorded
+        )
+        receipt = Receipt.parse(answer.logged.statement)
+        assert (receipt.request, receipt.response, receipt.reason) == (None, None, "worker_lost")
 
 
 async def test_an_expired_session_is_refused_and_closed(
