@@ -60,10 +60,12 @@ class Events:
 
     Args:
         write: takes one line; standard error by default.
+        worker: the number of the worker that writes, where there are several.
     """
 
-    def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
+    def __init__(self, write: Callable[[bytes], object] | None = None, worker: int | None = None) -> None:
         self._write = write or _standard_error
+        self._always: dict[str, int | str] = {} if worker is None else {"worker": worker}
         self._second = 0
         self._written: dict[str, int] = {}
 
@@ -81,7 +83,7 @@ class Events:
         line: dict[str, int | str | float] = {"time": round(now, 3), "event": event}
         if code:
             line["code"] = code
-        self._write(orjson.dumps({**line, **numbers_and_ids}) + b"\n")
+        self._write(orjson.dumps({**line, **self._always, **numbers_and_ids}) + b"\n")
 
     def internal(self, error: BaseException, request_id: str = "") -> None:
         """A bug of ours: the exception's class and where it was raised, never its text."""

@@ -41,10 +41,10 @@ def run(settings: Settings, measure: Callable[[], Posture], events: Events, guar
         return guard(lambda: uvloop.run(_hub(settings, places, postures, born, control, events)))
 
     def worker(number: int, sockets: Sequence[socket.socket], end: socket.socket) -> int:
-        for told in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(told, signal.SIG_IGN)  # the hub is told, and drains us
-        posture = measure()
-        return guard(lambda: uvloop.run(_worker(settings, places, posture, born, sockets, end, events)))
+        for ignored in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ignored, signal.SIG_IGN)  # the hub is told, and drains us
+        posture, told = measure(), Events(worker=number)
+        return guard(lambda: uvloop.run(_worker(settings, places, posture, born, sockets, end, told)))
 
     return Master(listeners, hub, worker, events).run()
 

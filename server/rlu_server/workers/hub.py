@@ -120,10 +120,10 @@ class Crew:
     def _greeted(self, desk: Desk, posture: Posture) -> None:
         if self._stated is not None:
             together = worst([self._stated, posture])
-            worse = [name for name, value in together.items() if value != self._stated.get(name)]
+            worse = [name for name, value in sorted(together.items()) if value != self._stated.get(name)]
             if worse:
                 # It would have to be stated, and what was signed would not be true any more.
-                self._events.emit("worker_refused", "posture", worker=desk.number, names=",".join(worse))
+                self._events.emit("worker_refused", "posture", worker=desk.number, value=worse[0])
                 desk.close()
                 return
         self._postures[desk.number] = posture

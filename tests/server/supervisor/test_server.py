@@ -152,6 +152,24 @@ async def test_gateway_restarts(tmp_path: Path) -> None:
         assert (await up.ask())[0] == 200
 
 
+@pytest.mark.parametrize("which", ["master", "hub"])
+async def test_a_gateway_of_several_processes_restarts_whole(tmp_path: Path, which: str) -> None:
+    settings = make_settings(tmp_path)
+    several = settings.gateway.model_copy(update={"workers": 2})
+    async with running(tmp_path, settings.model_copy(update={"gateway": several})) as up:
+        await up.until(lambda: up.said("worker_ready") == 2)
+        assert up.server.gateway.child is not None
+        master = up.server.gateway.child.pid
+        children = sorted(map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split()))
+        assert len(children) == 3
+        os.kill(master if which == "master" else children[0], signal.SIGKILL)
+        await up.until(lambda: up.said("worker_ready") == 4 and up.said("gateway_ready") == 2)
+        status, _, headers = await up.ask()
+        assert status == 200
+        assert (await up.call("GET", headers["rlu-receipt"]))[0] == 200
+        assert up.said("gateway.exited") == 1
+
+
 async def test_revoked_keys_reach_the_gateway(tmp_path: Path) -> None:
     async with running(tmp_path, make_settings(tmp_path)) as up:
         assert (await up.ask())[0] == 200

@@ -39,6 +39,8 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 async def test_a_session_goes_on_at_another_worker(fleet: Fleet):
+    loaded = [event.get("worker") for event in fleet.gateway.events() if event["event"] == "keys_loaded"]
+    assert sorted(loaded, key=str) == [0, 1, None], "each process says for itself which keys it has"
     first, second = await fleet.wire_each()
     answer = await fleet.ask(first, PATH, fleet.chat())
     assert answer.status == 200

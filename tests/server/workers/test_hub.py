@@ -82,7 +82,7 @@ async def test_a_later_worker_that_is_worse_than_what_was_stated_is_not_let_in(p
     worse = played.worker(1, {**GOOD, "call_filter": False})
     assert await played.heard(worse) == []
     refused = next(event for event in played.written if event["event"] == "worker_refused")
-    assert (refused["code"], refused["worker"], refused["names"]) == ("posture", 1, "call_filter")
+    assert (refused["code"], refused["worker"], refused["value"]) == ("posture", 1, "call_filter")
     better = played.worker(1, GOOD)
     assert isinstance((await played.heard(better))[0], frames.State)
 
