@@ -17,6 +17,8 @@ from rlu_server.settings import Gateway
 MAX_QUEUE = 64
 CHUNK_OVERHEAD = 32
 """Bytes of framing a chunk may cost; extensions and trailers beyond that come out of one head's allowance."""
+SMALL_PART = 4096
+"""Content that came in smaller parts is joined: a million parts of two bytes would take twenty times the memory that is counted."""
 
 
 class Arrivals:
@@ -77,6 +79,8 @@ class Arrivals:
                 self.poison = GatewayError("header_too_large")
             return
         self.head_bytes = 0
+        if arriving is not None:
+            _join_small(arriving.parts)
         if arriving is not None and arriving is before and b"transfer-encoding" in arriving.headers:
             arriving.overhead += received - (arriving.size - size_before)
             if arriving.overhead > self._max_header_bytes + CHUNK_OVERHEAD * arriving.chunks:
@@ -90,8 +94,12 @@ class Arrivals:
         self.arriving = Incoming()
 
     def on_url(self, url: bytes) -> None:
-        assert self.arriving is not None
-        self.arriving.target += url
+        incoming = self.arriving
+        assert incoming is not None
+        incoming.target += url
+        incoming.head_bytes += len(url)
+        if incoming.head_bytes > self._max_header_bytes:
+            raise GatewayError("header_too_large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Called for every header of every request: written out rather than well divided.
@@ -134,3 +142,12 @@ class Arrivals:
         incoming.complete = True
         if incoming is not self.taken:
             self.queue.append(incoming)
+
+
+def _join_small(parts: list[bytes]) -> None:
+    """Join the small parts at the end. Of these only the first was there before this read, and the last part is never hashed early."""
+    first = len(parts)
+    while first and len(parts[first - 1]) < SMALL_PART:
+        first -= 1
+    if len(parts) - first > 1:
+        parts[first:] = [b"".join(parts[first:])]

@@ -235,6 +235,8 @@ class Connection(asyncio.Protocol):
             if incoming is None:
                 if self._arrivals.poison is not None:
                     self._fail(self._arrivals.poison)
+                else:
+                    self._read_on()
                 return
             self._current, self._completed = incoming, False
             self._accept(incoming)
@@ -273,12 +275,22 @@ class Connection(asyncio.Protocol):
         """Read only while nothing waits in line; what is in flight is watched for the client's leaving."""
         if self._transport is None or self._transport.is_closing() or self._arrivals.poison is not None:
             return
-        wanted = not self._arrivals.queue and not self._held
+        wanted = not (self._arrivals.queue or self._held or self._is_ahead())
         if wanted != self._transport.is_reading():
             if wanted:
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
+
+    def _is_ahead(self) -> bool:
+        """Has much of the next request arrived while one is being answered? Nobody has looked at whose it is, or counts its memory."""
+        arriving = self._arrivals.arriving
+        return (
+            arriving is not None
+            and arriving is not self._current
+            and self._job is not None
+            and arriving.size > HIGH_WATER
+        )
 
     def _fail(self, error: GatewayError) -> None:
         """The request that is arriving cannot be understood or waited for."""
