@@ -1,4 +1,4 @@
-"""How `rlu keys` and `rlu selftest` ask a running attestor for something: two files in its state directory, which only its user and root can reach.
+"""How `rlu keys` and `rlu selftest` ask a running attestor: two files in its state directory, which only its user and root can reach.
 
     <state>/attestation/asked.json      {"action":"rotate"|"rehearse"|"retire"|"canary","id":…,"findings"?}, taken away when it is acted on
     <state>/attestation/answered.json   {"id":…, "issuer"?, "sessions"?, "report"?, "code"?, "message"?}

@@ -22,7 +22,7 @@ from rlu_attestation.errors import Malformed, RluError, Unsupported
 from rlu_attestation.evidence import tpm2
 from rlu_attestation.explain import Section, explain
 from rlu_attestation.explain.statements import MEANINGS
-from rlu_attestation.instance import Predecessor
+from rlu_attestation.instance import CanaryMention, FurtherModel, Predecessor, Software
 
 VECTORS = Path(__file__).resolve().parents[3] / "attestation" / "vectors"
 
@@ -73,7 +73,12 @@ def test_secrets_and_contents_are_not_shown(bundle: Bundle) -> None:
 
 
 def test_every_claim_of_every_statement_has_a_meaning(deployment: Deployment, bundle: Bundle) -> None:
-    claims = replace(deployment.instance_claims(), predecessor=Predecessor("urn:x", b"head"))
+    claims = replace(
+        deployment.instance_claims(),
+        predecessor=Predecessor("urn:x", b"head"),
+        canary=CanaryMention(bytes(32), 1, "clean"),
+        further_models=(FurtherModel("another", bytes(32), Software("vllm", "0.32.0", bytes(32))),),
+    )
     statements = [explain(deployment.jws(claims.encode()).encode())]
     for case in json.loads((VECTORS / "sessions.json").read_text()).values():
         statements += [explain(item["statement"].encode()) for item in case if isinstance(item, dict)]

@@ -32,11 +32,12 @@ def test_everything_genuine_is_verified(deployment: Deployment, bundle: Bundle) 
     assert verdict.covers == ("instance", "session", "receipts", "close")
     assert verdict.freshness == "verifier"
     assert verdict.time == "asserted"
-    # Every step of the catalogue was made; but for what is of another kind of hardware, or of an implicit session.
+    # Every step of the catalogue was made; but for what is of another kind of hardware, of an implicit session, or not asked for.
     others = {step for kind in ROOMS for step in steps_of(kind)} - set(steps_of("tpm2"))
     assert {step.id for step in verdict.steps} == set(STEPS) - others - {
         "gpu.match",
         "continuity",
+        "policy.canary",
     } - gpu_steps()
     inapplicable = [step.id for step in verdict.steps if step.outcome is Outcome.NOT_APPLICABLE]
     assert inapplicable == [
@@ -118,8 +119,9 @@ def test_a_broken_statement_leaves_every_later_step_named_and_not_checked(
     assert verdict.exit_code == 30
     assert verdict.claims == ()
     # Which hardware's steps would have to be made, nobody knows then: `key.hardware` stands for them.
-    hardware = {step for kind in ROOMS for step in steps_of(kind)} | {"gpu.match", "continuity"} | gpu_steps()
-    assert {step.id for step in verdict.steps} == set(STEPS) - hardware
+    hardware = {step for kind in ROOMS for step in steps_of(kind)} | {"gpu.match"} | gpu_steps()
+    unasked = {"continuity", "policy.canary"}
+    assert {step.id for step in verdict.steps} == set(STEPS) - hardware - unasked
     failed = {step.id: step.code for step in verdict.failures}
     assert failed["statement.signature"] == "statement.signature.not_checked"
     assert failed["policy.region"] == "policy.region.not_checked"
