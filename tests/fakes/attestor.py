@@ -139,6 +139,23 @@ class FakeAttestor:
             canonical.decode(payload)
         )
 
+    def condition(self, request_id: int) -> messages.Condition:
+        size = 0 if self.head is None else self.head[3]
+        return messages.Condition(
+            id=request_id,
+            signatures=[self.signatures] + [0] * len(messages.SIGNING_BUCKETS),
+            signing_s=0.0005 * self.signatures,
+            waiting=len(self.waiting),
+            failing=self.failing,
+            entries=size,
+            exported=0,
+            head_at=int(time.time()),
+            stated_at=int(time.time()),
+            drift=None,
+            canary_at=int(time.time()) - 86400,
+            leaving=False,
+        )
+
     def enqueue(self, waiting: Waiting) -> None:
         self.waiting.append(waiting)
         self.wake.set()
@@ -249,6 +266,8 @@ class Connection(asyncio.Protocol):
                 self.close_session(request)
             case messages.Prove() | messages.ProveConsistency() | messages.LatestHead():
                 self.prove(request)
+            case messages.ReadCondition():
+                self.answer(attestor.condition(request.id))
 
     def prove(self, request: messages.Prove | messages.ProveConsistency | messages.LatestHead) -> None:
         attestor = self.attestor

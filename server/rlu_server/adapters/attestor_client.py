@@ -131,6 +131,9 @@ class AttestorClient:
     async def latest_head(self) -> messages.Head:
         return await self.call(messages.LatestHead(id=self.next_id()), messages.Head)
 
+    async def condition(self) -> messages.Condition:
+        return await self.call(messages.ReadCondition(id=self.next_id()), messages.Condition)
+
     async def run(self) -> None:
         """Connect, introduce ourselves, verify the answer; again whenever the connection ends. Runs until cancelled."""
         delay = RECONNECT_FIRST_S

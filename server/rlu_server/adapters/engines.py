@@ -168,6 +168,7 @@ class Engines:
                 return
         if self._dispatch(call):
             self._measures.engine_retries += 1
+            self._events.emit("engine_retried", error.code, engine=self._of_engine[engine].standing.name)
         else:
             self._give_up(call)
 

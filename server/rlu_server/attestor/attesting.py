@@ -91,6 +91,12 @@ class Attesting:
         return self._key.created
 
     @property
+    def canary_at(self) -> int | None:
+        """When the canary test was reported that statements name."""
+        mention = self._canary()
+        return None if mention is None else mention.issued_at
+
+    @property
     def jwk(self) -> dict[str, str]:
         """The instance key."""
         return self._key.jwk

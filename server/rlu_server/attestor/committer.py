@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.messages import SIGNING_BUCKETS
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.records import head_line
 from rlu_server.attestor.sessions import Draft, Entry, Pending, PendingReceipt
@@ -109,6 +112,20 @@ class Committer:
         """Did the latest signature of a head fail?"""
         self.cause = ""
         """Code of the latest failure of the hardware; empty after a success."""
+        self.signatures = [0] * (len(SIGNING_BUCKETS) + 1)
+        """Heads that were signed and written, by the time it took; the last count is beyond all bounds."""
+        self.signing_s = 0.0
+        self._took_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Leaves that wait for a signature."""
+        return len(self._waiting)
+
+    @property
+    def latest(self) -> int:
+        """The time of the latest head."""
+        return self._latest
 
     @property
     def idle(self) -> bool:
@@ -237,6 +254,8 @@ class Committer:
         self.ledger.commit(draft)
         self.signed = signed
         self._rested_at = asyncio.get_running_loop().time() + REST_S
+        self.signatures[bisect_left(SIGNING_BUCKETS, self._took_s)] += 1
+        self.signing_s += self._took_s
         if self.failing:
             self.failing, self.cause = False, ""
             self._events.emit(Event.SIGNER_RECOVERED)
@@ -306,6 +325,7 @@ class Committer:
                 "clock.set_back", "the clock is behind the time of the log's last head: set it right"
             )
         now = max(now, self._latest)
+        began = time.monotonic()
         protected = cose.head_protected(self._kid, self.ledger.issuer, now, draft.size)
         message = cose.signature_input(protected, draft.root)
         signature = self.platform.sign(hashlib.sha256(message).digest())
@@ -314,6 +334,7 @@ class Committer:
         signed = SignedTree(draft.size, draft.root, protected, signature)
         self.journal.append(draft.lines + head_line(signed.head, draft.size))
         self._latest = now
+        self._took_s = time.monotonic() - began
         return signed
 
 

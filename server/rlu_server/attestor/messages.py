@@ -17,6 +17,9 @@ MAX_FRAME = 256 * 1024
 MAX_ANSWER = 16 * 1024 * 1024
 """The same of an answer: evidence of eight GPUs with their reference values takes megabytes."""
 
+SIGNING_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds in seconds of the time that a head's signature and write take."""
+
 MAX_LEAVES = 4096
 MAX_ENTRIES = 1024
 MAX_INSTANCES = 256
@@ -161,6 +164,10 @@ class History(Message, frozen=True, tag="history"):
     """The instances before this one."""
 
 
+class ReadCondition(Message, frozen=True, tag="read_condition"):
+    """How the attestor is doing, for the operator's metrics."""
+
+
 Request = (
     Hello
     | Attest
@@ -176,6 +183,7 @@ Request = (
     | ReadEntries
     | AckExport
     | History
+    | ReadCondition
 )
 
 # --- from the attestor --------------------------------------------------------------------------------------------
@@ -285,6 +293,32 @@ class Instances(Message, frozen=True, tag="instances"):
     instances: list[Instance]
 
 
+class Condition(Message, frozen=True, tag="condition"):
+    """Numbers and codes. Counters are since the attestor's start; times are seconds since the epoch."""
+
+    signatures: list[Size]
+    """Heads that were signed and written, by how long that took: one count for each bound of `SIGNING_BUCKETS`, and one beyond them."""
+    signing_s: float
+    """The sum of these times."""
+    waiting: Size
+    """Leaves that wait for a signature."""
+    failing: bool
+    """The latest signature of a head failed."""
+    entries: Size
+    """Leaves under the latest signed head."""
+    exported: Size
+    head_at: Size
+    """When the latest head was signed."""
+    stated_at: Size
+    """When the standing instance statement for this gateway was made."""
+    drift: Code | None
+    """What the operator's policy finds wrong."""
+    canary_at: Size | None
+    """When the last canary test was reported that statements name."""
+    leaving: bool
+    """A former key still has sessions."""
+
+
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
     `export_behind`, `drift`, `malformed`, `hello_required`, `overloaded`, `hello.tls`, `log.damaged`, and `facts.missing`,
@@ -309,5 +343,6 @@ Answer = (
     | Entries
     | Exported
     | Instances
+    | Condition
     | Failure
 )

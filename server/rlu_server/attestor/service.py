@@ -139,6 +139,8 @@ class Gateway:
             self._later(request.id, self._attest(request, self._hello, self._statement))
         elif isinstance(request, messages.AckExport):
             self._later(request.id, self._acknowledge(request))
+        elif isinstance(request, messages.ReadCondition):
+            self.answer(self._condition(request.id, self._statement))
         elif (
             isinstance(request, messages.History)
             or (
@@ -321,6 +323,25 @@ class Gateway:
         except OSError as error:
             self._attestor.events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}")
         self.answer(messages.Exported(id=request.id, exported=exporting.exported, tree_size=size))
+
+    def _condition(self, request_id: int, statement: SignedStatement) -> messages.Condition:
+        """Of the current instance; what signs is one thread, so its times are too."""
+        current, drift = self._attestor, self._roster.drift
+        committer = current.committer
+        return messages.Condition(
+            id=request_id,
+            signatures=list(committer.signatures),
+            signing_s=committer.signing_s,
+            waiting=sum(one.committer.waiting for one in self._roster),
+            failing=any(one.committer.failing for one in self._roster),
+            entries=committer.ledger.signed_size,
+            exported=current.exporting.exported,
+            head_at=committer.latest,
+            stated_at=statement.issued_at,
+            drift=drift,
+            canary_at=current.attesting.canary_at,
+            leaving=self._roster.leaving is not None,
+        )
 
     def _later(self, request_id: int, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
