@@ -94,7 +94,9 @@ class Worker:
             await asyncio.wait((self._let_in, self._over), return_when=asyncio.FIRST_COMPLETED)
             for listener in listeners:
                 servers.append(await self._listen(listener))
-            await asyncio.wait((self._over, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((self._over, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()  # of a loop that must not end: its error
         finally:
             for task in tasks:
                 task.cancel()

@@ -1,13 +1,15 @@
-"""Counters of one process as what was added since, so that another can add it to its own. Any flat dataclass of counters will do.
+"""Counters of one process as what was added since, so that another can add it to its own.
 
-Values: numbers, lists of numbers, and mappings from names, or tuples of names and numbers, to numbers or such lists.
+Counters are a dataclass of numbers, lists of numbers, further such dataclasses, and mappings from names, or tuples of names and numbers, to
+any of these. Where a mapping's values are dataclasses, it must be a `defaultdict`, since only that can make one for a new name.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 
@@ -16,53 +18,55 @@ class Counted:
 
     def __init__(self, counters: Any) -> None:
         self._counters = counters
-        self._told: dict[str, Any] = {
-            f.name: copy.deepcopy(getattr(counters, f.name)) for f in fields(counters)
-        }
+        self._told = copy.deepcopy(counters)
 
     def since(self) -> dict[str, Any]:
-        """What was added since the last time: only what changed; mappings as pairs."""
+        """What was added since the last time, as plain values: only what changed; mappings as pairs."""
         found: dict[str, Any] = {}
-        for name, told in self._told.items():
-            now = getattr(self._counters, name)
-            added = _added(now, told)
+        for field in fields(self._counters):
+            now = getattr(self._counters, field.name)
+            added = _added(now, getattr(self._told, field.name))
             if added:
-                found[name] = added
-                self._told[name] = copy.deepcopy(now)
+                found[field.name] = added
+                setattr(self._told, field.name, copy.deepcopy(now))
         return found
 
 
 def add(counters: Any, added: Mapping[str, Any]) -> None:
     """Add what another process counted."""
     for name, value in added.items():
-        now = getattr(counters, name)
-        if isinstance(now, list):
-            _add_to_list(now, value)
-        elif isinstance(now, dict):
-            _add_to_mapping(now, value)
-        else:
-            setattr(counters, name, now + value)
+        setattr(counters, name, _sum(getattr(counters, name), value))
 
 
 def _added(now: Any, told: Any) -> Any:
+    """What to tell; something false if there is nothing. `told` is None for what was not told yet."""
     if isinstance(now, list):
         more = [a - b for a, b in zip(now, told or [0] * len(now), strict=True)]
         return more if any(more) else None
     if isinstance(now, dict):
-        pairs = [(key, _added(value, told.get(key))) for key, value in now.items()]
+        pairs = [(key, _added(value, None if told is None else told.get(key))) for key, value in now.items()]
         return [[key, value] for key, value in pairs if value]
+    if is_dataclass(now):
+        each = {f.name: _added(getattr(now, f.name), getattr(told, f.name, None)) for f in fields(now)}
+        return {name: value for name, value in each.items() if value}
     return now - (told or 0)
 
 
-def _add_to_mapping(now: dict[Any, Any], pairs: list[tuple[Any, Any]]) -> None:
-    for name, value in pairs:
-        key = tuple(name) if isinstance(name, list) else name
-        if isinstance(value, list) and key in now:
-            _add_to_list(now[key], value)
-        else:
-            now[key] = value if isinstance(value, list) else now.get(key, 0) + value
-
-
-def _add_to_list(now: list[Any], more: list[Any]) -> None:
-    for index, value in enumerate(more):
-        now[index] += value
+def _sum(now: Any, more: Any) -> Any:
+    if isinstance(now, list):
+        now[:] = [a + b for a, b in zip(now, more, strict=True)]
+        return now
+    if isinstance(now, dict):
+        for name, value in more:
+            key = tuple(name) if isinstance(name, list) else name
+            if key in now or isinstance(now, defaultdict):
+                now[key] = _sum(now[key], value)
+            elif isinstance(value, dict):
+                raise TypeError("only a defaultdict can take counters of a new name")
+            else:
+                now[key] = value
+        return now
+    if is_dataclass(now):
+        add(now, more)
+        return now
+    return now + more
