@@ -17,6 +17,8 @@ from rlu_server.workers.postures import worst
 
 SILENT_S = 30.0
 """A worker that says nothing for so long will not say anything any more, but has its share of the new connections."""
+PAUSE_S = 5.0
+"""Between two sweeps, which are a quarter of a second apart: then what workers said meanwhile lies unread."""
 
 
 class Crew:
@@ -39,6 +41,7 @@ class Crew:
         self._stated: Posture | None = None
         self._parts: Parts | None = None
         self._state = frames.State(attestor=False, draining=False)
+        self._ticked = self._loop.time()
         self._complete: asyncio.Future[None] = self._loop.create_future()
         self._connecting: set[asyncio.Task[None]] = set()
         control.setblocking(False)
@@ -66,6 +69,11 @@ class Crew:
 
     def tick(self, now: float) -> None:
         """The sweep: have workers ended that are stuck. `now` is the loop's time."""
+        if now > self._ticked + PAUSE_S:
+            # It was us who did not listen: this process, or the machine, stood still.
+            for desk in self._desks:
+                desk.heard = now
+        self._ticked = now
         for desk in list(self._desks):
             if now > desk.heard + SILENT_S:
                 self._events.emit("worker_refused", "silent", worker=desk.number)

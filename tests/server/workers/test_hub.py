@@ -98,8 +98,12 @@ async def test_a_silent_worker_is_named_to_the_master(played: Played):
     loop = asyncio.get_running_loop()
     while not any(desk.number == 1 for desk in played.crew._desks):
         await asyncio.sleep(0.005)
-    played.crew.tick(loop.time())
-    played.crew.tick(loop.time() + hub.SILENT_S + 1)
+    now = loop.time()
+    # The hub itself stood still: it has not heard anybody.
+    played.crew.tick(now + 2 * hub.SILENT_S)
+    assert len(played.crew._desks) == 1
+    for second in range(int(hub.SILENT_S) + 2):
+        played.crew.tick(now + 2 * hub.SILENT_S + second)
     assert await played.heard(end) == []
     played.control.settimeout(10)
     assert await asyncio.to_thread(played.control.recv, 8) == b"\x01"
