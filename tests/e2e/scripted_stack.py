@@ -24,6 +24,8 @@ from rlu_server.core.apikeys import KeyFile, KeyRecord, mint
 
 ENGINE = Path(__file__).resolve().parents[2] / "benchmarks" / "scripted_engine.py"
 MODEL = "scripted"
+GPT, CLAUDE = "gpt-5.4", "claude-sonnet-4-5"
+"""Aliases of it: what agents and SDKs ask for by themselves. The second is one of a family."""
 START_S = 60.0
 BOOK: dict[str, Any] = {
     "model": MODEL,
@@ -60,6 +62,7 @@ class Scripted:
         settings = (
             f'[gateway]\nport = {port}\napi_keys_file = "{keys}"\nmax_body_bytes = {MAX_BODY}\n'
             f'drain_timeout_s = 2\n[model]\nname = "{MODEL}"\n'
+            f'aliases = {{ "{GPT}" = "{MODEL}", "claude-*" = "{MODEL}" }}\n'
         )
         self.tpm = tpm
         self.deployment = Deployment(home, tpm, settings)

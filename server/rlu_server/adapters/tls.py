@@ -38,7 +38,8 @@ def make(hostnames: tuple[str, ...], now: datetime | None = None) -> ServerTls:
     """A fresh key and its self-signed certificate.
 
     Clients trust the certificate as it is, by file or, better, after its key was found in a verified instance statement. It is an
-    end-entity certificate (not a CA): nothing else can be signed with it.
+    end-entity certificate (not a CA): nothing else can be signed with it. It names no key usage: BoringSSL (Bun, and so opencode) takes no
+    certificate for self-signed whose key usage excludes signing certificates, and then trusts it from no file.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _self_signed(key, hostnames, now or datetime.now(timezone.utc))
@@ -89,7 +90,6 @@ def _self_signed(
             x509.SubjectAlternativeName([_alternative(host) for host in hostnames]), critical=False
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_KEY_USAGE, critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
@@ -102,16 +102,3 @@ def _alternative(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-_KEY_USAGE = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
