@@ -95,7 +95,7 @@ class Faults:
         if free > min(MOST_SCRATCH, _available_memory() // 2):
             self.omitted["scratch_full"] = f"filling {free >> 20} MiB of memory might harm this machine"
             return
-        with _filled(scratch / FILLER):
+        with filled(scratch / FILLER):
             async with self._load():
                 await self._during()
         await self._recovered("scratch_full")
@@ -104,7 +104,7 @@ class Faults:
         if not self._own_disk:
             self.omitted["disk_full"] = "the state is on no disk of its own here"
             return
-        with _filled(self._node.place / FILLER):
+        with filled(self._node.place / FILLER):
             async with self._load():
                 await self._during()
         await self._recovered("disk_full")
@@ -188,7 +188,7 @@ async def wait_ready(node: Node, timeout_s: float) -> None:
 
 
 @contextlib.contextmanager
-def _filled(path: Path):  # type: ignore[no-untyped-def]
+def filled(path: Path):  # type: ignore[no-untyped-def]
     """Take all room of a file system; without writing, so that what was deleted there stays to be found."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -93,7 +93,7 @@ class Node:
         if self.tpm is not None:
             self.tpm.start()
             self._register(self.tpm)
-        self.keys = Keys(self._mint("asks"), self._mint("exports"))
+        self.keys = Keys(self.mint("canary", "asks"), self.mint("canary", "exports"))
         uids = self.settings.lock.uids
         if uids is not None:
             for path in (self.state, *self.state.rglob("*")):
@@ -292,11 +292,12 @@ class Node:
             [swtpm.issuer_certificate(tpm.directory)],
         )
 
-    def _mint(self, principal: str) -> str:
+    def mint(self, tenant: str, principal: str) -> str:
+        """A new API key."""
         record, key = apikeys.mint(
             os.urandom(apikeys.ID_SIZE),
             os.urandom(apikeys.SECRET_SIZE),
-            "canary",
+            tenant,
             principal,
             int(time.time()),
             None,
