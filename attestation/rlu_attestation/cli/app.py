@@ -42,6 +42,7 @@ COMMANDS = {
         "Connect clients through a proxy that verifies every answer.",
         "connect",
     ),
+    "clients": Place("rlu_attestation.cli.clients", "Set up Codex, Claude Code, opencode or an SDK."),
     "inspect": Place(
         "rlu_attestation.cli.inspect", "Explain any file of RLU's, field by field. Trusts nothing."
     ),
