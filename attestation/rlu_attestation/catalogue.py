@@ -230,6 +230,9 @@ STEPS = {
     "policy.boundary": Entry("Boundary", "the policy accepts the boundary"),
     "policy.site": Entry("Site", "the policy accepts the site"),
     "policy.model": Entry("Model", "the policy accepts the model, by the digest of its manifest"),
+    "policy.model_signer": Entry(
+        "Signature of the model", "a signer that the policy names signed every model"
+    ),
     "policy.engine": Entry("Engine", "the policy accepts the engine, its version and arguments"),
     "policy.gateway": Entry("Gateway", "the policy accepts the gateway, its version and image"),
     "policy.debug": Entry("Debug state", "the policy accepts the debug state"),

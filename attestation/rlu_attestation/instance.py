@@ -28,6 +28,7 @@ DEBUG_STATES = (
 )
 KEY_HARDWARE = ("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "none", "sev-snp", "tdx", "tpm2")
 """Kinds of evidence that can speak for the instance key; `none` is a software key."""
+SIGNATURE_RESULTS = ("failed", "unsigned", "verified")
 CANARY_RESULTS = ("clean", "incomplete", "leak")
 POSTURE_ROLES = ("attestor", "engine", "gateway")
 MAX_POSTURE = 64
@@ -46,12 +47,36 @@ class Software:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSignature:
+    """What came of verifying a model's signature before it was loaded, and whose it was if it was good."""
+
+    result: str
+    signer: bytes | None = None
+    """SHA-256 of the SubjectPublicKeyInfo of the key; there exactly when `result` is `verified`."""
+
+    def to_json(self) -> dict[str, Any]:
+        value = {"result": self.result}
+        return value if self.signer is None else {**value, "signer": b64u(self.signer)}
+
+    @classmethod
+    def read(cls, members: Members) -> ModelSignature | None:
+        """The member `signature` of an object that is a model."""
+        if "signature" not in members:
+            return None
+        with members.object("signature") as inner:
+            result = inner.choice("result", SIGNATURE_RESULTS)
+            return cls(result, inner.binary("signer", 32) if result == "verified" else None)
+
+
+@dataclass(frozen=True, slots=True)
 class FurtherModel:
     """A model beside the first, and its engine, whose `digest` is that of the arguments."""
 
     name: str
     manifest: bytes
     engine: Software
+    signature: ModelSignature | None = None
+    """`None`: not stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +137,16 @@ class InstanceClaims:
     """`None`: no canary test was reported to this attestor."""
     further_models: tuple[FurtherModel, ...] = ()
     """Empty where one model is served. No two models have one name."""
+    model_signature: ModelSignature | None = None
+    """`None`: not stated."""
     evidence: dict[str, bytes] = field(default_factory=dict)
     """`submods`: evidence kind to SHA-256 of the item's bytes; empty until evidence was collected."""
 
     @property
     def models(self) -> tuple[FurtherModel, ...]:
         """All models, the first one first."""
-        return (FurtherModel(self.model_name, self.model_manifest, self.engine), *self.further_models)
+        first = FurtherModel(self.model_name, self.model_manifest, self.engine, self.model_signature)
+        return (first, *self.further_models)
 
     @property
     def ueid(self) -> str:
@@ -145,7 +173,7 @@ class InstanceClaims:
             "rlu_key": {"created": self.key_created, "hardware": self.key_hardware},
             "rlu_lock": {role: dict(posture) for role, posture in self.lock.items()},
             "rlu_log": {"start_count": self.start_count},
-            "rlu_model": {"manifest_sha256": b64u(self.model_manifest), "name": self.model_name},
+            "rlu_model": _model(self.model_name, self.model_manifest, self.model_signature),
             "rlu_region": self.region,
             "rlu_site": self.site,
             "rlu_tls": self.tls.to_json(),
@@ -157,8 +185,7 @@ class InstanceClaims:
             payload["rlu_further_models"] = [
                 {
                     "engine": _software(one.engine, "arguments_sha256"),
-                    "manifest_sha256": b64u(one.manifest),
-                    "name": one.name,
+                    **_model(one.name, one.manifest, one.signature),
                 }
                 for one in self.further_models
             ]
@@ -195,6 +222,7 @@ class InstanceClaims:
                 key_hardware = inner.choice("hardware", KEY_HARDWARE)
             with members.object("rlu_model") as inner:
                 model_name, model_manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
+                model_signature = ModelSignature.read(inner)
             with members.object("rlu_hardware") as inner:
                 hardware_profile = inner.text("profile")
             further_models = _read_further(members, model_name) if "rlu_further_models" in members else ()
@@ -212,6 +240,7 @@ class InstanceClaims:
                 tls=Channel.read(members, "rlu_tls"),
                 model_name=model_name,
                 model_manifest=model_manifest,
+                model_signature=model_signature,
                 further_models=further_models,
                 engine=_read_software(members, "rlu_engine", "arguments_sha256"),
                 gateway=_read_software(members, "rlu_gateway", "image_sha256"),
@@ -261,6 +290,11 @@ def arguments_digest(arguments: list[str]) -> bytes:
     return hashlib.sha256(canonical.encode({"arguments": arguments})).digest()
 
 
+def _model(name: str, manifest: bytes, signature: ModelSignature | None) -> dict[str, Any]:
+    value = {"manifest_sha256": b64u(manifest), "name": name}
+    return value if signature is None else {**value, "signature": signature.to_json()}
+
+
 def _software(software: Software, digest_name: str) -> dict[str, Any]:
     value = {"name": software.name, "version": software.version}
     return value if software.digest is None else {**value, digest_name: b64u(software.digest)}
@@ -283,7 +317,8 @@ def _read_further(members: Members, first: str) -> tuple[FurtherModel, ...]:
     for entry in entries:
         with Members(entry, "rlu_further_models") as inner:
             name, manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
-            found.append(FurtherModel(name, manifest, _read_software(inner, "engine", "arguments_sha256")))
+            engine = _read_software(inner, "engine", "arguments_sha256")
+            found.append(FurtherModel(name, manifest, engine, ModelSignature.read(inner)))
     if len({first, *(one.name for one in found)}) != len(found) + 1:
         raise Malformed("statement.claims", "rlu_further_models: two models have one name")
     return tuple(found)

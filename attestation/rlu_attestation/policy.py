@@ -138,6 +138,7 @@ class Policy:
         terminators: SPKI digests of TLS terminators that may stand before the attested key.
         lock: role to posture key to bound; `None` accepts any posture of that role, an absent role none.
         canary: None asks for no canary test.
+        model_signers: key ids, base64url, one of which must have signed every model; None asks for no signature.
         minimum_source: by claim; `default_source` for the others.
         waivers: step id to reason.
         require: what must be covered, of `COVERAGE`.
@@ -170,6 +171,7 @@ class Policy:
     terminators: frozenset[bytes] = frozenset()
     lock: Mapping[str, Mapping[str, Bound] | None] = field(default_factory=dict)
     canary: CanaryRule | None = None
+    model_signers: frozenset[str] | None = None
     minimum_source: Mapping[str, Source] = field(default_factory=dict)
     default_source: Source = Source.ENDORSED
     waivers: Mapping[str, str] = field(default_factory=dict)

@@ -98,6 +98,7 @@ def parse(data: bytes, read_file: ReadFile) -> Policy:
         ),
         lock=_lock(top),
         canary=_canary(top),
+        model_signers=_model_signers(top),
         default_source=sources.source("default", Source.ENDORSED),
         minimum_source={name: _minimum(sources, name) for name in CLAIMS if name in sources},
         waivers=_waivers(top),
@@ -155,6 +156,17 @@ def _canary(top: Table) -> CanaryRule | None:
     results = with_rule.choices("results", CANARY_RESULTS) if "results" in with_rule else ("clean",)
     with_rule.end()
     return CanaryRule(days * 86400, frozenset(results))
+
+
+def _model_signers(top: Table) -> frozenset[str] | None:
+    if "model" not in top:
+        return None
+    with_rule = top.table("model")
+    signers = with_rule.strings("signers")
+    with_rule.end()
+    for text in signers:
+        digest(with_rule, "signers", text)
+    return frozenset(signers)
 
 
 def _keys(trust: Table, rule: str) -> tuple[str, ...]:

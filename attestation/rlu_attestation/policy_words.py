@@ -52,6 +52,7 @@ def describe(policy: Policy) -> tuple[Rule, ...]:
         _listed("channel.origins", policy.channel_origins),
         *_terminators(policy),
         *(_lock(policy, role) for role in POSTURE_ROLES),
+        *_model_signers(policy),
         *_canary(policy),
         *_sources(policy),
         *(
@@ -235,6 +236,11 @@ def _lock(policy: Policy, role: str) -> Rule:
         return Rule(f"lock.{role}", ANY, '"any" accepts a process that is not locked at all')
     stated = ", ".join(f"{key} {bound}" for key, bound in sorted(bounds.items()))
     return Rule(f"lock.{role}", stated or ANY, "" if stated else "an empty table demands nothing")
+
+
+def _model_signers(policy: Policy) -> Iterable[Rule]:
+    if policy.model_signers is not None:
+        yield _listed("model.signers", policy.model_signers)
 
 
 def _canary(policy: Policy) -> Iterable[Rule]:

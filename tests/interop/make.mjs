@@ -14,6 +14,7 @@ const put = (more) => (claims) => void Object.assign(claims, more);
 const cut = (...names) => (claims) => names.forEach((name) => delete claims[name]);
 const first = (how) => ({ receipt: (claims, at, ...rest) => (at === 0 ? how(claims, ...rest) : undefined) });
 const receipt = (more) => first(put(more));
+const MODEL = { manifest_sha256: ZERO, name: "demo" };
 const furtherModel = (name) => ({ engine: { arguments_sha256: ZERO, name: "vllm", version: "0.32.0" }, manifest_sha256: ZERO, name });
 
 const lost = async (claims, given) => {
@@ -89,6 +90,12 @@ const ACCEPTED = {
   "a time shortly before the session's": receipt({ iat: now - 65 }),
   "lasts one second": { session: put({ exp: now - 4 }) },
   "with further models": { instance: put({ rlu_further_models: [furtherModel("b"), furtherModel("c")] }) },
+  "with signatures of models": {
+    instance: put({
+      rlu_model: { ...MODEL, signature: { result: "verified", signer: ZERO } },
+      rlu_further_models: [{ ...furtherModel("b"), signature: { result: "unsigned" } }, { ...furtherModel("c"), signature: { result: "failed" } }],
+    }),
+  },
   "with an image": { instance: put({ rlu_gateway: { name: "rlu", version: "0.1.0", image_sha256: ZERO } }) },
 };
 
@@ -134,6 +141,9 @@ const REFUSED = {
   "instance: no boundary": { instance: cut("rlu_boundary") },
   "instance: no lock": { instance: cut("rlu_lock") },
   "instance: an empty name": { instance: put({ rlu_model: { manifest_sha256: ZERO, name: "" } }) },
+  "instance: signature of the model verified, by nobody": { instance: put({ rlu_model: { ...MODEL, signature: { result: "verified" } } }) },
+  "instance: signature of the model failed, by somebody": { instance: put({ rlu_model: { ...MODEL, signature: { result: "failed", signer: ZERO } } }) },
+  "instance: signature of the model, another word": { instance: put({ rlu_model: { ...MODEL, signature: { result: "good" } } }) },
   "instance: further models, none": { instance: put({ rlu_further_models: [] }) },
   "instance: further models, too many": { instance: put({ rlu_further_models: Array.from({ length: 64 }, (_, n) => furtherModel(`m${n}`)) }) },
   "instance: further models, no array": { instance: put({ rlu_further_models: furtherModel("b") }) },

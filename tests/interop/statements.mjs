@@ -65,8 +65,13 @@ function submods(value, what) {
 
 const engine = (value, what) => shape(value, { arguments_sha256: hash32, name: text, version: text }, {}, what);
 
+const modelSignature = (value, what) =>
+  value?.result === "verified"
+    ? shape(value, { result: oneOf("verified"), signer: hash32 }, {}, what)
+    : shape(value, { result: oneOf("failed", "unsigned") }, {}, what);
+
 function furtherModels(value, what) {
-  const form = (one, name) => shape(one, { engine, manifest_sha256: hash32, name: text }, {}, name);
+  const form = (one, name) => shape(one, { engine, manifest_sha256: hash32, name: text }, { signature: modelSignature }, name);
   if (!Array.isArray(value) || value.length < 1 || value.length > 63) throw new Malformed(what);
   const models = value.map((one, index) => form(one, `${what}.${index}`));
   if (new Set(models.map((one) => one.name)).size !== models.length) throw new Malformed(what);
@@ -93,7 +98,7 @@ const instanceShape = (payload) =>
       cnf: (value, what) => shape(value, { jwk: publicKey }, {}, what),
       rlu_key: (value, what) => shape(value, { created: count, hardware: oneOf(...KINDS) }, {}, what),
       rlu_tls: channel,
-      rlu_model: (value, what) => shape(value, { manifest_sha256: hash32, name: text }, {}, what),
+      rlu_model: (value, what) => shape(value, { manifest_sha256: hash32, name: text }, { signature: modelSignature }, what),
       rlu_engine: engine,
       rlu_gateway: (value, what) => shape(value, { name: text, version: text }, { image_sha256: hash32 }, what),
       rlu_hardware: (value, what) => shape(value, { profile: text }, {}, what),

@@ -152,6 +152,10 @@ TEXTS = {
         "A platform that can be debugged can be read by whoever debugs it.",
         'Have it started without debugging. A TPM alone proves nothing about it: then [accept] debug_states must hold "enabled".',
     ),
+    "policy.model_signer": Text(
+        "The policy names who may sign models, and the statement says of one that it was not verified, or signed by another key.",
+        'Have the operator serve the signed model with [model] signature = "required"; or add the key id that rlu model verify prints.',
+    ),
     "policy.canary": Text(
         "The policy demands a canary test of this server, and the statement names none, an older one, or one that found something.",
         "Have the operator run rlu selftest canary and sign its findings; ask for the report, and read what was not searched.",

@@ -64,7 +64,7 @@ MEANINGS = {
     "rlu_last_seq": "highest number of an exchange",
     "rlu_lock": "what the process measured of its own lock",
     "rlu_log": "attestor starts so far, and the final head of the instance before this one",
-    "rlu_model": "model name, and the digest of its manifest",
+    "rlu_model": "model name, the digest of its manifest, and whose signature was verified",
     "rlu_opening": "size and keyed commitment of the request that opened the session",
     "rlu_policies": "policies the session was opened under",
     "rlu_principal": "pseudonym of who opened the session",

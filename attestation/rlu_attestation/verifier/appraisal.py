@@ -70,6 +70,9 @@ def appraise(
     run("policy.boot", lambda: appraise_boot(need(instance).claims, policy))
     run("policy.channel", lambda: appraise_channel(need(instance).claims, policy), str)
     run("policy.lock", lambda: appraise_lock(need(instance).claims, policy), str)
+    if policy.model_signers is not None:
+        signers = policy.model_signers
+        run("policy.model_signer", lambda: appraise_signers(need(instance).claims, signers), str)
     if policy.canary is not None:
         rule = policy.canary
         run("policy.canary", lambda: appraise_canary(need(instance).claims, rule, context), str)
@@ -221,6 +224,26 @@ def appraise_lock(claims: InstanceClaims, policy: Policy) -> str:
     if wrong:
         raise Refused(f"policy.lock.{'unset' if unset else 'mismatch'}", "; ".join(wrong))
     return ", ".join(f"{role} (any)" if policy.lock[role] is None else role for role in POSTURE_ROLES)
+
+
+def appraise_signers(claims: InstanceClaims, signers: frozenset[str]) -> str:
+    """Every model was signed by one of them. Raises Refused: `policy.model_signer.absent`, `.mismatch`."""
+    wrong, absent = [], False
+    for one in claims.models:
+        stated = one.signature
+        if stated is None or stated.signer is None:
+            absent = True
+            found = "does not say" if stated is None else f"says {stated.result}"
+            wrong.append(f"{one.name}: expected a verified signature; the statement {found}")
+        elif b64u(stated.signer) not in signers:
+            wrong.append(f"{one.name}: signed by {b64u(stated.signer)}, which the policy does not name")
+    if wrong:
+        raise Refused(f"policy.model_signer.{'absent' if absent else 'mismatch'}", "; ".join(wrong))
+    return ", ".join(
+        sorted(
+            {b64u(one.signature.signer) for one in claims.models if one.signature and one.signature.signer}
+        )
+    )
 
 
 def appraise_canary(claims: InstanceClaims, rule: CanaryRule, context: Context) -> str:
