@@ -77,9 +77,10 @@ class Call:
 
     Attributes:
         generation: it goes to this start of the engine only; None: to any.
+        sent: it was given to an engine, which may have seen it.
     """
 
-    __slots__ = ("body", "connection", "generation", "handler", "head")
+    __slots__ = ("body", "connection", "generation", "handler", "head", "sent")
 
     def __init__(
         self, handler: Handler, head: bytes, body: bytes, generation: Generation | None = None
@@ -88,11 +89,13 @@ class Call:
         self.head = head
         self.body = body
         self.generation = generation
+        self.sent = False
         self.connection: _Connection | None = None
 
     def cancel(self) -> None:
         """Abort it; the handler is not called again."""
         self.handler = None
+        self.body = b""  # who counted its memory counts it no longer
         if self.connection is not None:
             self.connection.abort()
 
@@ -260,7 +263,7 @@ class _Connection(asyncio.Protocol):
 
     def send(self, call: Call, *, reused: bool) -> None:
         self._call, self._reused, self._answered = call, reused, False
-        call.connection = self
+        call.connection, call.sent = self, True
         assert self._transport is not None
         if call.body:
             self._transport.writelines((call.head, call.body))

@@ -59,7 +59,7 @@ class Replica:
 class _Placed(Call):
     """A client's request."""
 
-    __slots__ = ("attempts", "had_by", "key", "lost", "model")
+    __slots__ = ("attempts", "had_by", "key", "lost", "model", "waits_in")
 
     def __init__(self, handler: Handler, head: bytes, body: bytes, model: str, key: bytes) -> None:
         super().__init__(handler, head, body)
@@ -68,6 +68,12 @@ class _Placed(Call):
         self.attempts = 0
         self.lost: GatewayError | None = None
         self.had_by: Replica | None = None
+        self.waits_in: dict[_Placed, None] | None = None
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self.waits_in is not None:
+            self.waits_in.pop(self, None)
 
 
 class Engines:
@@ -85,7 +91,7 @@ class Engines:
         self._of_model: dict[str, list[Replica]] = {}
         for replica in self.replicas:
             self._of_model.setdefault(replica.standing.model, []).append(replica)
-        self._waiting: dict[str, list[_Placed]] = {model: [] for model in self._of_model}
+        self._waiting: dict[str, dict[_Placed, None]] = {model: {} for model in self._of_model}
         self._of_engine = {replica.engine: replica for replica in self.replicas}
 
     # --- the relay's side ---
@@ -200,7 +206,8 @@ class Engines:
             replica.engine.send(call)
             return True
         if self._hopeful(candidates):
-            self._waiting[call.model].append(call)
+            call.waits_in = self._waiting[call.model]
+            call.waits_in[call] = None
             return True
         return False
 
@@ -224,8 +231,8 @@ class Engines:
         """A look is over: those who waited for it go on, one way or the other."""
         replica.standing.proving = False
         model = replica.standing.model
-        waiting, self._waiting[model] = self._waiting[model], []
-        for call in waiting:
+        waiting, self._waiting[model] = self._waiting[model], {}
+        for call in list(waiting):  # one that fails may take others along
             if call.handler is not None and not self._dispatch(call):
                 self._give_up(call)
 
