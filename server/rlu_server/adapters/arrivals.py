@@ -70,6 +70,13 @@ class Arrivals:
         self.taken = incoming
         return incoming
 
+    def let_go(self) -> None:
+        """Nothing more will be asked for: drop what arrived."""
+        for incoming in (self.arriving, self.taken):
+            if incoming is not None:
+                incoming.parts = []
+        self.queue.clear()
+
     def _check_flow(self, before: Incoming | None, size_before: int, received: int) -> None:
         """Bound what is buffered while a head or a chunked body is incomplete."""
         arriving = self.arriving

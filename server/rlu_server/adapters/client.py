@@ -99,11 +99,12 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._desk.connections.discard(self)
-        self._arrivals.queue.clear()
         self._lingering = True
         job, self._job = self._job, None
         if job is not None:
             job.client_gone()
+        # Parser and connection hold each other until the garbage collector comes by: content is let go now.
+        self._arrivals.let_go()
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
@@ -195,6 +196,8 @@ class Connection(asyncio.Protocol):
         self._held = False
         self.request_id = ""
         current, self._current = self._current, None
+        if current is not None:
+            current.parts = []
         if current is not None and not current.complete:
             self._linger()
         elif not self._keep_alive:

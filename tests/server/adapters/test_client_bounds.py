@@ -10,7 +10,8 @@ import pytest
 
 from fakes.rig import Rig
 from rlu_server.adapters.arrivals import SMALL_PART, Arrivals
-from rlu_server.adapters.client import HIGH_WATER
+from rlu_server.adapters.client import HIGH_WATER, Connection
+from rlu_server.adapters.http1 import Incoming
 from rlu_server.settings import Gateway
 
 PATH = "/v1/chat/completions"
@@ -99,6 +100,52 @@ async def test_a_body_in_tiny_chunks_is_committed_to_as_it_is(rig: Rig):
     (seen,) = [one for one in rig.engine.seen if one.method == "POST"][-1:]
     receipt = await rig.receipt(answer)
     rig.check_commitments(receipt, content, seen.body, answer.content)
+
+
+CONTENT = b"content that nobody may keep" * 100
+
+
+def kept() -> tuple[int, int]:
+    """Connections that are still reachable, and requests that still hold content."""
+    gc.collect()
+    found = gc.get_objects()
+    requests = [one for one in found if type(one) is Incoming and CONTENT[:28] in b"".join(one.parts)]
+    return sum(type(one) is Connection for one in found), len(requests)
+
+
+async def test_a_refused_token_does_not_keep_the_request(rig: Rig):
+    """Refusals are remembered by digest; an error would hold on to everything that its traceback names."""
+    before, _ = kept()
+    for _ in range(3):
+        answer = await rig.call(PATH, CONTENT, who="not.a.token")
+        assert (answer.status, answer.json()["error"]["code"]) == (401, "key_invalid")
+    await rig.eventually(lambda: not rig.gateway.relay.connections)
+    assert kept() == (before, 0)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 100000\r\n\r\n" + CONTENT,
+        b"Transfer-Encoding: chunked\r\n\r\nfff\r\n" + CONTENT,
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\nzz\r\n" % (len(CONTENT), CONTENT),
+    ],
+    ids=["cut short", "cut in a chunk", "malformed"],
+)
+async def test_content_goes_with_the_connection(rig: Rig, sent: bytes):
+    """At once: connections and their parsers are cycles, which may wait long for the collector."""
+    wire = await rig.wire()
+    gc.collect()
+    gc.disable()
+    try:
+        await wire.send(rig.request(PATH, None, headers={"Content-Type": "application/json"})[:-2] + sent)
+        await rig.eventually(lambda: any(one._arrivals.taken for one in rig.gateway.relay.connections))
+        wire.abort()
+        await rig.eventually(lambda: not rig.gateway.relay.connections)
+        holders = [one for one in gc.get_objects() if type(one) is Incoming and any(one.parts)]
+    finally:
+        gc.enable()
+    assert holders == []
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -119,8 +119,9 @@ class Authenticator:
         ]
         self._revoked = None if settings.certificates.crl_file is None else Revoked()
         self._verified: dict[bytes, tuple[Principal, float]] = {}
-        self._refusals: dict[bytes, tuple[GatewayError, float]] = {}
-        """Apart from the good ones, so that nobody drives those out with bad ones."""
+        self._refusals: dict[bytes, tuple[str, str | None, float]] = {}
+        """Code, parameter, and until when; apart from the good ones, so that nobody drives those out with bad ones. Not the error itself:
+        its traceback would keep the connection and the request that it refused."""
         self._certificates: dict[bytes, ClientCertificate] = {}
         self._asking: dict[bytes, Pending] = {}
         self._generation = 0
@@ -206,8 +207,8 @@ class Authenticator:
             self._lockout.good(address, digest)
             return verified[0]
         refusal = self._refusals.get(digest)
-        if refusal is not None and now < refusal[1]:
-            raise GatewayError(refusal[0].code, param=refusal[0].param)
+        if refusal is not None and now < refusal[2]:
+            raise GatewayError(refusal[0], param=refusal[1])
         pending = self._asking.get(digest)
         if pending is not None:
             return pending
@@ -288,7 +289,7 @@ class Authenticator:
 
     def _refused(self, error: GatewayError, digest: bytes, address: str, text: str) -> None:
         if error.status == 401:
-            _put(self._refusals, digest, (error, self._clock() + REFUSED_S), REMEMBERED)
+            _put(self._refusals, digest, (error.code, error.param, self._clock() + REFUSED_S), REMEMBERED)
         self._count(error, address, text)
 
     def _count(self, error: GatewayError, address: str, text: str) -> None:
