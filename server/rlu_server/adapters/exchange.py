@@ -106,7 +106,7 @@ class Exchange:
         self._ended = False
         self._over = False
         self._place: Entered | None = None
-        self._posted = False
+        self._posted: Call | None = None
         self._response = Observation()
         self._began = 0.0
         self._seen = 0.0
@@ -244,7 +244,7 @@ class Exchange:
         self._call = relay.engine.post(taken.model, taken.key, self._route.path, taken.content, self, lines)
         # The call holds the content for as long as it may have to be sent again.
         self._taken = msgspec.structs.replace(self._taken, content=b"")
-        self._posted = True
+        self._posted = self._call
 
     def admitted(self, entry: Entry) -> None:
         self._entry = entry
@@ -442,7 +442,7 @@ class Exchange:
             status=status,
             http_status=http_status,
             request=self._taken.received,
-            forwarded=self._taken.forwarded if self._posted and reason != "engine_unavailable" else None,
+            forwarded=self._taken.forwarded if self._forwarded else None,
             rewritten=self._taken.rewritten,
             response=Content(self._response.size, self._response.digest()),
             usage=usage,
@@ -450,9 +450,14 @@ class Exchange:
         )
         relay.ledger.record(self._entry, outcome)
 
+    @property
+    def _forwarded(self) -> bool:
+        """Was an engine given it? Asking for one is not enough: it may have waited for one in vain."""
+        return self._posted is not None and self._posted.sent
+
     def _spent(self, status: Status, usage: Usage | None) -> int | None:
         """Tokens it used; None: no engine was given it."""
-        if not self._posted:
+        if not self._forwarded:
             return None
         if usage is None and status == "failed":
             return 0

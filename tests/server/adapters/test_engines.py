@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.rig import Response, Rig
+from rlu_server.attestor import messages
 from scripted import load_book
 
 CHAT = "/v1/chat/completions"
@@ -244,3 +245,49 @@ async def test_not_ready_before_every_model_was(tmp_path: Path) -> None:
         await rig.kill_engine("engine2")
         await rig.eventually(lambda: not rig.gateway.readiness.engines[1].alive)
         assert rig.gateway.readiness.missing() == []
+
+
+async def test_who_leaves_before_an_engine_had_the_request_leaves_nothing_behind(tmp_path: Path) -> None:
+    """While the only engine is looked at, a client that comes and goes must not fill memory, nor is anything said to have been forwarded."""
+    async with Rig(tmp_path, {}, BOOK) as rig:
+        for prober in rig.gateway.probers:
+            prober._period_s = 1000.0
+        engines = rig.gateway.engine
+        standing = engines.replicas[0].standing
+        standing.probed, standing.proving = False, True  # a look that takes its time
+        forget(rig)
+        for _ in range(3):
+            wire = await rig.wire()
+            await wire.send(rig.request(CHAT, rig.chat(text="x" * 100_000)))
+            await rig.eventually(lambda: any(engines._waiting.values()))
+            wire.abort()
+            await rig.eventually(lambda: not rig.gateway.relay.exchanges)
+            assert not any(engines._waiting.values()), "what nobody waits for is not kept"
+        await rig.eventually(lambda: len(records(rig)) == 3)
+        for record in records(rig):
+            assert (record.status, record.reason) == ("aborted", "client_disconnected")
+            assert record.forwarded is None, "no engine had it"
+        assert had(rig, "engine") == []
+
+
+async def test_an_engine_that_turns_out_unfit_was_not_given_what_waited(tmp_path: Path) -> None:
+    async with Rig(tmp_path, {}, BOOK) as rig:
+        for prober in rig.gateway.probers:
+            prober._period_s = 1000.0
+        engines = rig.gateway.engine
+        replica = engines.replicas[0]
+        replica.standing.probed, replica.standing.proving = False, True
+        forget(rig)
+        asked = asyncio.ensure_future(talk(rig, "l"))
+        await rig.eventually(lambda: any(engines._waiting.values()))
+        replica.seen = replica.engine.generation()
+        engines.unproven(replica, alive=True)
+        response = await asked
+        assert (response.status, response.json()["error"]["code"]) == (503, "salt_unproven")
+        receipt = await rig.receipt(response)
+        assert (receipt.status, receipt.reason, receipt.forwarded) == ("failed", "salt_unproven", None)
+        assert had(rig, "engine") == []
+
+
+def records(rig: Rig) -> list[messages.RecordReceipt]:
+    return [one for one in rig.attestor.received if isinstance(one, messages.RecordReceipt)]
