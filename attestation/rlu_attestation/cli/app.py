@@ -60,6 +60,7 @@ COMMANDS = {
     "keys": Place(
         "rlu_server.cli.keys", "Create, register, rotate, retire and revoke attestation keys.", "server"
     ),
+    "model": Place("rlu_server.cli.model", "Sign, verify, inspect and compare models.", "server"),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),
     "preflight": Place("rlu_server.cli.preflight", "Check whether this node can serve.", "server"),
