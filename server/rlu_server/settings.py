@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from rlu_server.sections import Section as Section
 from rlu_server.settings_admission import Admission
 from rlu_server.settings_auth import Auth
+from rlu_server.settings_observability import Metrics, Tracing
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -115,6 +116,8 @@ class Gateway(Section):
     session_ttl_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 8 * 3600
     session_idle_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     max_sessions: Annotated[int, Field(ge=1)] = 100_000
+    access_log: bool = False
+    """An event for every request that was answered: route, status, ids, sizes, times."""
     receipts_per_session: Annotated[int, Field(ge=1)] = 1024
     """Receipts kept in memory for the session's principal; older ones are dropped, their leaves stay in the log."""
 
@@ -252,6 +255,8 @@ class Settings(Section):
     further_engines: tuple[FurtherEngine, ...] = ()
     lock: Lock = Lock()
     log: Log = Log()
+    metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
     telemetry: Telemetry = Telemetry()
 
     @model_validator(mode="after")
@@ -259,6 +264,8 @@ class Settings(Section):
         engines = self.engine.replicas + sum(one.replicas for one in self.further_engines)
         if engines > MAX_ENGINES:
             raise ValueError(f"{engines} engines; one gateway has at most {MAX_ENGINES}")
+        if self.tracing.sample and not self.auth.relay:
+            raise ValueError("tracing.sample: traces go to the relay; set auth.relay, or sample = 0")
         return self
 
     def fleet(self) -> tuple[tuple[str, str], ...]:

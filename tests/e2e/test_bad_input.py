@@ -14,6 +14,7 @@ from e2e.caller import Answer, chat
 from e2e.proofs import open_session
 from e2e.scripted_stack import MAX_BODY, MODEL, Scripted
 from rlu_attestation.encoding import b64u
+from rlu_server.selftest import exports
 
 pytestmark = pytest.mark.tpm
 
@@ -206,7 +207,7 @@ def test_nothing_of_all_that_is_written_anywhere(scripted: Scripted) -> None:
         for bad in CASES:
             scripted.caller.post(path, bad.content(path), bad.headers)
     scripted.caller.get(f"/{SECRET}?{SECRET}={SECRET}")
-    metrics = scripted.caller.get("/metrics").content.decode()
+    metrics = exports.metrics(scripted.deployment.runtime / "gateway" / "metrics.sock").decode()
     assert "rlu_requests_total" in metrics
     written = scripted.logs() + metrics
     written += "".join(p.read_text("utf-8", "replace") for p in scripted.state_files())

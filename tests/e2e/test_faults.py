@@ -22,7 +22,7 @@ from e2e.processes import until
 from e2e.proofs import bundle, exchange, fetch, judge, open_session, receipt, unproven
 from e2e.served import MODEL, START_S, Served
 from rlu_attestation.encoding import b64u
-from rlu_server.selftest import forms
+from rlu_server.selftest import exports, forms
 from rlu_server.selftest.index import Index
 from rlu_server.selftest.plants import blob
 from rlu_server.selftest.scan import Scanner, changed_files
@@ -118,7 +118,7 @@ def test_the_engine_is_killed(served: Served) -> None:
 
 def _running(served: Served) -> int:
     """Exchanges in flight, by the gateway's own count."""
-    for line in served.caller.get("/metrics").content.decode().splitlines():
+    for line in exports.metrics(served.runtime / "gateway" / "metrics.sock").decode().splitlines():
         if line.startswith("rlu_exchanges "):
             return int(float(line.split()[-1]))
     raise AssertionError("no such gauge")
@@ -158,7 +158,7 @@ def test_the_attestor_is_killed(served: Served) -> None:
 
 
 def test_metrics_tell_nothing_of_what_was_asked(served: Served) -> None:
-    metrics = served.caller.get("/metrics").content
+    metrics = exports.metrics(served.runtime / "gateway" / "metrics.sock")
     assert b"rlu_requests_total" in metrics
     assert served.markers
     assert not [marker for marker in served.markers if marker.encode() in metrics]

@@ -140,6 +140,17 @@ class Wire:
         self.writer.transport.abort()
 
 
+async def ask_metrics(socket: Path, target: str = "/metrics", method: str = "GET") -> Response:
+    """One request to the listener of the metrics."""
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    wire = Wire(reader, writer)
+    await wire.send(f"{method} {target} HTTP/1.1\r\nHost: metrics\r\n\r\n".encode())
+    response = await wire.response()
+    assert await wire.closed()
+    wire.abort()
+    return response
+
+
 @dataclass
 class Rig:
     directory: Path
@@ -300,6 +311,10 @@ class Rig:
         response = await wire.response()
         wire.abort()
         return response
+
+    async def metrics(self) -> str:
+        """What the metrics' own listener answers."""
+        return (await ask_metrics(self.places.metrics)).content.decode()
 
     # --- proofs ---
 

@@ -36,8 +36,8 @@ class Application:
         self.events = events
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def serve(self, app: App, answered: Callable[[bytes, int], None]) -> None:
-        """Name the application, and who is told path and status of every answer."""
+    def serve(self, app: App, answered: Callable[[bytes, int, str], None]) -> None:
+        """Name the application, and who is told path, status and id of every request that was answered."""
         self.app = app
         self.answered = answered
 
@@ -159,7 +159,7 @@ class Call:
                 self._connection.finish()
             return
         self._started = True
-        self._application.answered(self._incoming.path, self._status)
+        self._application.answered(self._incoming.path, self._status, self._request_id)
         if ended and self._status not in (204, 304):
             self._lines.append(b"Content-Length: %d\r\n" % len(content))
         elif not ended and self._connection.chunks:

@@ -50,8 +50,32 @@ Event = Literal[
     "exchange_failed",
     "receipt_lost",
     "session_closed",
+    "request_answered",
     "internal_error",
 ]
+Level = Literal["info", "warning", "error"]
+ERRORS: frozenset[Event] = frozenset(
+    {"attestor_untrusted", "engine_salt_unproven", "internal_error", "receipt_lost", "worker_lost"}
+)
+INFORMATION: frozenset[Event] = frozenset(
+    {
+        "attestor_connected",
+        "attestor_rotated",
+        "auth_loaded",
+        "engine_ready",
+        "gateway_draining",
+        "gateway_listening",
+        "gateway_ready",
+        "gateway_started",
+        "gateway_stopped",
+        "keys_loaded",
+        "limits_loaded",
+        "request_answered",
+        "session_closed",
+        "worker_ready",
+    }
+)
+"""All others are warnings."""
 PER_SECOND = 10
 
 
@@ -80,16 +104,29 @@ class Events:
         self._written[topic] = count
         if count > PER_SECOND:
             return
-        line: dict[str, int | str | float] = {"time": round(now, 3), "event": event}
+        self._line(now, event, code, numbers_and_ids)
+
+    def access(self, *, code: str, **numbers_and_ids: int | str) -> None:
+        """Write an event for a request that was answered, every one of them. Values as above; what is empty is left out."""
+        known = {name: value for name, value in numbers_and_ids.items() if value != ""}
+        self._line(time.time(), "request_answered", code, known)
+
+    def _line(self, now: float, event: Event, code: str, values: dict[str, int | str]) -> None:
+        line: dict[str, int | str | float] = {"time": round(now, 3), "level": level(event), "event": event}
         if code:
             line["code"] = code
-        self._write(orjson.dumps({**line, **self._always, **numbers_and_ids}) + b"\n")
+        self._write(orjson.dumps({**line, **self._always, **values}) + b"\n")
 
     def internal(self, error: BaseException, request_id: str = "") -> None:
         """A bug of ours: the exception's class and where it was raised, never its text."""
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
         self.emit("internal_error", type(error).__name__, at=place, request_id=request_id)
+
+
+def level(event: Event) -> Level:
+    """How much an event matters to who looks after the server."""
+    return "error" if event in ERRORS else "info" if event in INFORMATION else "warning"
 
 
 def _standard_error(line: bytes) -> None:

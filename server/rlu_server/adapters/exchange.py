@@ -42,6 +42,7 @@ from rlu_server.core.errors import Dialect, GatewayError
 from rlu_server.core.limits import headers as limit_headers
 from rlu_server.core.limits import spending
 from rlu_server.core.limits.accounts import LimitReached, Standing
+from rlu_server.core.passage import Passage
 from rlu_server.core.routes import Api, Route
 from rlu_server.core.usage import End, Usage
 
@@ -56,7 +57,6 @@ class Exchange:
     """A job of a client connection, an applicant of the ledger, and a handler of an engine call."""
 
     __slots__ = (
-        "_began",
         "_call",
         "_chunked",
         "_connection",
@@ -71,6 +71,7 @@ class Exchange:
         "_keeping",
         "_left",
         "_over",
+        "_passage",
         "_place",
         "_posted",
         "_principal",
@@ -92,6 +93,11 @@ class Exchange:
         self._route = route
         self._principal = principal
         self._intake = Intake(relay, incoming, route, principal)
+        self._passage = Passage(
+            connection.request_id, route.path, principal.tenant_pseudonym, relay.monotonic()
+        )
+        if relay.watch.continue_clients:
+            self._passage.parent = incoming.headers.get(b"traceparent", b"")
         self._taken: Taken | None = None
         self._keeping: Keeping | None = None
         self._call: Call | None = None
@@ -108,7 +114,6 @@ class Exchange:
         self._place: Entered | None = None
         self._posted: Call | None = None
         self._response = Observation()
-        self._began = 0.0
         self._seen = 0.0
         self._touched = False
 
@@ -123,12 +128,11 @@ class Exchange:
         try:
             self._intake.arrived()
         except GatewayError as error:
-            self._end()
-            self._connection.refuse(error)
+            self._refuse(error)
 
     def complete(self) -> None:
         """The request is here: judge it, ask for admission, send it on."""
-        self._began = self._seen = self._relay.monotonic()
+        self._passage.completed = self._seen = self._relay.monotonic()
         self._judge()
 
     def _judge(self) -> None:
@@ -140,8 +144,7 @@ class Exchange:
                 return
             taken = self._intake.finish()
         except GatewayError as error:
-            self._end()
-            self._connection.refuse(error)
+            self._refuse(error)
             return
         if taken.asked is None:
             self._apply(taken)
@@ -166,8 +169,7 @@ class Exchange:
             if taken.asked is not None and taken.asked.previous is not None:
                 taken = self._intake.resume(taken, begun.earlier)
         except GatewayError as error:
-            self._end()
-            self._connection.refuse(error)
+            self._refuse(error)
         else:
             # From here on the store has what is to be kept of the request.
             self._apply(msgspec.structs.replace(taken, asked=None))
@@ -176,6 +178,7 @@ class Exchange:
         """Through the gate: limits, and the line while the engine is busy."""
         relay = self._relay
         self._taken = taken
+        self._passage.model, self._passage.request_bytes = taken.model, taken.received.size
         tokens = spending.reserved(self._route.api, taken.forwarded.size, taken.output_limit)
         try:
             relay.engine.check(taken.model, self._route.path)
@@ -199,6 +202,7 @@ class Exchange:
             else:
                 self._record("aborted", "client_disconnected")
         elif self._place is None or self._place.waiting:
+            self._passage.code = "client_disconnected"
             self._end()  # it never came so far as to ask for admission
 
     def pause(self) -> None:
@@ -215,6 +219,7 @@ class Exchange:
         """Ask for admission to a session."""
         assert self._taken is not None
         relay, taken = self._relay, self._taken
+        self._passage.asked = relay.monotonic()
         opening = Opening(taken.received.size, taken.received.digest)
         try:
             at_once = relay.ledger.admit(self._principal, taken.where, opening, self)
@@ -229,8 +234,7 @@ class Exchange:
         """Refused before anything began: there will be no receipt."""
         if not self._over:
             standing = error.standing if isinstance(error, LimitReached) else None
-            self._end()
-            self._connection.refuse(error, self._limit_lines(standing))
+            self._refuse(error, self._limit_lines(standing))
 
     # --- the ledger's side ---
 
@@ -245,9 +249,13 @@ class Exchange:
         # The call holds the content for as long as it may have to be sent again.
         self._taken = msgspec.structs.replace(self._taken, content=b"")
         self._posted = self._call
+        self._passage.posted = relay.monotonic()
 
     def admitted(self, entry: Entry) -> None:
         self._entry = entry
+        passage = self._passage
+        passage.numbered = self._relay.monotonic()
+        passage.session, passage.seq = entry.session_id, entry.announced
         if self._left:
             self._record("aborted", "client_disconnected")
         elif self._error is not None:
@@ -257,9 +265,11 @@ class Exchange:
 
     def refused(self, error: GatewayError) -> None:
         self._cancel()
-        self._end()
-        if not self._left:
-            self._connection.refuse(error)
+        if self._left:
+            self._passage.code = "client_disconnected"
+            self._end()
+        else:
+            self._refuse(error)
 
     # --- the engine's side ---
 
@@ -335,8 +345,11 @@ class Exchange:
         content = self._reexpressed(head, content)
         self._started = True
         relay = self._relay
-        relay.measures.took_to_first_byte(relay.monotonic() - self._began)
-        relay.answered(self._incoming.path, head.status)
+        passage = self._passage
+        passage.first = relay.monotonic()
+        passage.streamed = head.content_type.startswith(b"text/event-stream")
+        relay.measures.first_byte.add(passage.first - passage.completed)
+        relay.answered(self._incoming.path, head.status, passage.request_id)
         self._response.expect(
             self._route.api, head.content_type.decode("latin-1"), wanted=self._keeping is not None
         )
@@ -404,6 +417,7 @@ class Exchange:
         """An admitted exchange cannot go on: say so as clearly as the wire still allows."""
         assert self._entry is not None
         if not self._started:
+            self._passage.refused = True
             content = self._connection.refuse(error, self._lines(self._entry))
             self._response.add_own(content)
             self._record("failed", error.code, error.status)
@@ -420,7 +434,12 @@ class Exchange:
             self._connection.finish()
         else:
             self._connection.abort()
-        self._relay.events.emit("exchange_failed", error.code)
+        self._relay.events.emit(
+            "exchange_failed",
+            error.code,
+            request_id=self._passage.request_id,
+            session=self._entry.session_id,
+        )
         self._record("partial", error.code)
 
     def _record(self, status: Status, reason: str | None, http_status: int | None = None) -> None:
@@ -428,14 +447,17 @@ class Exchange:
         assert self._taken is not None
         relay = self._relay
         usage = self._response.usage()
+        if http_status is None:
+            http_status = self._head.status if self._started and self._head is not None else 0
+        passage = self._passage
+        passage.outcome, passage.code, passage.status = status, reason or "", http_status
+        passage.usage, passage.response_bytes = usage, self._response.size
         self._end(self._spent(status, usage))
         if usage is not None:
             relay.measures.input_tokens += usage.input_tokens
             relay.measures.output_tokens += usage.output_tokens
             relay.measures.cached_input_tokens += usage.cached_input_tokens
         relay.measures.response_bytes += self._response.size
-        if http_status is None:
-            http_status = self._head.status if self._started and self._head is not None else 0
         outcome = Outcome(
             route=self._route.path,
             model=self._taken.model,
@@ -464,7 +486,15 @@ class Exchange:
         assert self._taken is not None
         return spending.used(self._route.api, self._taken.forwarded.size, usage, self._response.size)
 
+    def _refuse(self, error: GatewayError, lines: list[bytes] | None = None) -> None:
+        """Nothing began: there will be no receipt."""
+        self._passage.code, self._passage.status, self._passage.refused = error.code, error.status, True
+        self._end()
+        self._connection.refuse(error, lines)
+
     def _end(self, spent: int | None = None) -> None:
+        if not self._over:
+            self._relay.watch.passed(self._passage)
         self._over = True
         place, self._place = self._place, None
         if place is not None:

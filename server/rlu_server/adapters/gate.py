@@ -21,7 +21,7 @@ from rlu_server.core.admission.queue import FairQueue, Waiting
 from rlu_server.core.admission.window import Load, Window
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
-from rlu_server.core.limits.accounts import Accounts, Reservation, Standing
+from rlu_server.core.limits.accounts import Accounts, LimitReached, Reservation, Standing
 from rlu_server.core.limits.rules import LimitsFile, Priority
 from rlu_server.settings_admission import Admission
 
@@ -192,7 +192,11 @@ class Gate:
         rule = self._accounts.rule(tenant, principal.name)
         reservation = None
         if rule.limited:
-            reservation = self._accounts.reserve(tenant, principal.name, ask.tokens, now)
+            try:
+                reservation = self._accounts.reserve(tenant, principal.name, ask.tokens, now)
+            except LimitReached:
+                self._measures.tenant_refusals[self._measures.tenant(principal.tenant_pseudonym)] += 1
+                raise
         line = self.lines[ask.model]
         priority = max(ask.priority, rule.priority)
         place = Place(applicant, line, tenant, rule.weight, priority, ask.tokens, reservation)
@@ -270,11 +274,11 @@ class Gate:
             assert isinstance(place, Place)
             place.ticket = None
             line.at_engine += 1
-            self._measures.waited_in_line(now - ticket.since)
+            self._measures.queue_wait.add(now - ticket.since)
             place.applicant.let_in()
 
     def _turn_away(self, ticket: Waiting, code: str) -> None:
         place = ticket.item
         assert isinstance(place, Place)
-        self._measures.waited_in_line(self.monotonic() - ticket.since)
+        self._measures.queue_wait.add(self.monotonic() - ticket.since)
         place.applicant.turned_away(GatewayError(code))

@@ -133,6 +133,11 @@ class _Look:
         self._done(None)
 
 
+def ask(engine: Asked, done: Callable[[Load | None], None]) -> Call:
+    """Ask one engine, once; the caller bounds the time."""
+    return _Answer(engine, done).call
+
+
 class _Answer:
     """A handler of an engine call that keeps the text."""
 

@@ -63,6 +63,8 @@ class Admitted:
     """None while it runs."""
     sent: bool = False
     """Its receipt may have been logged under `seq`."""
+    ended: float = 0.0
+    """The loop's time when it ended."""
     waiting: bool = False
     """An answer about it is on its way; nothing else may be asked."""
 
@@ -118,7 +120,14 @@ class Recorder:
     def record(self, entry: Admitted, outcome: Outcome) -> None:
         """An admitted exchange has ended."""
         self._measures.receipts[outcome.status] += 1
+        usage = outcome.usage
+        self._measures.of_tenant(
+            entry.session.tenant,
+            0 if usage is None else usage.input_tokens,
+            0 if usage is None else usage.output_tokens,
+        )
         entry.outcome = outcome
+        entry.ended = asyncio.get_running_loop().time()
         self.pending += 1
         self._submit(entry)
 
@@ -266,6 +275,7 @@ class Recorder:
         if logged is None:
             session.receipts.pop(entry.announced, None)
         else:
+            self._measures.receipt_wait.add(asyncio.get_running_loop().time() - entry.ended)
             self._table.settle(session, entry.announced, logged)
         for future in self._waiters.get((session.id, entry.announced), []):
             if not future.done():

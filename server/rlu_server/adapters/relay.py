@@ -23,6 +23,7 @@ from rlu_server.adapters.ledger import Admissions
 from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.adapters.responses import NothingKept, Responses
 from rlu_server.adapters.stored import Stored
+from rlu_server.adapters.watch import Watch
 from rlu_server.core import responses, routes, salt
 from rlu_server.core.apikeys import KeyRing, Principal
 from rlu_server.core.auth.credentials import Credentials
@@ -51,6 +52,9 @@ class Crew(Protocol):
     @property
     def exchanges(self) -> int: ...
 
+    @property
+    def held_bytes(self) -> int: ...
+
     def stop_exchanges(self, session_id: str | None, error: GatewayError) -> None: ...
 
     def release_idle(self) -> None: ...
@@ -63,6 +67,7 @@ class Relay:
         engine: the engines of all models.
         models: names clients may use.
         auth: says who is asking.
+        watch: told of every request that passed; replaced where it is to do more than count.
         responses: set where kept answers can be asked for.
         crew: set where other processes have the connections.
         held_elsewhere: memory that such processes hold for request content, by tenant; `connections_elsewhere` likewise.
@@ -97,6 +102,7 @@ class Relay:
         self.connections: set[Connection] = set()
         self.exchanges: set[Exchange | Stored] = set()
         self.responses: Responses = NothingKept()
+        self.watch = Watch(measures, events, asyncio.get_running_loop().time, clock)
         self.crew: Crew | None = None
         self.held_elsewhere: Counter[str] = Counter()
         self.connections_elsewhere = 0
@@ -170,9 +176,13 @@ class Relay:
         self.measures.refusals[error.code] += 1
         self.measures.requests[(_label(incoming.path), error.status)] += 1
         self.events.emit("request_refused", error.code, request_id=request_id)
+        self.watch.answered(_label(incoming.path), error.status, request_id, error.code)
 
-    def answered(self, path: bytes, status: int) -> None:
+    def answered(self, path: bytes, status: int, request_id: str) -> None:
+        """A request was answered, or its answer has begun."""
         self.measures.requests[(_label(path), status)] += 1
+        if path not in routes.RELAYED:
+            self.watch.answered(_label(path), status, request_id)
 
     def tick(self, now: float) -> None:
         """The sweep over everything that has a deadline. `now` is the loop's time."""
@@ -230,6 +240,11 @@ class Relay:
         return len(self.connections) + (self.crew.connections if self.crew is not None else 0)
 
     @property
+    def held_bytes(self) -> int:
+        """Memory for request content, here and in the crew."""
+        return self._held.total() + (self.crew.held_bytes if self.crew is not None else 0)
+
+    @property
     def exchange_count(self) -> int:
         """Exchanges in flight, here and in the crew."""
         return len(self.exchanges) + (self.crew.exchanges if self.crew is not None else 0)
@@ -282,7 +297,7 @@ class Fixed:
 
     def complete(self) -> None:
         lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(self._content)]
-        self._relay.answered(self._incoming.path, 200)
+        self._relay.answered(self._incoming.path, 200, self._connection.request_id)
         content = b"" if self._incoming.method == b"HEAD" else self._content
         self._connection.start(200, lines, content, ended=True)
 

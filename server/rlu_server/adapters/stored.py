@@ -165,7 +165,7 @@ class Stored:
             % (session, session, entry.announced),
             b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(self._content),
         ]
-        self._relay.answered(self._incoming.path, 200)
+        self._relay.answered(self._incoming.path, 200, self._connection.request_id)
         first = self._content[:SLICE]
         self._sent = len(first)
         self._connection.start(200, lines, first, ended=False)

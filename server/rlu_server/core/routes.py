@@ -57,7 +57,6 @@ OWN_EXACT = frozenset(
     {
         b"/healthz",
         b"/readyz",
-        b"/metrics",
         b"/openapi.json",
         b"/.well-known/rlu-configuration",
     }

@@ -70,7 +70,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One metric family, without the `rlu_` prefix. Label values come from fixed sets, never from a request."""
+    """One metric family, without the `rlu_` prefix. Label values come from fixed sets, the settings or pseudonyms, never from a request."""
 
     name: str
     help: str
@@ -102,9 +102,6 @@ class Context(Protocol):
 
     def models(self) -> Sequence[str]:
         """Names of the models that are served."""
-
-    def measurements(self) -> Sequence[Measurement]:
-        """The metrics of this moment."""
 
     async def attest(self, nonce: bytes | None) -> Attestation:
         """Instance statement and evidence: fresh for a nonce, else the one renewed on schedule."""

@@ -18,8 +18,12 @@ from prometheus_client.registry import Collector
 from rlu_server.endpoints.context import Measurement
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-MAX_SERIES = 128
-_WORD = re.compile(r"[a-z0-9/][a-z0-9_./-]{0,39}", re.ASCII)
+MAX_SERIES = 256
+_WORD = re.compile(r"[a-z0-9/][a-z0-9_./{}-]{0,39}", re.ASCII)
+_FORMS = {
+    "model": re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:+-]{0,127}", re.ASCII),  # the operator names it
+    "tenant": re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII),
+}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
@@ -85,5 +89,5 @@ def _label_names(measurement: Measurement) -> list[str]:
 
 def _bounded(labels: tuple[tuple[str, str], ...], names: list[str]) -> bool:
     return [name for name, _ in labels] == names and all(
-        _NAME.fullmatch(name) and _WORD.fullmatch(value) for name, value in labels
+        _NAME.fullmatch(name) and _FORMS.get(name, _WORD).fullmatch(value) for name, value in labels
     )

@@ -1,4 +1,4 @@
-"""Health, readiness and metrics, for the platform and the operator."""
+"""Health and readiness, for the platform. Metrics have a listener of their own (`gateway/listening.py`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from fastapi import APIRouter, Response
 
 from rlu_server.core.errors import CATALOGUE
 from rlu_server.endpoints.access import Gateway
-from rlu_server.endpoints.metrics import CONTENT_TYPE, exposition
 from rlu_server.endpoints.models import Health, Readiness, Reason
 
 router = APIRouter(tags=["service"])
@@ -28,9 +27,3 @@ async def readiness(gateway: Gateway, response: Response) -> Readiness:
     if reasons:
         response.status_code = 503
     return Readiness(ready=not reasons, reasons=reasons)
-
-
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(gateway: Gateway) -> Response:
-    """Prometheus metrics. Labels come from fixed sets; nothing of a request, tenant or session is in them."""
-    return Response(exposition(gateway.measurements()), media_type=CONTENT_TYPE)

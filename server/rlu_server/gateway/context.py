@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.auth.authenticator import Authenticator, Decided
-from rlu_server.adapters.gate import Gate
 from rlu_server.adapters.ledger import Ledger
 from rlu_server.adapters.relay import Relay
 from rlu_server.attestor import messages
@@ -16,8 +15,7 @@ from rlu_server.core.auth.credentials import Credentials
 from rlu_server.core.cosignatures import Cosignatures, Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, State
-from rlu_server.endpoints.context import Identity, Measurement, SessionView, Signed
-from rlu_server.gateway.measurements import gate_measurements, key_measurements, measurements
+from rlu_server.endpoints.context import Identity, SessionView, Signed
 from rlu_server.settings import Log
 
 
@@ -28,7 +26,6 @@ class GatewayContext:
         self,
         relay: Relay,
         ledger: Ledger,
-        gate: Gate,
         attestor: AttestorClient,
         version: str,
         tls_origin: messages.TlsOrigin,
@@ -36,11 +33,9 @@ class GatewayContext:
         log: Log,
         authenticator: Authenticator,
         administrators: Sequence[str],
-        rotate_days: int = 0,
     ) -> None:
         self._relay = relay
         self._ledger = ledger
-        self._gate = gate
         self._attestor = attestor
         self._version = version
         self._tls_origin = tls_origin
@@ -48,7 +43,6 @@ class GatewayContext:
         self._exporter = log.exporter
         self._authenticator = authenticator
         self._administrators = frozenset(tuple(one.split("/", 1)) for one in administrators)
-        self._rotate_days = rotate_days
         self._cosignatures = Cosignatures(log.witnesses)
 
     async def authenticate(self, credentials: Credentials) -> Principal:
@@ -99,13 +93,6 @@ class GatewayContext:
 
     def models(self) -> Sequence[str]:
         return self._relay.models.listed
-
-    def measurements(self) -> Sequence[Measurement]:
-        found = measurements(self._relay, self._ledger)
-        found += gate_measurements(self._gate, self._relay.measures)
-        if self._attestor.key_created is not None:
-            found += key_measurements(self._attestor.key_created, self._rotate_days, self._relay.clock())
-        return found
 
     async def attest(self, nonce: bytes | None) -> messages.Attestation:
         return await self._attestor.attest(nonce)

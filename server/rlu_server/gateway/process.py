@@ -12,7 +12,7 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -35,14 +35,29 @@ from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.adapters.prober import Prober
 from rlu_server.adapters.relay import Relay
 from rlu_server.adapters.responses import ResponseStore
+from rlu_server.adapters.sampler import Sampler
+from rlu_server.adapters.span_export import SpanExport
+from rlu_server.adapters.watch import Watch
 from rlu_server.attestor.messages import Posture, TlsOrigin
 from rlu_server.core import salt
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.names import AliasRefused, Names
 from rlu_server.core.sessions import SessionTable
+from rlu_server.core.tracing import Span
 from rlu_server.endpoints.app import create_app
+from rlu_server.endpoints.context import Measurement
+from rlu_server.endpoints.metrics import CONTENT_TYPE, exposition
 from rlu_server.gateway.context import GatewayContext
+from rlu_server.gateway.listening import MetricsServer
+from rlu_server.gateway.measurements import (
+    attestor_measurements,
+    engine_measurements,
+    gate_measurements,
+    gateway_measurements,
+    key_measurements,
+)
 from rlu_server.settings import Settings
+from rlu_server.settings_observability import OFF
 from rlu_server.workers.counts import add as add_counts
 from rlu_server.workers.desk import Parts
 from rlu_server.workers.hub import Crew
@@ -62,6 +77,8 @@ class Places:
     engines: tuple[Served, ...]
     certificate: Path
     keys: Path
+    metrics: Path
+    """The socket of the metrics, unless they have a port."""
 
     @classmethod
     def of(cls, settings: Settings) -> Places:
@@ -74,6 +91,7 @@ class Places:
             tuple(Served(name, model, runtime / name / "engine.sock") for name, model in settings.fleet()),
             runtime / "gateway" / "gateway.crt",
             settings.api_keys_file,
+            runtime / "gateway" / "metrics.sock",
         )
 
     @property
@@ -177,7 +195,6 @@ class Gateway:
         context = GatewayContext(
             self.relay,
             self.ledger,
-            self.gate,
             self.attestor,
             version,
             origin,
@@ -185,10 +202,20 @@ class Gateway:
             settings.log,
             self.entrance.authenticator,
             settings.auth.administrators,
-            settings.attestation.rotate_days,
         )
         self.app = create_app(context, version)
         self.application.serve(self.app, self.relay.answered)
+        measures.tenants = settings.metrics.tenants
+        self.sampler = Sampler(self.attestor, self.engine.replicas)
+        self.metrics = self._metrics_listener()
+        self.spans = self._span_export()
+        self.relay.watch = watch(
+            settings,
+            measures,
+            events,
+            clock,
+            lambda spans: None if self.spans is None else self.spans.add(spans),
+        )
         self.probers = [Prober(self.engine, replica, events) for replica in self.engine.replicas]
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -210,6 +237,8 @@ class Gateway:
         self.limits.first()
         if self.tls is not None:
             _publish(self.places.certificate, self.tls.certificate_pem)
+        if self.metrics is not None:
+            await self.metrics.start()
         if self.crew is None:
             self._server = await self._listen()
         else:
@@ -219,6 +248,8 @@ class Gateway:
             *(prober.run() for prober in self.probers),
             self._sweep(),
             self._watch_files(),
+            *(() if self.metrics is None else (self.sampler.run(),)),
+            *(() if self.spans is None else (self.spans.run(),)),
         )
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         if self._server is not None:
@@ -243,6 +274,46 @@ class Gateway:
             lambda send: Answering(self.app, self.application.scheme, send, self.events),
             lambda counts: add_counts(self.relay.measures, counts),
             self.entrance.authenticator.note,
+            self.relay.watch.traced,
+        )
+
+    def _metrics_listener(self) -> MetricsServer | None:
+        metrics = self.settings.metrics
+        if metrics.listen == OFF:
+            return None
+        where = metrics.address or self.places.metrics
+        return MetricsServer(where, lambda: exposition(self.measurements()), CONTENT_TYPE)
+
+    def measurements(self) -> list[Measurement]:
+        """The metrics of this moment."""
+        attestor, now = self.attestor, self.relay.clock()
+        found = gateway_measurements(self.relay, self.ledger)
+        found += gate_measurements(self.gate, self.relay.measures)
+        found += engine_measurements(self.readiness.engines, self.relay.measures)
+        condition = self.sampler.condition if attestor.ready else None
+        found += attestor_measurements(
+            attestor.ready, condition, now, exported=bool(self.settings.log.exporter)
+        )
+        if attestor.key_created is not None:
+            found += key_measurements(attestor.key_created, self.settings.attestation.rotate_days, now)
+        return found
+
+    def _span_export(self) -> SpanExport | None:
+        settings = self.settings
+        if not settings.tracing.sample:
+            return None
+        service = {
+            "service.name": "rlu",
+            "service.version": metadata.version("rlu"),
+            "deployment.site": settings.deployment.site,
+        }
+        ca = settings.auth.relay_ca_file
+        return SpanExport(
+            settings.auth.relay,
+            service,
+            self.relay.measures,
+            self.events,
+            lambda: ssl.create_default_context(cafile=ca),
         )
 
     async def failed(self) -> None:
@@ -282,6 +353,8 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
+        if self.metrics is not None:
+            await self.metrics.close()
         if self.crew is not None:
             await self.crew.close()
         for connection in list(self.relay.connections):
@@ -373,6 +446,26 @@ def unhandled(events: Events) -> Callable[[asyncio.AbstractEventLoop, dict[str, 
             events.emit("internal_error", "loop")
 
     return handle
+
+
+def watch(
+    settings: Settings,
+    measures: Measures,
+    events: Events,
+    clock: Callable[[], float],
+    traced: Callable[[Sequence[Span]], None],
+) -> Watch:
+    """What is told of every request, by the settings; needs a running loop."""
+    return Watch(
+        measures,
+        events,
+        asyncio.get_running_loop().time,
+        clock,
+        access_log=settings.gateway.access_log,
+        sample=settings.tracing.sample,
+        continue_clients=settings.tracing.continue_clients,
+        traced=traced,
+    )
 
 
 def names(settings: Settings) -> Names:

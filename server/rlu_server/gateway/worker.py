@@ -20,7 +20,17 @@ from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.adapters.prober import Prober
 from rlu_server.adapters.relay import MAX_BODIES, Relay
 from rlu_server.attestor.messages import Posture
-from rlu_server.gateway.process import BACKLOG, FILES_CHECK_S, SWEEP_S, Places, Secrets, names, unhandled
+from rlu_server.core.tracing import Span
+from rlu_server.gateway.process import (
+    BACKLOG,
+    FILES_CHECK_S,
+    SWEEP_S,
+    Places,
+    Secrets,
+    names,
+    unhandled,
+    watch,
+)
 from rlu_server.settings import Settings
 from rlu_server.workers import frames
 from rlu_server.workers.counts import Counted
@@ -28,6 +38,9 @@ from rlu_server.workers.link import Link
 from rlu_server.workers.memory import Moved
 from rlu_server.workers.own import Asking
 from rlu_server.workers.remote import RemoteGate, RemoteLedger, RemoteResponses
+
+MAX_SPANS = 1024
+"""Between two reports to the hub."""
 
 
 class Worker:
@@ -68,6 +81,8 @@ class Worker:
         )
         self.relay.responses = self.responses
         self.relay.share(self._report)
+        self._spans: list[Span] = []
+        self.relay.watch = watch(settings, self.measures, events, time.time, self._traced)
         self.application.serve(self._asking, self.relay.answered)
         self.probers = [Prober(self.engine, replica, events) for replica in self.engine.replicas]
         self._counted = Counted(self.measures)
@@ -152,7 +167,14 @@ class Worker:
 
     def _report(self) -> None:
         relay = self.relay
-        self._send(frames.Report(len(relay.connections), self._counted.since(), relay.report()))
+        spans, self._spans = self._spans, []
+        self._send(frames.Report(len(relay.connections), self._counted.since(), relay.report(), spans))
+
+    def _traced(self, spans: Sequence[Span]) -> None:
+        if len(self._spans) + len(spans) > MAX_SPANS:
+            self.measures.spans_dropped += len(spans)
+        else:
+            self._spans += spans
 
     # --- time ---
 

@@ -231,12 +231,11 @@ class CanaryTest:
                 found[place] = (await asyncio.to_thread(export, url, node.keys.exporting, node.place), "")
             except RluError as error:
                 found[place] = (None, f"{error.code}")
-        metrics = await Caller(node.port, node.certificate, node.keys.asking).send(
-            Shot("", "/metrics", method="GET")
-        )
-        found["metrics"] = (
-            (metrics.content, "") if metrics.status == 200 else (None, f"status {metrics.status}")
-        )
+        listener = node.runtime / "gateway" / "metrics.sock"
+        try:
+            found["metrics"] = (await asyncio.to_thread(exports.metrics, listener), "")
+        except OSError as error:
+            found["metrics"] = (None, type(error).__name__)
         return found
 
     # --- what is searched ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,12 +16,26 @@ from rlu_server.export.otlp import OtlpSink
 from rlu_server.export.sinks import FileSink, Sink
 
 _NONCE = bytes(32)
+TIMEOUT_S = 10.0
 
 
 def instance(url: str, key: str) -> InstanceClaims:
     """What the deployment states. Raises RluError."""
     with LogClient(url, key) as client:
         return InstanceClaims.parse(jws_parse(client.attestation(_NONCE).statement).payload)
+
+
+def metrics(socket_path: Path) -> bytes:
+    """What the listener of the metrics answers. Raises OSError, also for another answer than metrics."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(str(socket_path))
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, content = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise OSError("no metrics")
+    return content
 
 
 def as_file(url: str, key: str, place: Path) -> bytes:

@@ -252,8 +252,8 @@ class Node:
         """The operator's settings, with whatever would touch the node itself replaced."""
         changes: dict[str, Any] = given.model_dump()
         changes.update(state_dir=self.state, runtime_dir=None)
-        # Who may come in, and how much, is for keys of its own.
-        del changes["auth"], changes["admission"]
+        # Who may come in, and how much, is for keys of its own. Traces have nowhere to go; what is in them is in the access log too.
+        del changes["auth"], changes["admission"], changes["tracing"], changes["metrics"]
         fetched = given.state_dir.expanduser().resolve()
         for engine in (changes["model"], *changes["further_engines"]):
             engine["path"] = str(models.directory(engine["path"], fetched))
@@ -266,6 +266,7 @@ class Node:
             hostnames=("localhost", "127.0.0.1"),
             api_keys_file=None,
             drain_timeout_s=DRAIN_S,
+            access_log=True,
         )
         attestation: dict[str, Any] = {
             "rotate_days": 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
@@ -16,6 +16,7 @@ from rlu_server.adapters.responses import Begun, Found, ResponseStore
 from rlu_server.attestor.messages import Posture
 from rlu_server.core.apikeys import Principal
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.tracing import Span
 from rlu_server.workers import frames
 from rlu_server.workers.link import Link
 from rlu_server.workers.own import Answering
@@ -51,6 +52,7 @@ class Parts:
     counted: Callable[[dict[str, object]], None]
     noticed: Callable[[Principal], None]
     """Told who was let in."""
+    traced: Callable[[Sequence[Span]], None] = lambda spans: None
 
 
 class Desk:
@@ -221,6 +223,8 @@ class Desk:
     def _report(self, message: frames.Report) -> None:
         if self._parts is not None:
             self._parts.counted(message.counts)
+            if message.spans:
+                self._parts.traced(message.spans)
         held = Counter(message.held)
         if (message.connections, held) != (self.connections, self.held):
             self.connections, self.held = message.connections, held

@@ -21,6 +21,7 @@ from rlu_server.core.conversation import Conversation, Explicit
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.limits.accounts import Left, LimitReached, Standing
 from rlu_server.core.responses import Asked
+from rlu_server.core.tracing import Span
 
 MAX_FRAME = 1 << 30
 
@@ -192,11 +193,12 @@ class OwnGone(Message, frozen=True, tag=11):
 
 
 class Report(Message, frozen=True, tag=12):
-    """Connections now, what was counted since the last report, and memory held for request content, by tenant."""
+    """Connections now, what was counted since the last report, memory held for request content, by tenant, and what was traced."""
 
     connections: int
     counts: dict[str, Any]
     held: dict[str, int]
+    spans: list[Span] = []
 
 
 ToHub = Hello | Enter | Leave | Admit | Record | Begin | Keep | Drop | Find | Delete | Own | OwnGone | Report

@@ -98,6 +98,10 @@ class Crew:
         return sum(desk.connections for desk in self._desks)
 
     @property
+    def held_bytes(self) -> int:
+        return sum(desk.held.total() for desk in self._desks)
+
+    @property
     def exchanges(self) -> int:
         return sum(desk.exchanges for desk in self._desks)
 

@@ -347,7 +347,7 @@ async def test_usage_and_counters(rig: Rig):
     assert m.receipts == {"complete": 1}
     assert m.refusals == {"model_not_found": 1}
     assert m.requests == {(PATHS[0], 200): 1, (PATHS[0], 404): 1}
-    assert sum(m.first_byte) == 1
+    assert sum(m.first_byte.counts) == 1
 
 
 async def test_memory_for_bodies_is_bounded_and_given_back(rig: Rig):

@@ -14,7 +14,7 @@ from rlu_server.core.apikeys import KeyRecord, KeyRing, Principal, mint
 from rlu_server.core.auth.credentials import Credentials, presented
 from rlu_server.core.cosignatures import Cosigned
 from rlu_server.core.errors import GatewayError
-from rlu_server.endpoints import Identity, Measurement, Sample, SessionView, Signed, create_app
+from rlu_server.endpoints import Identity, SessionView, Signed, create_app
 
 NOW = 1_800_000_000
 
@@ -34,9 +34,6 @@ class MemoryGateway:
         self.asked: list[tuple[object, ...]] = []
         self.reasons: list[str] = []
         self.failure: Exception | None = None
-        self.measured: list[Measurement] = [
-            Measurement("exchanges_total", "Exchanges.", "counter", (Sample((("status", "complete"),), 3),))
-        ]
 
     def _do(self, *asked: object) -> None:
         self.asked.append(asked)
@@ -68,9 +65,6 @@ class MemoryGateway:
 
     def models(self) -> Sequence[str]:
         return ["scripted"]
-
-    def measurements(self) -> Sequence[Measurement]:
-        return self.measured
 
     async def attest(self, nonce: bytes | None) -> Attestation:
         self._do("attest", nonce)

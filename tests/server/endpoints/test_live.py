@@ -91,7 +91,7 @@ async def test_problems_carry_the_requests_id(rig: Rig) -> None:
 
 
 async def test_what_needs_no_key(rig: Rig) -> None:
-    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/rlu-configuration"):
+    for path in ("/healthz", "/readyz", "/openapi.json", "/.well-known/rlu-configuration"):
         assert (await rig.call(path, None, method="GET", who=None)).status == 200, path
     configuration = (await rig.call("/.well-known/rlu-configuration", None, method="GET", who=None)).json()
     assert configuration["tls"] == {"origin": "plaintext"}
@@ -113,7 +113,7 @@ async def test_metrics_hold_nothing_of_a_request(rig: Rig) -> None:
     await rig.call("/v1/chat/completions", rig.chat("canary-in-the-prompt"))
     await rig.call("/canary-in-the-path", None, method="GET")
     await rig.call("/v1/chat/completions", {"model": "canary-model", "messages": []})
-    text = (await rig.call("/metrics", None, method="GET", who=None)).content.decode()
+    text = await rig.metrics()
     assert "canary" not in text
     assert "acme" not in text
     assert "alice" not in text

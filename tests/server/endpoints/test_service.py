@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rlu_server.core.errors import CATALOGUE
 from rlu_server.endpoints import Distribution, Measurement, Sample
-from rlu_server.endpoints.metrics import MAX_SERIES, exposition
+from rlu_server.endpoints.metrics import CONTENT_TYPE, MAX_SERIES, exposition
 
 
 async def test_health_and_readiness(client: httpx.AsyncClient, gateway: Any) -> None:
@@ -24,20 +24,24 @@ async def test_health_and_readiness(client: httpx.AsyncClient, gateway: Any) -> 
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": []})
 
 
-async def test_metrics_are_prometheus_text(client: httpx.AsyncClient, gateway: Any) -> None:
-    gateway.measured.append(
+async def test_metrics_are_not_here(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/metrics")).status_code == 404
+
+
+def test_metrics_are_prometheus_text() -> None:
+    measured = [
+        Measurement("exchanges_total", "Exchanges.", "counter", (Sample((("status", "complete"),), 3),)),
         Measurement(
             "ttft_seconds",
             "Time to the first byte.",
             "histogram",
             distributions=(Distribution((("api", "chat"),), ((0.1, 2), (float("inf"), 3)), 1.5),),
-        )
-    )
-    answer = await client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        ),
+    ]
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(exposition(measured).decode())
         for sample in family.samples
     }
     assert samples["rlu_exchanges_total", (("status", "complete"),)] == 3
@@ -73,7 +77,6 @@ async def test_openapi_describes_our_routes_and_their_errors(client: httpx.Async
     assert set(document["paths"]) == {
         "/.well-known/rlu-configuration",
         "/healthz",
-        "/metrics",
         "/readyz",
         "/v1/rlu/attestation",
         "/v1/rlu/log/consistency",

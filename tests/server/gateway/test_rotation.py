@@ -107,7 +107,7 @@ async def test_no_request_is_lost(deployment: Deployment, monkeypatch: pytest.Mo
         await asyncio.gather(*running, *streams)
         new = await key_of(rig)
         assert new != old
-        metrics = (await rig.call("/metrics", None, method="GET")).content.decode()
+        metrics = await rig.metrics()
         assert "rlu_key_age_seconds" in metrics
         assert "rlu_key_rotation_due_seconds" in metrics
 

@@ -379,6 +379,6 @@ async def test_a_port_that_is_taken_is_not_shared(tmp_path: Path):
 
 
 async def counted(fleet: Fleet, name: str, labels: str) -> float:
-    text = (await fleet.call("/metrics", None, who=None, method="GET")).content.decode()
+    text = await fleet.metrics()
     line = f"{name}{{{labels}}} " if labels else f"{name} "
     return sum(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))

@@ -1,17 +1,12 @@
-"""Asks the relay for TokenReviews: one short HTTP/1.1 request over a connection of its own, bounded in time, size and number.
-
-Tokens travel on this way: a Unix socket, or TLS with the relay's own CA. Plain HTTP is for a relay on the same machine.
-"""
+"""Asks the relay for TokenReviews: one short request each (`relay_client`), bounded in time, size and number."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
-import httptools
-
+from rlu_server.adapters import relay_client
 from rlu_server.adapters.events import Events
 from rlu_server.core.auth import reviews
 
@@ -58,7 +53,7 @@ class Reviewer:
             # The exchange is a task of its own: `asyncio.wait_for` before Python 3.12 can lose a cancellation.
             done, _ = await asyncio.wait((exchange,), timeout=self._timeout_s)
             answer = exchange.result() if done else None
-        except (OSError, ValueError, httptools.HttpParserError, asyncio.IncompleteReadError) as error:
+        except relay_client.FAILURES as error:
             self._events.emit("relay_failed", type(error).__name__)
             answer = None
         finally:
@@ -69,49 +64,6 @@ class Reviewer:
 
     async def _exchange(self, question: bytes) -> bytes:
         async with self._turns:
-            reader, writer = await self._connect()
-            try:
-                writer.write(
-                    b"POST %b HTTP/1.1\r\nHost: relay\r\nContent-Type: application/json\r\n"
-                    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
-                    % (reviews.PATH.encode("ascii"), len(question), question)
-                )
-                return await _answer(reader)
-            finally:
-                writer.transport.abort()
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._relay.startswith("unix:"):
-            return await asyncio.open_unix_connection(self._relay.removeprefix("unix:"))
-        url = urlsplit(self._relay)
-        context = self._trust() if url.scheme == "https" and self._trust is not None else None
-        return await asyncio.open_connection(url.hostname, url.port, ssl=context)
-
-
-class _Reading:
-    def __init__(self) -> None:
-        self.content = b""
-        self.complete = False
-
-    def on_body(self, data: bytes) -> None:
-        self.content += data
-        if len(self.content) > reviews.MAX_ANSWER:
-            raise ValueError("too long")
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-
-async def _answer(reader: asyncio.StreamReader) -> bytes:
-    reading = _Reading()
-    parser = httptools.HttpResponseParser(reading)
-    arrived = 0
-    while not reading.complete:
-        data = await reader.read(65536)
-        arrived += len(data)
-        if not data or arrived > 2 * reviews.MAX_ANSWER:
-            raise ValueError("no complete answer")
-        parser.feed_data(data)
-    if parser.get_status_code() not in (200, 201):
-        raise ValueError("the relay refused")
-    return reading.content
+            return await relay_client.post(
+                self._relay, reviews.PATH, question, reviews.MAX_ANSWER, self._trust
+            )
