@@ -104,6 +104,22 @@ class CanaryMention:
             return cls(inner.binary("digest", 32), inner.count("iat"), inner.choice("result", CANARY_RESULTS))
 
 
+@dataclass(frozen=True, slots=True)
+class LicenceMention:
+    """The vendor's licence that this attestor verified: SHA-256 of the file, and when it ends."""
+
+    digest: bytes
+    expires_at: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"digest": b64u(self.digest), "exp": self.expires_at}
+
+    @classmethod
+    def read(cls, members: Members, name: str) -> LicenceMention:
+        with members.object(name) as inner:
+            return cls(inner.binary("digest", 32), inner.count("exp"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceClaims:
     """All claims of an instance statement except `submods`."""
@@ -135,6 +151,8 @@ class InstanceClaims:
     predecessor: Predecessor | None = None
     canary: CanaryMention | None = None
     """`None`: no canary test was reported to this attestor."""
+    licence: LicenceMention | None = None
+    """`None`: it has none, and needs none."""
     further_models: tuple[FurtherModel, ...] = ()
     """Empty where one model is served. No two models have one name."""
     model_signature: ModelSignature | None = None
@@ -198,6 +216,8 @@ class InstanceClaims:
             }
         if self.canary is not None:
             payload["rlu_canary_report"] = self.canary.to_json()
+        if self.licence is not None:
+            payload["rlu_licence"] = self.licence.to_json()
         if self.evidence:
             payload["submods"] = {
                 kind: ["DIGEST", ["sha-256", b64u(digest)]] for kind, digest in self.evidence.items()
@@ -254,6 +274,7 @@ class InstanceClaims:
                 canary=CanaryMention.read(members, "rlu_canary_report")
                 if "rlu_canary_report" in members
                 else None,
+                licence=LicenceMention.read(members, "rlu_licence") if "rlu_licence" in members else None,
                 evidence=_read_submods(members) if "submods" in members else {},
             )
 
@@ -280,7 +301,7 @@ def binding(claims: bytes) -> bytes:
 
 def profile_digest(payload: Mapping[str, Any]) -> bytes:
     """Digest of what stays the same between renewals; session statements carry it."""
-    varying = ("submods", "eat_nonce", "iat", "exp", "rlu_log", "rlu_canary_report")
+    varying = ("submods", "eat_nonce", "iat", "exp", "rlu_log", "rlu_canary_report", "rlu_licence")
     stable = canonical.encode({name: value for name, value in payload.items() if name not in varying})
     return hashlib.sha256(b"rlu/instance-profile/v1" + stable).digest()
 

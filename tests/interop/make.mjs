@@ -68,6 +68,8 @@ const ACCEPTED = {
   "with policies": { session: put({ rlu_policies: ["default"] }) },
   "with usage": receipt({ rlu_usage: { cached_input_tokens: 0, input_tokens: 3, output_tokens: 4 } }),
   "with a predecessor": { instance: put({ rlu_log: { start_count: 2, predecessor: { head: b64u(ascii("head")), iss: "urn:rlu:instance:before" } } }) },
+  "with a canary report": { instance: put({ rlu_canary_report: { digest: ZERO, iat: now, result: "clean" } }) },
+  "with a licence": { instance: put({ rlu_licence: { digest: ZERO, exp: now } }) },
   "lapsed within the allowance": { instance: put({ iat: now - 600, exp: now - 60 }) },
   "begun within the allowance": { instance: put({ iat: now + 60 }) },
   "opened by a request with a later number": {

@@ -84,6 +84,11 @@ function instanceClaims(payload) {
   return claims;
 }
 
+const canaryReport = (value, what) =>
+  shape(value, { digest: hash32, iat: count, result: oneOf("clean", "incomplete", "leak") }, {}, what);
+
+const licence = (value, what) => shape(value, { digest: hash32, exp: count }, {}, what);
+
 const instanceShape = (payload) =>
   shape(
     payload,
@@ -109,7 +114,7 @@ const instanceShape = (payload) =>
       rlu_log: (value, what) =>
         shape(value, { start_count: count }, { predecessor: (one, name) => shape(one, { head: binary(), iss: text }, {}, name) }, what),
     },
-    { eat_nonce: nonce, rlu_further_models: furtherModels, rlu_gpus: gpus, submods },
+    { eat_nonce: nonce, rlu_canary_report: canaryReport, rlu_further_models: furtherModels, rlu_gpus: gpus, rlu_licence: licence, submods },
     "instance",
   );
 
@@ -124,7 +129,7 @@ export const bindingOf = (payload) => sha256(ascii("rlu/instance/v1"), claimsByt
 export const profileDigest = (payload) =>
   sha256(
     ascii("rlu/instance-profile/v1"),
-    canonical(without(payload, ["submods", "eat_nonce", "iat", "exp", "rlu_log"])),
+    canonical(without(payload, ["submods", "eat_nonce", "iat", "exp", "rlu_log", "rlu_canary_report", "rlu_licence"])),
   );
 
 // A compact JWS by the key that its payload names: its parts, all of them well formed. Nothing is verified yet.

@@ -62,6 +62,7 @@ MEANINGS = {
     "rlu_instance": "profile digest of the instance that opened the session",
     "rlu_key": "what holds the instance key",
     "rlu_last_seq": "highest number of an exchange",
+    "rlu_licence": "the vendor's licence that the attestor verified: its digest, and when it ends",
     "rlu_lock": "what the process measured of its own lock",
     "rlu_log": "attestor starts so far, and the final head of the instance before this one",
     "rlu_model": "model name, the digest of its manifest, and whose signature was verified",
