@@ -179,7 +179,7 @@ class Exchange:
         relay = self._relay
         self._taken = taken
         self._passage.model, self._passage.request_bytes = taken.model, taken.received.size
-        tokens = spending.reserved(self._route.api, taken.forwarded.size, taken.output_limit)
+        tokens = spending.reserved(self._route.api, taken.forwarded.size, taken.output_limit, taken.answers)
         try:
             relay.engine.check(taken.model, self._route.path)
             ask = Ask(taken.model, taken.priority, tokens)

@@ -42,6 +42,7 @@ class Taken(msgspec.Struct, frozen=True):
     where: Explicit | Conversation
     asked: Asked | None = None
     output_limit: int | None = None
+    answers: int = 1
     priority: Priority = Priority.INTERACTIVE
 
     @property
@@ -117,6 +118,7 @@ class Intake:
             conversation.recognise(self._incoming.headers, found.prompt_cache_key, principal),
             found.asked,
             found.output_limit,
+            found.answers,
             asking.asked(self._incoming.headers, flex=found.flex),
         )
 

@@ -19,6 +19,7 @@ import orjson
 
 from rlu_server.core import responses
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.limits import extent
 from rlu_server.core.responses import Asked, Keep
 from rlu_server.core.routes import Api, Route
 from rlu_server.core.search import contains
@@ -39,7 +40,6 @@ SPELLING = "spelling"
 _REFUSED = frozenset(REFUSED)
 _NOT_PASSED_ON = frozenset((*DROPPED, *REFUSED))
 MEDIA_HOLDERS = ("messages", "input", "system", "prompt")
-OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _FLEX = msgspec.Raw(b'"flex"')
 
 # In JSON text a quote inside a string is always escaped, so these byte sequences can only be whole tokens or the end of one.
@@ -62,7 +62,8 @@ class Inspected(msgspec.Struct, frozen=True):
         forwarded: the content to send to the engine.
         shared: so many leading bytes of `forwarded` equal those of the original, which lets a digest be shared.
         rewritten: sorted names of the fields in which the two differ; `("spelling",)` when no field does, and the bytes do.
-        output_limit: tokens that the answer may have, if the client says so in one of the APIs' ways.
+        output_limit: tokens that each answer may have, if the client says so in its API's way.
+        answers: so many are asked for: `n`, for each of several prompts.
         flex: OpenAI's cheaper service tier is asked for.
         asked: what it wants kept or continued; None where there is nothing of that. What it continues is not in `forwarded` yet.
     """
@@ -75,6 +76,7 @@ class Inspected(msgspec.Struct, frozen=True):
     rewritten: tuple[str, ...]
     asked: Asked | None = None
     output_limit: int | None = None
+    answers: int = 1
     flex: bool = False
 
 
@@ -128,7 +130,8 @@ def inspect(raw: bytes, route: Route, models: Models, salt_for: Callable[[str | 
         shared=shared,
         rewritten=tuple(sorted(changes)) or (() if forwarded is raw else (SPELLING,)),
         asked=asked,
-        output_limit=_output_limit(fields),
+        output_limit=extent.output_limit(fields, route.api),
+        answers=extent.answers(fields, route.api),
         flex=fields.get("service_tier") == _FLEX,
     )
 
@@ -250,15 +253,6 @@ def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
         return _text_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GatewayError("field_type", f"`{name}` must be a string.", param=name) from error
-
-
-def _output_limit(fields: dict[str, msgspec.Raw]) -> int | None:
-    """Whatever is no plain number is for the engine to judge."""
-    for name in OUTPUT_LIMITS:
-        value = bytes(fields.get(name, b""))
-        if value.isdigit() and len(value) < 16:
-            return int(value)
-    return None
 
 
 def _flag(fields: dict[str, msgspec.Raw], name: str) -> bool:

@@ -78,15 +78,6 @@ def test_no_key_is_left_twice(raw: bytes):
     assert forwarded["cache_salt"] in (SALT, "folded-b")
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
-def test_the_output_limit_is_learnt_and_left_alone(name: str):
-    assert look({"model": "m", name: 77}).output_limit == 77
-    assert look({"model": "m"}).output_limit is None
-    for strange in (-1, 1.5, "7", None, True, 10**30, [7]):
-        assert look({"model": "m", name: strange}).output_limit is None
-        assert name.encode() in look({"model": "m", name: strange}).forwarded
-
-
 def test_only_the_flex_tier_is_flex():
     assert look({"model": "m", "service_tier": "flex"}).flex
     for other in ("auto", "priority", None, 1, ["flex"]):

@@ -185,6 +185,22 @@ async def test_a_full_line_is_an_overload_in_both_shapes(start: Start):
 # --- reserving and settling -------------------------------------------------------------------------------------------
 
 
+async def test_many_answers_at_once_and_limits_of_other_apis_buy_nothing(start: Start):
+    """However it is written, what may be generated is reserved before, or parallel requests would run far over the limit."""
+    rig = await start("[default]\ntokens_per_minute = 1000000")
+
+    async def reserved(path: str, body: dict[str, Any]) -> int:
+        before = (await rig.call(CHAT, rig.chat(max_tokens=1))).headers["x-ratelimit-remaining-tokens"]
+        after = (await rig.call(path, body)).headers["x-ratelimit-remaining-tokens"]
+        return int(before) - int(after)
+
+    assert await reserved(CHAT, rig.chat(max_tokens=1000, n=8)) > 7_000
+    prompts = {"model": "scripted", "prompt": ["a", "b", "c"], "max_tokens": 1000}
+    assert await reserved("/v1/completions", prompts) > 2_900
+    small = {"model": "scripted", "input": "hi", "max_completion_tokens": 1, "max_tokens": 1}
+    assert await reserved(RESPONSES, small) > 1_900
+
+
 async def remaining(rig: Limited, **options: Any) -> int:
     answer = await rig.call(CHAT, rig.chat(max_tokens=10, **options))
     assert answer.status == 200

@@ -22,17 +22,17 @@ def input_estimate(api: Api, size: int) -> int:
     return 0 if api is Api.COUNT_TOKENS else size // BYTES_PER_TOKEN + 1
 
 
-def reserved(api: Api, size: int, output_limit: int | None) -> int:
+def reserved(api: Api, size: int, output_limit: int | None, answers: int = 1) -> int:
     """Tokens to reserve for a request.
 
     Args:
         size: bytes of its body.
-        output_limit: the client's own `max_tokens`, by whatever name.
+        output_limit: the client's own `max_tokens`, by whatever name, for each of `answers`.
     """
     if api in (Api.COUNT_TOKENS, Api.EMBEDDINGS):
         return input_estimate(api, size)
     output = OUTPUT_RESERVED if output_limit is None else min(max(output_limit, 0), OUTPUT_RESERVED)
-    return input_estimate(api, size) + output
+    return input_estimate(api, size) + output * answers
 
 
 def used(api: Api, size: int, usage: Usage | None, response_size: int) -> int:

@@ -12,6 +12,7 @@ def test_reserved_is_the_body_and_an_answer_of_ordinary_length():
     assert spending.reserved(Api.MESSAGES, 4000, 10) == 1011
     assert spending.reserved(Api.RESPONSES, 4000, 10**9) == 1001 + spending.OUTPUT_RESERVED
     assert spending.reserved(Api.CHAT, 0, -5) == 1
+    assert spending.reserved(Api.CHAT, 4000, 10, 3) == 1031
     assert spending.reserved(Api.EMBEDDINGS, 4000, 10) == 1001
     assert spending.reserved(Api.COUNT_TOKENS, 4000, 10) == 0
 
