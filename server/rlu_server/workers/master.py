@@ -22,10 +22,12 @@ BACKLOG = 2048
 AGAIN_FIRST_S, AGAIN_LAST_S = 0.1, 10.0
 LIVED_S = 30.0
 """A worker that lived so long is replaced at once."""
-LOOK_S = 1.0
+LOOK_S = 0.2
+"""A signal for all of us is seen after so long at most."""
 KILLED = 128
 """Plus the signal's number: the exit code of a hub that was ended by one."""
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_TOLD = {signal.SIGTERM, signal.SIGINT}
+_SIGNALS = (signal.SIGCHLD, *_TOLD)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -149,8 +151,11 @@ class Master:
         """For a child's end, a signal for all of us, or the time to start a worker."""
         due = [place.due for place in self._places if place.pid is None]
         left = min((max(at - time.monotonic(), 0.0) for at in due), default=LOOK_S)
-        told = signal.sigtimedwait(_SIGNALS, min(left, LOOK_S))
-        if told is not None and told.si_signo != signal.SIGCHLD:
+        # What it returns is not looked at: when the time runs out while we are stopped (SIGSTOP, a frozen cgroup), it is garbage, for
+        # CPython does not notice that nothing was filled in. What is pending is certain.
+        signal.sigtimedwait((signal.SIGCHLD,), min(left, LOOK_S))
+        if told := signal.sigpending() & _TOLD:
+            signal.sigwait(told)
             self._stopping = True
             os.kill(self._hub_pid, signal.SIGTERM)
         with contextlib.suppress(OSError):

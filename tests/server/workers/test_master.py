@@ -72,3 +72,13 @@ def test_a_signal_is_passed_to_the_hub_and_nobody_is_replaced_from_then_on():
     )
     done = run(does)
     assert done.stdout.splitlines()[1:] == ["told", "nobody", "code 7"], done.stdout + done.stderr
+
+
+def test_a_master_that_was_stopped_goes_on():
+    """As by a frozen cgroup: what it waited for is over when it comes back."""
+    does = (
+        "os.kill(os.getppid(), signal.SIGSTOP); time.sleep(1.5); os.kill(os.getppid(), signal.SIGCONT);"
+        "os.kill(seen[0][1], signal.SIGKILL); next_one(); print('replaced')"
+    )
+    done = run(does)
+    assert done.stdout.splitlines()[1:] == ["replaced", "code 7"], done.stdout + done.stderr
