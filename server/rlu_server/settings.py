@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from rlu_server.sections import Section as Section
 from rlu_server.settings_admission import Admission
 from rlu_server.settings_auth import Auth
+from rlu_server.settings_boundary import Licence, Telemetry
 from rlu_server.settings_observability import Metrics, Tracing
 
 if sys.version_info >= (3, 11):
@@ -236,10 +237,6 @@ class Log(Section):
     """Verifier keys of the witnesses whose cosignatures are taken and handed out (`rlu witness`)."""
 
 
-class Telemetry(Section):
-    opt_in: bool = False
-
-
 class Settings(Section):
     state_dir: Path = Path("/var/lib/rlu")
     runtime_dir: Path | None = None
@@ -257,6 +254,7 @@ class Settings(Section):
     log: Log = Log()
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
+    licence: Licence = Licence()
     telemetry: Telemetry = Telemetry()
 
     @model_validator(mode="after")

@@ -26,7 +26,10 @@ OnAnswer = Callable[[Answer | None], None]
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 ANSWER_TIMEOUT_S = 30.0
 """An attestor that keeps a request longer is treated as gone; even a slow TPM signs two batches in far less."""
-SEEN_BY_CLIENTS = ("not_in_log", "session_expired", "overloaded", "export_behind", "drift")
+SEEN_BY_CLIENTS = (
+    "not_in_log", "session_expired", "overloaded", "export_behind", "drift",
+    "licence_expired", "licence_not_yet", "licence_invalid",
+)  # fmt: skip
 """Failures of the attestor that are told as they are."""
 A = TypeVar("A", bound=Message)
 

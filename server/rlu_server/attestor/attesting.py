@@ -15,7 +15,14 @@ from pathlib import Path
 from rlu_attestation import jose
 from rlu_attestation.errors import RluError
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import CanaryMention, InstanceClaims, binding, claims_bytes, profile_digest
+from rlu_attestation.instance import (
+    CanaryMention,
+    InstanceClaims,
+    LicenceMention,
+    binding,
+    claims_bytes,
+    profile_digest,
+)
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_server.attestor import facts
 from rlu_server.attestor.collect.collector import Collector
@@ -55,6 +62,7 @@ class Attesting:
         collectors: of evidence beside the platform's. They block for seconds and have nothing to do with the key, so they run on a thread
             of their own.
         canary: the last canary test, which statements name.
+        licence: the licence that was verified last, which they name too.
     """
 
     def __init__(
@@ -68,6 +76,7 @@ class Attesting:
         gpus: Gpus | None = None,
         collectors: Sequence[Collector] = (),
         canary: Callable[[], CanaryMention | None] = lambda: None,
+        licence: Callable[[], LicenceMention | None] = lambda: None,
     ) -> None:
         self._committer = committer
         self._platform = platform
@@ -79,6 +88,7 @@ class Attesting:
         self.gpus = gpus
         self._collectors = collectors
         self._canary = canary
+        self._licence = licence
         self._oemboot = platform.verified_boot
         self.predecessor = key.predecessor
         """May be followed by a later head of the same log, while that one still grows."""
@@ -179,4 +189,5 @@ class Attesting:
             self._oemboot,
             self.gpus,
             self._canary(),
+            self._licence(),
         )

@@ -36,6 +36,14 @@ class Event(str, Enum):
     KEY_RETIRED = "key.retired"
     CANARY_REPORTED = "canary.reported"
     CANARY_REFUSED = "canary.refused"
+    LICENCE_VALID = "licence.valid"
+    LICENCE_ENDING = "licence.ending"
+    """`count`: within so many days."""
+    LICENCE_GRACE = "licence.grace"
+    LICENCE_EXPIRED = "licence.expired"
+    LICENCE_NOT_YET = "licence.not_yet"
+    LICENCE_INVALID = "licence.invalid"
+    LICENCE_TIME = "licence.time"
     INTERNAL = "internal.error"
 
 

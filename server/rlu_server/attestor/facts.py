@@ -27,6 +27,8 @@ from rlu_attestation.instance import (
     CanaryMention,
     FurtherModel,
     InstanceClaims,
+    LicenceMention,
+    ModelSignature,
     PostureValue,
     Predecessor,
     Software,
@@ -147,6 +149,7 @@ def claims(
     oemboot: bool,
     gpus: Gpus | None = None,
     canary: CanaryMention | None = None,
+    licence: LicenceMention | None = None,
 ) -> InstanceClaims:
     """The instance statement's claims, `submods` still empty."""
     instance = facts.instance
@@ -182,6 +185,7 @@ def claims(
         gpus=gpus,
         predecessor=key.predecessor,
         canary=canary,
+        licence=licence,
     )
 
 

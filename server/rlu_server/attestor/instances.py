@@ -25,12 +25,16 @@ from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.licensing import Licensing
 from rlu_server.attestor.past import Past
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.records import start_line
 from rlu_server.attestor.roster import Attestor
 from rlu_server.attestor.slots import KeySlots
 from rlu_server.attestor.tiles import TiledTree
+from rlu_server.licence import mark
+from rlu_server.licence.mark import Mark
+from rlu_server.licence.place import place_of
 from rlu_server.settings import Settings
 
 
@@ -58,9 +62,16 @@ class Instances:
         self._collectors = collectors
         self._clock = clock
         self._events = events
-        self._blinds = secret.blind_key(secret.load_or_create(files.secret))
+        ours = secret.load_or_create(files.secret)
+        self._blinds = secret.blind_key(ours)
         self._past = Past(self.log)
         self.canary = Canary(files.secret.parent, directory, clock)
+        place = place_of(settings)
+        self.licensing = (
+            None
+            if place is None
+            else Licensing(place, Mark(files.secret.parent / mark.FILE, ours), clock, events)
+        )
 
     def read(self, platform: Platform, journal: Journal) -> tuple[Ledger, cose.SignedHead | None]:
         """The state that the log leads to, and its last head.
@@ -108,6 +119,8 @@ class Instances:
         try:
             await committer.sign_head(start_line(count))
             ledger.start_count = count
+            if self.licensing is not None:
+                self.licensing.look(committer.latest)
             return Attestor(
                 committer,
                 self.attesting(committer, platform, journal, created, count),
@@ -146,6 +159,7 @@ class Instances:
             self._gpus,
             self._collectors,
             lambda: self.canary.mention,
+            lambda: None if self.licensing is None else self.licensing.mention,
         )
 
 

@@ -293,6 +293,14 @@ class Instances(Message, frozen=True, tag="instances"):
     instances: list[Instance]
 
 
+class LicenceCondition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the licence stands, by the latest time known; both None while there is none that verifies."""
+
+    ends_in_s: int | None
+    refuses_in_s: int | None
+    refusing: bool
+
+
 class Condition(Message, frozen=True, tag="condition"):
     """Numbers and codes. Counters are since the attestor's start; times are seconds since the epoch."""
 
@@ -317,13 +325,15 @@ class Condition(Message, frozen=True, tag="condition"):
     """When the last canary test was reported that statements name."""
     leaving: bool
     """A former key still has sessions."""
+    licence: LicenceCondition | None = None
+    """`None`: none is needed."""
 
 
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
-    `export_behind`, `drift`, `malformed`, `hello_required`, `overloaded`, `hello.tls`, `log.damaged`, and `facts.missing`,
-    `facts.unreadable`, `facts.malformed` while the launcher has not yet written what is to be stated. A garbled frame is answered with
-    `malformed` and `id` 0, and ends the connection."""
+    `export_behind`, `drift`, `licence_expired`, `licence_not_yet`, `licence_invalid`, `malformed`, `hello_required`, `overloaded`,
+    `hello.tls`, `log.damaged`, and `facts.missing`, `facts.unreadable`, `facts.malformed` while the launcher has not yet written what is
+    to be stated. A garbled frame is answered with `malformed` and `id` 0, and ends the connection."""
 
     code: Code
     message: Annotated[str, Meta(max_length=256)]

@@ -169,7 +169,7 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         check_count(read[0].start_count, count, tries)
         current = await instances.start(platform, journal, read, created, count)
         closing.callback(current.committer.close)
-        roster = Roster(current)
+        roster = Roster(current, licensing=instances.licensing)
         if before is None and journal.predecessor is not None:
             current.attesting.predecessor = instances.followed(journal.predecessor, slots)
         if before is not None:
@@ -199,6 +199,9 @@ async def _run(server: Server, rotation: Rotation, watch: Watch, stop: asyncio.E
     await server.start()
     events.emit(Event.STARTED, count=sum(one.committer.ledger.sessions for one in server.roster))
     chores = [asyncio.create_task(work) for work in (rotation.run(), watch.run(), server.run_clock())]
+    licensing = server.roster.licensing
+    if licensing is not None:
+        chores.append(asyncio.create_task(licensing.run(lambda: server.roster.current.committer.latest)))
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([stopping, *chores], return_when=asyncio.FIRST_COMPLETED)
     if stopping in done:

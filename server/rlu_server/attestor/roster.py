@@ -9,6 +9,7 @@ from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.committer import Committer
 from rlu_server.attestor.events import EventLog
 from rlu_server.attestor.exporting import Exporting
+from rlu_server.attestor.licensing import Licensing
 from rlu_server.attestor.past import Past
 
 
@@ -38,11 +39,13 @@ class Roster:
         current: opens sessions.
         leaving: goes on with those it opened, and opens none.
         drift: stable code of what the policy finds wrong with the current instance; None: nothing, or there is no policy.
+        licensing: decides whether sessions may be opened; None: no licence is needed.
     """
 
     current: Attestor
     leaving: Attestor | None = None
     drift: str | None = None
+    licensing: Licensing | None = None
 
     def __iter__(self) -> Iterator[Attestor]:
         yield self.current

@@ -230,6 +230,8 @@ class Gateway:
         committer.check_room()
         if self._roster.drift is not None:
             raise AttestorError("drift", "the instance is not what the operator's policy demands")
+        if self._roster.licensing is not None:
+            self._roster.licensing.check()
         self._attestor.exporting.check(ledger.signed_size)
         session = composition.session_statement(
             ledger.stamp(self._attestor.clock()),
@@ -341,6 +343,7 @@ class Gateway:
             drift=drift,
             canary_at=current.attesting.canary_at,
             leaving=self._roster.leaving is not None,
+            licence=None if self._roster.licensing is None else self._roster.licensing.condition(),
         )
 
     def _later(self, request_id: int, work: Coroutine[Any, Any, None]) -> None:

@@ -158,6 +158,15 @@ CATALOGUE: dict[str, Kind] = {
     "export_behind": Kind(
         503, "Too much of the log waits to be exported, so no session can be opened; see the operator.", 10
     ),
+    "licence_expired": Kind(
+        403, "The server's licence has expired, so no session can be opened; see the operator."
+    ),
+    "licence_not_yet": Kind(
+        403, "The server's licence is not in force yet, so no session can be opened; see the operator."
+    ),
+    "licence_invalid": Kind(
+        403, "The server has no valid licence, so no session can be opened; see the operator."
+    ),
     "engine_unavailable": Kind(503, "The inference engine is not available; try again.", 5),
     "engine_timeout": Kind(504, "The inference engine stopped answering."),
     "engine_protocol": Kind(502, "The inference engine's answer was not valid HTTP."),

@@ -171,6 +171,24 @@ def attestor_measurements(
         found.append(
             _age("canary_age_seconds", "Since the canary test that is stated.", condition.canary_at, now)
         )
+    licence = condition.licence
+    if licence is not None:
+        found.append(
+            _gauge(
+                "licence_refusing", "1 while the licence lets no session be opened.", int(licence.refusing)
+            )
+        )
+        if licence.ends_in_s is not None and licence.refuses_in_s is not None:
+            found += [
+                _gauge(
+                    "licence_expires_seconds", "Until the licence ends; negative after.", licence.ends_in_s
+                ),
+                _gauge(
+                    "licence_refuses_seconds",
+                    "Until the grace period is over, and no session is opened.",
+                    licence.refuses_in_s,
+                ),
+            ]
     return found
 
 

@@ -95,6 +95,10 @@ def evidence_places(settings: Settings, host: Host) -> dict[str, list[Path]]:
     places: dict[str, list[Path]] = {"devices": [], "read": [settings.collateral_dir], "written": []}
     if settings.attestation.policy is not None:
         places["read"].append(settings.attestation.policy.parent)
+    licence = settings.licence
+    if licence.file is not None:
+        named = (licence.file, licence.answer_file, *licence.vendor_keys)
+        places["read"] += sorted({path.parent for path in named if path is not None})
     if kind in ("sev-snp", "tdx"):
         places["written"].append(Path("/sys/kernel/config/tsm/report"))
     if kind == "tdx":
