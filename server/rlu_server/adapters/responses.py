@@ -223,7 +223,8 @@ class ResponseStore:
         session = self._sessions.running(principal, where)
         try:
             own = responses.inner(asked.input)
-            reservation, gone = self._scratch.reserve(owner[0], session, size + self._settings.reserve_bytes)
+            room = size + self._settings.reserve_bytes
+            reservation, gone = self._scratch.reserve(owner[0], session, room, asked=asked.keep is Keep.ASKED)
         except GatewayError:
             if asked.keep is Keep.DEFAULT:
                 return Begun(earlier, None)  # nobody asked for it

@@ -3,13 +3,15 @@
 What is kept for a session counts for the session, for its tenant and for all together; none of the three ever exceeds its quota. Room is
 reserved before a request goes to the engine and turned into an entry when there is something to keep. What a client asked to have kept
 stays until it expires, is deleted or its session ends; beyond the quota further requests of that session or tenant are refused
-(`scratch_full`) and all others go on. What is kept only because that is the API's default gives way, least recently used first, but only
-to its own tenant. Time is always an argument, in seconds.
+(`scratch_full`) and all others go on. What is kept only because that is the API's default gives way, least recently used first: to its own
+tenant, and, where the total is short, to what a tenant that holds less has asked for, so that tenants which never look back do not shut
+others out. Time is always an argument, in seconds.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlu_server.core.errors import GatewayError
@@ -75,14 +77,19 @@ class Scratch:
     def of_session(self, session: str) -> int:
         return self._sessions[session]
 
-    def reserve(self, tenant: str, session: str | None, size: int) -> tuple[Reservation, list[Key]]:
+    def reserve(
+        self, tenant: str, session: str | None, size: int, *, asked: bool = False
+    ) -> tuple[Reservation, list[Key]]:
         """Promise room for one entry whose content will have about `size` bytes.
+
+        Args:
+            asked: a client asked for it to be kept.
 
         Raises:
             GatewayError: `scratch_full`; nothing has changed then.
         """
         size += OVERHEAD
-        gone = self._make_room(tenant, session, size)
+        gone = self._make_room(tenant, session, size, asked)
         self._count(tenant, session, size)
         return Reservation(tenant, session, size), gone
 
@@ -106,7 +113,7 @@ class Scratch:
         if key[0] != reservation.tenant:
             raise ValueError("the room is another tenant's")
         size += OVERHEAD
-        gone = self._make_room(key[0], session, size)
+        gone = self._make_room(key[0], session, size, pinned)
         entry = Entry(key, session, size, pinned, now)
         self._count(key[0], session, size)
         self.entries[key] = entry
@@ -157,27 +164,43 @@ class Scratch:
             if not counts[name]:
                 del counts[name]
 
-    def _make_room(self, tenant: str, session: str | None, size: int) -> list[Key]:
-        """Let entries go that may, first of the session and then of the tenant. All or nothing."""
+    def _make_room(self, tenant: str, session: str | None, size: int, asked: bool) -> list[Key]:
+        """Let entries go that may: of the session, of the tenant, and of tenants that hold more. All or nothing."""
         quotas = self.quotas
-        over_session = 0 if session is None else max(self._sessions[session] + size - quotas.session, 0)
         if session is None and size > quotas.session:
             raise GatewayError("scratch_full")
-        over_tenant = max(self._tenants[tenant] + size - quotas.tenant, self._total + size - quotas.total, 0)
-        if not over_session and not over_tenant:
+        over_session = 0 if session is None else max(self._sessions[session] + size - quotas.session, 0)
+        over_tenant = max(self._tenants[tenant] + size - quotas.tenant, 0)
+        over_total = max(self._total + size - quotas.total, 0)
+        if not over_session and not over_tenant and not over_total:
             return []
         going: dict[Key, Entry] = {}
-        freed = 0
         own = self._of_session.get(session) if session is not None else None
-        for candidates, wanted in ((own, over_session), (self._of_tenant.get(tenant), over_tenant)):
-            for key, entry in (candidates or {}).items():
-                if freed >= wanted:
-                    break
-                if not entry.pinned and key not in going:
-                    going[key] = entry
-                    freed += entry.size
-            if freed < wanted:
-                raise GatewayError("scratch_full")
+        freed = _let_go(own, over_session, going, 0)
+        if freed < over_session:
+            raise GatewayError("scratch_full")
+        freed = _let_go(self._of_tenant.get(tenant), max(over_tenant, over_total), going, freed)
+        if freed < over_tenant:
+            raise GatewayError("scratch_full")
+        if asked and freed < over_total:
+            mine = self._tenants[tenant] - freed + size
+            for other, held in self._tenants.most_common():
+                if other != tenant and held > mine:
+                    wanted = min(over_total, freed + held - mine)
+                    freed = _let_go(self._of_tenant.get(other), wanted, going, freed)
+        if freed < over_total:
+            raise GatewayError("scratch_full")
         for key in going:
             self.remove(key)
         return list(going)
+
+
+def _let_go(entries: Mapping[Key, Entry] | None, wanted: int, going: dict[Key, Entry], freed: int) -> int:
+    """Add entries that may go to `going` until `wanted` bytes are free, of which `freed` were so before; how many are now."""
+    for key, entry in (entries or {}).items():
+        if freed >= wanted:
+            break
+        if not entry.pinned and key not in going:
+            going[key] = entry
+            freed += entry.size
+    return freed

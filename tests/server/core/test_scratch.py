@@ -52,6 +52,30 @@ def test_a_full_total_takes_nothing_from_other_tenants():
     assert len(scratch.entries) == 3
 
 
+def test_what_nobody_asked_for_does_not_shut_out_a_tenant_that_asks():
+    """Two tenants whose clients never look back fill everything; a third one continues a conversation."""
+    scratch = Scratch(QUOTAS)
+    for number, session in enumerate(("s1", "s2", "s4", "s5")):
+        put(scratch, session, str(number), 8 * KB, pinned=False)
+    pinned = put(scratch, "s3", "asked", KB)
+    full(scratch, "initech", "s6", 6 * KB)
+    _, gone = scratch.reserve("initech", "s6", 6 * KB, asked=True)
+    assert gone == [("acme", "p", "0")], "of the tenant that holds most, what is oldest"
+    assert pinned in scratch.entries
+    assert scratch.total <= QUOTAS.total
+
+
+def test_a_tenant_that_holds_more_takes_nothing_from_one_that_holds_less():
+    scratch = Scratch(QUOTAS)
+    put(scratch, "s1", "a", 11 * KB)
+    put(scratch, "s2", "b", 4 * KB)
+    for number, session in enumerate(("s4", "s6")):
+        put(scratch, session, str(number), 8 * KB, pinned=False)
+    with pytest.raises(GatewayError):
+        scratch.reserve("acme", "s3", 5 * KB, asked=True)
+    assert len(scratch.entries) == 4
+
+
 def test_what_nobody_asked_for_gives_way_oldest_first():
     scratch = Scratch(QUOTAS)
     keys = [put(scratch, "s1", str(n), 3 * KB, pinned=False, now=n) for n in range(3)]
@@ -124,10 +148,12 @@ class Books(RuleBasedStateMachine):
         session=st.sampled_from(sorted(SESSIONS)),
         known=st.booleans(),
         size=st.integers(0, 14 * KB),
+        asked=st.booleans(),
     )
-    def reserve(self, session: str, known: bool, size: int) -> tuple[str, Reservation | None]:
+    def reserve(self, session: str, known: bool, size: int, asked: bool) -> tuple[str, Reservation | None]:
+        place = session if known else None
         try:
-            made, gone = self.scratch.reserve(SESSIONS[session], session if known else None, size)
+            made, gone = self.scratch.reserve(SESSIONS[session], place, size, asked=asked)
         except GatewayError:
             return session, None
         self._gone(gone)
