@@ -18,7 +18,7 @@ class Metrics(Section):
     listen: Annotated[
         str, Field(pattern=r"^(unix|off|[0-9.]{7,15}:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5})$")
     ] = UNIX
-    """`unix`: `gateway/metrics.sock` in the runtime directory. `address:port`: plain HTTP there, for whoever can reach it. `off`: nowhere."""
+    """`unix`: the socket `gateway/metrics.sock` in the runtime directory. `address:port`: plain HTTP, for whoever can reach it. `off`."""
     tenants: Annotated[int, Field(ge=0, le=50)] = 20
     """So many tenants have series of their own, under their pseudonyms; all further ones are `other`."""
 

@@ -154,6 +154,7 @@ class FakeAttestor:
             drift=None,
             canary_at=int(time.time()) - 86400,
             leaving=False,
+            licence=messages.LicenceCondition(ends_in_s=864000, refuses_in_s=950400, refusing=False),
         )
 
     def enqueue(self, waiting: Waiting) -> None:
