@@ -1,10 +1,12 @@
 """What an operator sees while the server starts and runs: steps with times on a terminal, JSON lines otherwise.
 
-Only events are shown, which are names, codes and counts.
+Only events are shown, which are names, codes and counts. What cannot be written, because the disk behind standard output is full or
+nobody reads it any more, is dropped: serving does not depend on it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -18,6 +20,7 @@ SAYS = {
     "attestor.exited": "the attestor ended; no new session until it is back",
     "engine.starting": "starting the engine (vLLM), locked: no network, no disk",
     "engine.known_answer": "engine loaded; asking for its known answer",
+    "engine.model_not_verified": "the model's signature was NOT verified (model.signature = unsafe-optional); the statement says so",
     "engine.known_answer_wrong": "engine: WRONG answer to the known prompt; it does not serve",
     "engine.ready": "engine ready",
     "engine.exited": "the engine ended; it is started again, sessions stay",
@@ -66,7 +69,8 @@ class Steps:
         self._said.add(name)
         if "status" in values:
             text += f" (status {values['status']})"
-        self.say(text, style="yellow" if name.endswith(FAILURES) else "")
+        with contextlib.suppress(OSError):
+            self.say(text, style="yellow" if name.endswith(FAILURES) else "")
 
 
 class JsonLines:
@@ -78,5 +82,6 @@ class JsonLines:
             "event": name,
             **{k: v for k, v in values.items() if k != "time"},
         }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
