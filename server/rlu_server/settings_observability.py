@@ -30,6 +30,11 @@ class Metrics(Section):
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports that are listened on: one, or none."""
+        return () if self.address is None else (self.address[1],)
+
 
 class Tracing(Section):
     """OpenTelemetry traces without content, handed to the relay of `[auth]`, which passes them to its collector."""

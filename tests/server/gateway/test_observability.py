@@ -115,7 +115,7 @@ async def test_further_tenants_are_one(tmp_path: Path) -> None:
 async def test_the_engines_gauges(rig: Rig) -> None:
     rig.engine.application._metrics = lambda: (  # type: ignore[method-assign]
         b"vllm:num_requests_running 3.0\nvllm:num_requests_waiting 5.0\nvllm:kv_cache_usage_perc 0.25\n"
-        b"vllm:prefix_cache_hits_total 77.0\n"
+        b"vllm:prefix_cache_hits_total 987654321.0\n"
     )
     await rig.gateway.sampler.look()
     engine = (("engine", "engine"), ("model", "scripted"))
@@ -123,7 +123,7 @@ async def test_the_engines_gauges(rig: Rig) -> None:
     assert found["rlu_engine_running", engine] == 3
     assert found["rlu_engine_waiting", engine] == 5
     assert found["rlu_engine_kv_cache_usage_ratio", engine] == 0.25
-    assert "77" not in await rig.metrics()
+    assert "87654321" not in await rig.metrics()
     rig.engine.application._metrics = lambda: b"no such thing\n"  # type: ignore[method-assign]
     await rig.gateway.sampler.look()
     assert ("rlu_engine_running", engine) not in await samples(rig)
