@@ -20,14 +20,18 @@ LOG=.cache/setup.log
 VENV=.venv
 NPM=.cache/npm
 INTEROP=tests/interop
+SDKS=tests/e2e/javascript
+AGENTS_SDK=.cache/agents-sdk
 TORCH=torch==2.13.0
 # Helm's own engine (47 MB), for the tests of the chart; it needs cffi, which the engine brings.
 HELM=helm-sdkpy==0.1.32
 # The agents that the end-to-end tests drive, exactly.
-AGENTS=(@openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329)
+AGENTS=(@openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329 opencode-ai@1.18.33)
+# OpenAI's Agents SDK lies apart: it asks for earlier websockets than the engine has. The rest of what it needs is in .venv.
+AGENTS_SDK_PINS=(openai-agents==0.24.0 griffelib==2.4.1 websockets==16.1.1)
 
 steps=5
-[ "$goal" = run ] || steps=7
+[ "$goal" = run ] || steps=9
 step=0
 began=$SECONDS
 
@@ -150,9 +154,16 @@ project() {
 
 agents() { npm install --prefix "$NPM" --no-save --no-audit --no-fund --loglevel=error "${AGENTS[@]}"; }
 
+agents_sdk() {
+    rm -rf "$AGENTS_SDK"
+    pip --no-deps --target "$AGENTS_SDK" "${AGENTS_SDK_PINS[@]}"
+}
+
+sdks() { npm ci --prefix "$SDKS" --ignore-scripts --no-audit --no-fund --loglevel=error; }
+
 second_verifier() { npm ci --prefix "$INTEROP" --ignore-scripts --no-audit --no-fund --loglevel=error; }
 
-stamp() { cat scripts/setup.sh requirements/*.txt pyproject.toml "$INTEROP/package-lock.json" <(echo "$PWD") <("$VENV/bin/python" --version 2>&1) | sha256sum | cut -d' ' -f1; }
+stamp() { cat scripts/setup.sh requirements/*.txt pyproject.toml "$INTEROP/package-lock.json" "$SDKS/package-lock.json" <(echo "$PWD") <("$VENV/bin/python" --version 2>&1) | sha256sum | cut -d' ' -f1; }
 
 up_to_date() { # a test environment is enough to run
     local for_goal now
@@ -160,7 +171,7 @@ up_to_date() { # a test environment is enough to run
     now=$(stamp)
     for for_goal in "$goal" test; do
         [ "$(cat "$VENV/.rlu-setup-$for_goal" 2>/dev/null)" = "$now" ] || continue
-        [ "$for_goal" = run ] || [ "$goal" = run ] || { [ -d "$NPM/node_modules" ] && [ -d "$INTEROP/node_modules" ]; } || continue
+        [ "$for_goal" = run ] || [ "$goal" = run ] || { [ -d "$NPM/node_modules" ] && [ -d "$INTEROP/node_modules" ] && [ -d "$SDKS/node_modules" ] && [ -d "$AGENTS_SDK" ]; } || continue
         [ -z "$(missing)" ] || continue
         return 0
     done
@@ -189,7 +200,9 @@ show "PyTorch" "$retry; RLU_TORCH_INDEX names an index that has PyTorch's CPU wh
 ! cuda_build || echo "      Your package index has only PyTorch's CUDA build. It works, and is 3 GB larger than need be; to avoid that, set RLU_TORCH_INDEX to an index with its CPU wheels."
 show "vLLM, CPU build (about 1 GB)" "$retry" engine
 show "RLU" "$retry" project
-[ "$goal" = run ] || show "agents for the tests (Codex CLI, Claude Code)" "check the network and the registry that npm is configured with, then run this again" agents
+[ "$goal" = run ] || show "agents for the tests (Codex CLI, Claude Code, opencode)" "check the network and the registry that npm is configured with, then run this again" agents
+[ "$goal" = run ] || show "SDKs for JavaScript" "check the network and the registry that npm is configured with, then run this again" sdks
+[ "$goal" = run ] || show "OpenAI's Agents SDK" "$retry" agents_sdk
 [ "$goal" = run ] || show "packages of the second verifier (JavaScript)" "check the network and the registry that npm is configured with, then run this again" second_verifier
 stamp >"$VENV/.rlu-setup-$goal"
 echo "set-up: done in $((SECONDS - began)) s"

@@ -10,6 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 STOP_S = 60.0
+NOWHERE = "http://127.0.0.1:9"
+NO_WAY_OUT = {
+    **dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NPM_CONFIG_REGISTRY"), NOWHERE
+    ),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1"),
+}
+"""Variables with which clients reach this machine, and nothing beyond it."""
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -51,7 +51,7 @@ class SeenRequest:
 
 
 class Scripted:
-    """The processes, and two tenants' keys: `caller` and `other`; `revoked` was one of `caller`'s tenant."""
+    """The processes, and tenants' keys: `caller` and `other`; `revoked` was one of `caller`'s tenant; `limited` asks one by one."""
 
     def __init__(self, home: Path, tpm: swtpm.SoftwareTpm) -> None:
         self.home = home
@@ -63,7 +63,9 @@ class Scripted:
             f'[gateway]\nport = {port}\napi_keys_file = "{keys}"\nmax_body_bytes = {MAX_BODY}\n'
             f'drain_timeout_s = 2\n[model]\nname = "{MODEL}"\n'
             f'aliases = {{ "{GPT}" = "{MODEL}", "claude-*" = "{MODEL}" }}\n'
+            f'[admission]\nlimits_file = "{home / "limits.toml"}"\n'
         )
+        (home / "limits.toml").write_text(f"[tenants.{_WHO[-1][0]}]\nconcurrent_requests = 1\n")
         self.tpm = tpm
         self.deployment = Deployment(home, tpm, settings)
         model = {**INSTANCE_FACTS["model"], "name": MODEL}
@@ -77,7 +79,9 @@ class Scripted:
         records[2] = msgspec.structs.replace(records[2], revoked=1)
         self._write_keys(keys, records)
         certificate = runtime / "gateway" / "gateway.crt"
-        self.caller, self.other, self.revoked = (Caller(port, certificate, key) for _, key in made)
+        self.caller, self.other, self.revoked, self.limited = (
+            Caller(port, certificate, key) for _, key in made
+        )
         self.processes: dict[str, Process] = {}
 
     def start(self) -> None:
@@ -152,4 +156,4 @@ class Scripted:
         path.chmod(0o600)
 
 
-_WHO = (("acme", "alice"), ("globex", "bob"), ("acme", "carol"))
+_WHO = (("acme", "alice"), ("globex", "bob"), ("acme", "carol"), ("initech", "dave"))

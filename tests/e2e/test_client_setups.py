@@ -1,0 +1,262 @@
+"""`rlu clients` for each client, and the client run with exactly what was written and printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from absent_inputs import absent
+from e2e import claude as claude_code
+from e2e import codex as codex_cli
+from e2e import opencode
+from e2e.caller import Caller
+from e2e.processes import NO_WAY_OUT, environment
+from e2e.scripted_stack import GPT, MODEL, Scripted
+from e2e.served import RLU
+from e2e.test_javascript import HERE as JAVASCRIPT
+from e2e.test_javascript import TURNS, node
+from e2e.test_relayed import agent_book
+
+pytestmark = pytest.mark.tpm
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENTS_SDK = ROOT / ".cache" / "agents-sdk"
+TURN_S = 240.0
+SAYS = {"model": MODEL, "default": {"turns": [{"text": "hello yourself"}]}}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `rlu clients … --write --json` said."""
+
+    directory: Path
+    environment: dict[str, str]
+    command: list[str]
+
+
+def written(caller: Caller, client: str, directory: Path, *words: str) -> Written:
+    """Have the files written, as a user does; without `words` the server is asked for its models."""
+    place = ["--directory", str(directory), "--write", "--yes"]
+    trust = ["--ca-file", str(caller.certificate)]
+    done = subprocess.run(
+        [*RLU, "clients", client, caller.url, *trust, *place, "--json", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TURN_S,
+        env=environment({"RLU_API_KEY": caller.key}),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    for file in said["files"]:
+        text = Path(file["path"]).read_text()
+        assert text == file["text"]
+        assert caller.key not in text
+    return Written(directory, {**said["environment"], "RLU_API_KEY": caller.key}, said["command"])
+
+
+def run(words: list[str], cwd: Path, given: dict[str, str]) -> str:
+    """The output of a command that succeeds, in an environment without other services' settings."""
+    base = {
+        name: value
+        for name, value in environment().items()
+        if not name.startswith(("ANTHROPIC_", "CLAUDE", "CODEX", "OPENAI_", "OPENCODE", "SSL_CERT"))
+    }
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TURN_S,
+        cwd=cwd,
+        env={**base, **NO_WAY_OUT, **given},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def bodies(scripted: Scripted, target: str) -> list[dict[str, Any]]:
+    return [json.loads(one.body) for one in scripted.seen() if one.target == target]
+
+
+# --- agents -------------------------------------------------------------------------------------------------------------
+
+
+def codex_found() -> Path:
+    binary = codex_cli.found()
+    if binary is None:
+        absent("codex", "no codex below .cache/npm and none on PATH")
+    return binary
+
+
+@pytest.mark.codex
+def test_codex_takes_every_word_of_its_profile(scripted: Scripted, agent_directory: Path) -> None:
+    scripted.script(agent_book("echo from-the-tool > made-by-the-agent.txt"))
+    setup = written(scripted.caller, "codex", agent_directory / "home", "--context-window", "32768")
+    assert setup.environment["CODEX_HOME"] == str(agent_directory / "home")
+    workspace = agent_directory / "workspace"
+    workspace.mkdir()
+    words = [
+        str(codex_found()),
+        *setup.command[1:],
+        "--strict-config",
+        "exec",
+        "--json",
+        "--skip-git-repo-check",
+    ]
+    words += ["--dangerously-bypass-approvals-and-sandbox", "Write the file."]
+    events = [
+        json.loads(line) for line in run(words, workspace, setup.environment).splitlines() if line[:1] == "{"
+    ]
+    assert events[-1]["type"] == "turn.completed"
+    assert (workspace / "made-by-the-agent.txt").read_text() == "from-the-tool\n"
+    complaints = [e["item"]["message"] for e in events if e.get("item", {}).get("type") == "error"]
+    # Codex knows nothing of this model beforehand, and no more than that is wrong.
+    assert len([text for text in complaints if "metadata" not in text]) == 0, complaints
+    first = bodies(scripted, "/v1/responses")[0]
+    assert (first["model"], first["reasoning"]["effort"]) == (MODEL, "high")
+    tools = {tool.get("name") or tool["type"]: tool for tool in first["tools"]}
+    assert "web_search" not in tools
+    roles = json.dumps(tools["multi_agent_v1"])
+    for role in (
+        "orchestrator",
+        "explorer",
+        "implementer",
+        "ci_runner",
+        "reviewer",
+        "qa_test_author",
+        "release_manager",
+    ):
+        assert f"{role}: {{" in roles, role
+    assert f"model is set to `{GPT}` and its reasoning effort is set to `low`" in roles
+
+
+def test_claude_code(scripted: Scripted, agent_directory: Path) -> None:
+    binary = claude_code.found()
+    if binary is None:
+        absent("claude", "no claude below .cache/npm and none on PATH")
+    scripted.script(agent_book("echo from-the-tool > made-by-the-agent.txt"))
+    home, workspace = agent_directory / "home", agent_directory / "workspace"
+    workspace.mkdir()
+    setup = written(scripted.caller, "claude", home, "--model", "claude-sonnet-4-5")
+    given = {**setup.environment, "HOME": str(home), "CLAUDE_CONFIG_DIR": str(home / "claude")}
+    words = [
+        str(binary),
+        *setup.command[1:],
+        "-p",
+        "Write the file.",
+        "--output-format",
+        "json",
+        "--allowedTools",
+        "Bash",
+    ]
+    result = json.loads(run(words, workspace, given))
+    assert (result["is_error"], result["result"]) == (False, "The file is written.")
+    assert (workspace / "made-by-the-agent.txt").read_text() == "from-the-tool\n"
+    assert {body["model"] for body in bodies(scripted, "/v1/messages")} == {MODEL}
+
+
+@pytest.mark.parametrize("model", [MODEL, GPT])
+def test_opencode(scripted: Scripted, tmp_path: Path, model: str) -> None:
+    binary = opencode.found()
+    if binary is None:
+        absent("opencode", "no opencode below .cache/npm and none on PATH")
+    call = {"bash": {"command": "echo from-the-tool > made-by-the-agent.txt", "description": "write a file"}}
+    turns = [
+        {"reasoning": "A file is wanted.", "text": "I write it.", "calls": [{"any_of": call}]},
+        {"text": "The file is written."},
+    ]
+    scripted.script({"model": MODEL, "default": {"turns": turns}})
+    setup = written(scripted.caller, "opencode", tmp_path / "configuration", "--model", model)
+    events = opencode.run(binary, tmp_path, "Write the file.", setup.environment)
+    texts = [event["part"]["text"] for event in events if event["type"] == "text"]
+    assert texts[-1] == "The file is written."
+    assert (tmp_path / "workspace" / "made-by-the-agent.txt").read_text() == "from-the-tool\n"
+    asked = bodies(scripted, "/v1/chat/completions")
+    assert {body["model"] for body in asked} == {MODEL}
+    assert any(message["role"] == "tool" for message in asked[-1]["messages"])
+
+
+# --- programs -----------------------------------------------------------------------------------------------------------
+
+
+def test_python(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script(SAYS)
+    setup = written(scripted.caller, "python", tmp_path)
+    said = run([sys.executable, *setup.command[1:]], tmp_path, setup.environment)
+    assert said == "hello yourself\n" * 2
+
+
+def test_javascript(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script(SAYS)
+    binary = node()
+    (tmp_path / "node_modules").symlink_to(JAVASCRIPT / "node_modules")
+    setup = written(scripted.caller, "javascript", tmp_path)
+    assert run([binary, *setup.command[1:]], tmp_path, setup.environment) == "hello yourself\n" * 2
+
+
+def agents_sdk(given: dict[str, str]) -> dict[str, str]:
+    """The environment in which OpenAI's Agents SDK is found."""
+    if not AGENTS_SDK.is_dir():
+        absent("agents", "nothing at .cache/agents-sdk")
+    return {**given, "PYTHONPATH": os.pathsep.join([str(AGENTS_SDK)])}
+
+
+def test_agents_sdk(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script(SAYS)
+    setup = written(scripted.caller, "agents", tmp_path)
+    said = run([sys.executable, *setup.command[1:]], tmp_path, agents_sdk(setup.environment))
+    assert said == "hello yourself\n"
+
+
+LOOP = """
+import asyncio, sys
+import agents, openai
+import rlu_agents
+
+looked = []
+
+@agents.function_tool
+def look(at: str) -> str:
+    "Look at a place."
+    looked.append(at)
+    return f"{at} is there"
+
+async def main():
+    agent = agents.Agent(name="Looker", instructions="Look.", model=sys.argv[1], tools=[look])
+    # Streamed, with what was said before kept at the server.
+    run = agents.Runner.run_streamed(agent, "Look here and there.", auto_previous_response_id=True)
+    kinds = {event.type async for event in run.stream_events()}
+    assert "raw_response_event" in kinds and "run_item_stream_event" in kinds, kinds
+    assert sorted(looked) == ["here", "there"], looked
+    print(run.final_output)
+    # And through Chat Completions, whole.
+    chat = agents.OpenAIChatCompletionsModel(sys.argv[1], rlu_agents.client)
+    print((await agents.Runner.run(agent.clone(model=chat), "Look again.")).final_output)
+    assert len(looked) == 4, looked
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("model", [MODEL, GPT])
+def test_agents_sdk_with_tools(scripted: Scripted, tmp_path: Path, model: str) -> None:
+    scripted.script({"model": MODEL, "default": {"turns": TURNS}})
+    setup = written(scripted.caller, "agents", tmp_path)
+    (tmp_path / "loop.py").write_text(LOOP)
+    said = run([sys.executable, "loop.py", model], tmp_path, agents_sdk(setup.environment))
+    assert said == "Both are there.\n" * 2
+    first, second = bodies(scripted, "/v1/responses")
+    assert [item.get("type") for item in second["input"]][-2:] == ["function_call_output"] * 2
+    # The engine got the whole conversation, though the second request named the first answer only.
+    assert len(second["input"]) > len(first["input"]) + 2
+    assert {body["model"] for body in bodies(scripted, "/v1/chat/completions")} == {MODEL}
