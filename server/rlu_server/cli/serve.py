@@ -13,6 +13,7 @@ from rich.console import Console
 
 from rlu_server import settings as configuration
 from rlu_server.supervisor import run
+from rlu_server.supervisor.alone import Role
 from rlu_server.supervisor.errors import ServeError
 from rlu_server.supervisor.progress import JsonLines, Steps
 
@@ -39,6 +40,13 @@ def command(
         Path | None,
         typer.Option("--state-dir", help="Where the wrapped key, its certificates and the log are kept."),
     ] = None,
+    role: Annotated[
+        Role | None,
+        typer.Option(
+            "--role",
+            help="Run only this one of the three processes, as in a container of a pod; all share runtime_dir.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line per event, also on a terminal.")
     ] = False,
@@ -53,7 +61,7 @@ def command(
     shown = Steps(Console()) if terminal else JsonLines()
     try:
         settings = configuration.load(config, overrides=_overrides(model, name, host, port, state_dir))
-        _run(settings, shown)
+        _run(settings, shown, role)
     except configuration.SettingsError as error:
         _refused(shown, "serve.settings")
         errors.print(f"rlu serve: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -69,13 +77,15 @@ def _refused(shown: Steps | JsonLines, code: str) -> None:
         shown.event("refused", {"code": code})
 
 
-def _run(settings: configuration.Settings, shown: Steps | JsonLines) -> None:
+def _run(settings: configuration.Settings, shown: Steps | JsonLines, role: Role | None) -> None:
     async def meanwhile(deployment: Any, place: Any) -> None:
         gateway = deployment.settings.gateway
-        if isinstance(shown, Steps):
+        if role not in (None, "gateway"):
+            pass  # nothing that a client could use is here
+        elif isinstance(shown, Steps):
             scheme = "http" if gateway.insecure_plain_http else "https"
             shown.say(
-                f"serving [bold]{deployment.engine.name}[/bold] at {scheme}://{gateway.host}:{gateway.port}/v1",
+                f"serving [bold]{deployment.settings.model.name}[/bold] at {scheme}://{gateway.host}:{gateway.port}/v1",
                 style="green",
             )
             if scheme == "https":
@@ -84,8 +94,9 @@ def _run(settings: configuration.Settings, shown: Steps | JsonLines) -> None:
             shown.event("serving", {"port": gateway.port})
         await run.forever(deployment, place)
 
-    shown.event("measuring", {})
-    asyncio.run(run.serve(settings, os.environ, shown.event, meanwhile=meanwhile))
+    if role in (None, "engine"):
+        shown.event("measuring", {})
+    asyncio.run(run.serve(settings, os.environ, shown.event, meanwhile=meanwhile, role=role))
 
 
 def _overrides(model: str, name: str, host: str, port: int | None, state_dir: Path | None) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Additions:
     require_private_memory: bool = False
     """The runtime directory is below /dev/shm, which the engine may write: it must have one of its own."""
     allow_swap: bool = False
+    own_root: bool = True
+    """False: no root of its own, where that would take a user namespace, in which other users' ids cannot be told apart."""
     places: Mapping[str, Sequence[str | Path]] = field(default_factory=dict)
     """Values of the profile's placeholders."""
 
@@ -75,12 +77,10 @@ def compose(name: str, additions: Additions) -> dict[str, Any]:
         }
     profile["other_users"] = list(additions.other_uids)
     if additions.shared_network:
-        # Both or neither: who may not make the one namespace may not make the other, and a pod's IPC namespace is the pod's own.
-        for kind in ("network", "ipc"):
-            if kind in profile["namespaces"]:
-                profile["namespaces"].remove(kind)
-                profile["require"].pop(kind, None)
-    if "mounts" in profile:
+        _share_network(profile)
+    if not additions.own_root:
+        del profile["mounts"]
+    elif "mounts" in profile:
         profile["mounts"]["private_bytes"] = additions.private_bytes
     if additions.require_private_memory:
         profile["require"]["shared_memory"] = "private"
@@ -90,6 +90,14 @@ def compose(name: str, additions: Additions) -> dict[str, Any]:
         for claim in LANDLOCK_CLAIMS:
             profile["require"].pop(claim, None)
     return profile
+
+
+def _share_network(profile: dict[str, Any]) -> None:
+    """Both or neither: who may not make the one namespace may not make the other, and a pod's IPC namespace is the pod's own."""
+    for kind in ("network", "ipc"):
+        if kind in profile["namespaces"]:
+            profile["namespaces"].remove(kind)
+            profile["require"].pop(kind, None)
 
 
 LANDLOCK_CLAIMS = (

@@ -20,7 +20,7 @@ from rlu_server.engine import model_info, readiness
 from rlu_server.engine.canary import KnownAnswer
 from rlu_server.engine.launch import EngineStart
 from rlu_server.settings import Settings
-from rlu_server.supervisor import facts, plan
+from rlu_server.supervisor import plan
 from rlu_server.supervisor.child import Child
 from rlu_server.supervisor.errors import LockRefused, StartFailed
 from rlu_server.supervisor.plan import Host
@@ -61,6 +61,8 @@ class Fleet:
     Args:
         read: reads a child's output from a descriptor.
         on_event: told what happens; with more than one engine, each event says of which.
+        on_posture: given the posture of the engines, whenever one started.
+        notes: where vLLM's notes on model classes are kept.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Fleet:
         uid: int,
         read: Callable[[Output, int], None],
         on_event: Event,
+        on_posture: Callable[[dict[str, Any]], None],
+        notes: Path,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
@@ -79,6 +83,8 @@ class Fleet:
         self._uid = uid
         self._read = read
         self._on_event = on_event
+        self._on_posture = on_posture
+        self._notes = notes
         self._together = side_by_side([start.devices for one in served for start in one.engines])
         self._postures: dict[str, dict[str, Any]] = {}
         self._filters: set[Child] = set()
@@ -158,7 +164,7 @@ class Fleet:
                     f"the lock of {start.place} is not that of {place}, and one statement speaks for all engines: {', '.join(names)} differ"
                 )
         self._postures[start.place] = posture
-        facts.write_json(self._runtime.facts / "engine.json", posture)
+        self._on_posture(posture)
         self.locked.set()
 
     async def _until_fit(self, start: EngineStart, canary: KnownAnswer | None, tell: Event) -> None:
@@ -207,10 +213,6 @@ class Fleet:
         if user is not None:
             for path in made:
                 os.chown(path, user.uid, user.gid)
-
-    @property
-    def _notes(self) -> Path:
-        return self._settings.state_dir / "engine" / "modelinfos"
 
 
 async def _ended(child: Child) -> None:

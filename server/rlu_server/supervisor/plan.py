@@ -47,12 +47,14 @@ class Host:
     """Device nodes of NVIDIA's GPUs."""
     accelerator_groups: tuple[int, ...] = ()
     """Groups that accelerators' device nodes belong to (ROCm: `render`), without root's; the engine's user is in them."""
+    alone: bool = False
+    """Only one role runs here; whoever started us chose its user, and we cannot choose others'."""
 
 
 def users(settings: Settings, host: Host) -> dict[str, User | None]:
-    """Whom each process runs as; None: as ourselves."""
+    """Whom each process is to become; None: it stays who we are."""
     uids = settings.lock.uids
-    if uids is None:
+    if uids is None or host.alone:
         return dict.fromkeys(ROLES)
     tpm = () if host.tpm_group is None else (host.tpm_group,)
     return {
@@ -60,6 +62,16 @@ def users(settings: Settings, host: Host) -> dict[str, User | None]:
         "engine": User(uids.engine, uids.engine, host.accelerator_groups),
         "gateway": User(uids.gateway, uids.gateway),
     }
+
+
+def user_ids(settings: Settings, uid: int) -> dict[str, int]:
+    """Whom each process runs as, wherever that is decided.
+
+    Args:
+        uid: our own, which they have where no others are configured.
+    """
+    uids = settings.lock.uids
+    return dict.fromkeys(ROLES, uid) if uids is None else uids.model_dump()
 
 
 def tpm_device(tcti: str) -> Path | None:
@@ -123,7 +135,6 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
     who = users(settings, host)
     device = tpm_device(settings.attestation.tcti) if uses_tpm(settings) else None
     evidence = evidence_places(settings, host)
-    gateway = who["gateway"]
     places = {
         "scratch": [runtime.path / "attestor"],
         "state": [*_state(settings), *evidence["written"]],
@@ -141,7 +152,7 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
             "--config",
             str(runtime.facts / CONFIG),
             "--allow-uid",
-            str(uid if gateway is None else gateway.uid),
+            str(user_ids(settings, uid)["gateway"]),
         ),
         _environment(runtime.path / "attestor", host),
         Additions(
@@ -149,7 +160,9 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
             connect_ports=tpm_ports(settings.attestation.tcti),
             environment=_environment(runtime.path / "attestor", host),
             user=who["attestor"],
-            other_uids=_others(who, "attestor", uid),
+            other_uids=_others(settings, "attestor", uid),
+            # Alone it has the root of its container; and it is to know the gateway by its user.
+            own_root=not host.alone or settings.lock.uids is None,
             allow_swap=settings.lock.unsafe_allow_swap,
             places=places,
         ),
@@ -174,7 +187,7 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
             connect_ports=relay_port,
             environment=_environment(runtime.path / "gateway", host),
             user=who["gateway"],
-            other_uids=_others(who, "gateway", uid),
+            other_uids=_others(settings, "gateway", uid),
             allow_swap=settings.lock.unsafe_allow_swap,
             places={
                 "scratch": [runtime.path / "gateway"],
@@ -212,8 +225,8 @@ def engine(settings: Settings, runtime: Runtime, start: EngineStart, host: Host,
             minimum_abi=settings.lock.minimum_landlock_abi,
             environment=start.environment,
             user=who["engine"],
-            umask=None if who["engine"] is None else "007",
-            other_uids=_others(who, "engine", uid),
+            umask=None if settings.lock.uids is None else "007",
+            other_uids=_others(settings, "engine", uid),
             shared_network=settings.lock.engine_network == "shared",
             private_bytes=settings.lock.scratch_bytes,
             require_private_memory=runtime.path.is_relative_to(SHARED_MEMORY),
@@ -250,8 +263,8 @@ def _environment(scratch: Path, host: Host) -> dict[str, str]:
     return {**passed, **fixed, "HOME": str(scratch), "TMPDIR": str(scratch)}
 
 
-def _others(who: Mapping[str, User | None], role: str, uid: int) -> tuple[int, ...]:
-    return tuple(uid if user is None else user.uid for name, user in who.items() if name != role)
+def _others(settings: Settings, role: str, uid: int) -> tuple[int, ...]:
+    return tuple(other for name, other in user_ids(settings, uid).items() if name != role)
 
 
 def _state(settings: Settings) -> list[Path]:

@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,30 +52,63 @@ def _name(configured: str, given: str) -> str:
 
 
 def deployment(
-    settings: Settings, runtime: Runtime, variables: Mapping[str, str], progress: Progress | None
+    settings: Settings,
+    runtime: Runtime,
+    variables: Mapping[str, str],
+    progress: Progress | None,
+    role: str | None = None,
 ) -> Deployment:
     """Decide everything.
+
+    Args:
+        role: the only one that runs here; None: all. What the others need is not asked for.
 
     Raises:
         ServeError: what is refused, and what to do.
     """
     state = settings.state_dir.expanduser().resolve()
-    _check_state(state, settings)
+    if role is not None:
+        _check_user(settings, role)
+    if role in (None, "attestor"):
+        _check_state(state, settings, role)
+        _check_tpm(settings)
     given = _models(settings)
-    places = [models.directory(one.path, state) for one in given]
+    places = [_place(one.path, state, role) for one in given]
     _check_names([one.name for one in given], settings)
-    python = interpreter(settings.engine.python)
     host = Host(
         Path(sys.executable),
         variables,
         _group(plan.tpm_device(settings.attestation.tcti)),
         tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
         accelerator_groups(Path("/dev")),
+        alone=role is not None,
     )
-    _check_tpm(settings)
     in_force = _in_force(
         settings, runtime, state, [(str(p), one.name) for p, one in zip(places, given, strict=True)]
     )
+    if role in (None, "gateway"):
+        _check_port(in_force)
+    version, served = "", tuple[Served, ...]()
+    if role in (None, "engine"):
+        version, served = _served(in_force, runtime, given, places, progress)
+    return Deployment(
+        settings=in_force,
+        copies=_copies(settings, in_force, state) if role in (None, "gateway") else (),
+        served=served,
+        engine_version=version,
+        host=host,
+    )
+
+
+def _served(
+    in_force: Settings,
+    runtime: Runtime,
+    given: Sequence[_Model],
+    places: Sequence[Path],
+    progress: Progress | None,
+) -> tuple[str, tuple[Served, ...]]:
+    """The engine's version, and the models, measured."""
+    python = interpreter(in_force.engine.python)
     version = engine.engine_version(python, Path(sys.executable))
     if version is None:
         raise Unavailable(
@@ -107,13 +140,7 @@ def deployment(
         raise Misconfigured(f"the model cannot be served: {error}") from error
     except OSError as error:
         raise Unavailable(f"the model cannot be read: {error}") from error
-    return Deployment(
-        settings=in_force,
-        copies=_copies(settings, in_force, state),
-        served=tuple(served),
-        engine_version=version,
-        host=host,
-    )
+    return version, tuple(served)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +157,16 @@ def _models(settings: Settings) -> list[_Model]:
         _Model(settings.model.path, model_name(settings, settings.model.path), settings.engine),
         *(_Model(one.path, _name(one.name, one.path), one) for one in further),
     ]
+
+
+def _place(path: str, state: Path, role: str | None) -> Path:
+    """Where a model is. One role alone fetches nothing, and only the engine needs it."""
+    if role is None:
+        return models.directory(path, state)
+    place = Path(path).expanduser()
+    if role == "engine" and not place.is_dir():
+        raise Misconfigured(f"[model] path: {path} is no directory here; mount the model there")
+    return place
 
 
 def _check_names(served: list[str], settings: Settings) -> None:
@@ -150,9 +187,7 @@ def _in_force(settings: Settings, runtime: Runtime, state: Path, places: list[tu
     )
     changes["auth"], _ = of_auth(settings, runtime.path / "keys")
     changes["admission"].update(limits_file=runtime.path / "keys" / "limits.toml")
-    in_force = Settings.model_validate(changes)
-    _check_port(in_force)
-    return in_force
+    return Settings.model_validate(changes)
 
 
 def _copies(settings: Settings, in_force: Settings, state: Path) -> tuple[Copy, ...]:
@@ -181,7 +216,15 @@ def _check_limits(path: Path, *, named: bool) -> None:
         raise Misconfigured(f"{path}: {error.message}; see `rlu limits check`") from error
 
 
-def _check_state(state: Path, settings: Settings) -> None:
+def _check_user(settings: Settings, role: str) -> None:
+    wanted = plan.user_ids(settings, os.geteuid())[role]
+    if wanted != os.geteuid():
+        raise Misconfigured(
+            f"[lock.uids] {role} = {wanted}, and this is user {os.geteuid()}; start this container as that user"
+        )
+
+
+def _check_state(state: Path, settings: Settings, role: str | None) -> None:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -189,7 +232,7 @@ def _check_state(state: Path, settings: Settings) -> None:
             f"the state directory {state} cannot be made ({error.strerror}); set state_dir (RLU_STATE_DIR)"
         ) from error
     uids = settings.lock.uids
-    if uids is None:
+    if uids is None or role is not None:
         if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
             raise Unavailable(
                 f"the state directory {state} is not ours to write; set state_dir (RLU_STATE_DIR)"

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from rlu_server.settings import Settings
 from rlu_server.supervisor import prepare, runtime
+from rlu_server.supervisor.alone import ROLES, Role, private_facts
 from rlu_server.supervisor.prepare import Progress
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment, Server
@@ -30,18 +31,23 @@ async def serve(
     *,
     progress: Progress | None = None,
     meanwhile: While = forever,
+    role: Role | None = None,
 ) -> bool:
     """Start, serve, drain, wipe. Returns whether a signal ended it (rather than `meanwhile`).
+
+    Args:
+        role: the only one to run here; None: all three.
 
     The first SIGTERM or SIGINT drains, a second one ends everything at once.
 
     Raises:
         ServeError: it did not start; nothing is left behind.
     """
-    place = runtime.create(settings.runtime_dir)
+    given = settings.runtime_dir
+    place = runtime.create(given) if role is None else runtime.share(given, private_facts(role))
     try:
-        deployment = prepare.deployment(settings, place, variables, progress)
-        server = Server(deployment, place, on_event)
+        deployment = prepare.deployment(settings, place, variables, progress, role)
+        server = (Server if role is None else ROLES[role])(deployment, place, on_event)
         with _signals() as stop:
             try:
                 return await _serve(server, deployment, place, meanwhile, stop)

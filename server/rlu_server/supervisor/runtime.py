@@ -46,11 +46,16 @@ class Runtime:
     """A tmpfs of ours, unmounted in the end."""
     given: bool = False
     """Made by somebody else: emptied in the end, but left."""
+    own: list[Path] = field(default_factory=list)
+    """One role alone: the directories that are its to empty."""
+    shared: bool = False
+    """Other roles have directories here: only ours are emptied."""
+    facts_name: str = "facts"
     _separate: list[Path] = field(default_factory=list)
 
     @property
     def facts(self) -> Path:
-        return self.path / "facts"
+        return self.path / self.facts_name
 
     def directory(self, name: str, mode: int, owners: Owners = Owners()) -> Path:
         """Make a directory beneath, with exactly this mode and owner."""
@@ -70,8 +75,16 @@ class Runtime:
         if self.mounted and _mount_memory(place, size):
             self._separate.append(place)
 
+    def empty(self) -> None:
+        """Overwrite and delete what is in our own directories."""
+        for place in self.own:
+            wipe(place)
+
     def remove(self) -> None:
-        """Overwrite and delete everything, and give the memory back."""
+        """Overwrite and delete everything of ours, and give the memory back."""
+        if self.shared:
+            self.empty()
+            return
         wipe(self.path)
         for place in [*self._separate, *([self.path] if self.mounted else [])]:
             _libc.umount2(os.fsencode(place), _MNT_DETACH)
@@ -101,6 +114,23 @@ def create(configured: Path | None) -> Runtime:
     raise Unavailable(
         "no directory in memory was found for sockets and scratch: start as root, set XDG_RUNTIME_DIR to a tmpfs, or set runtime_dir"
     )
+
+
+def share(configured: Path | None, facts_name: str) -> Runtime:
+    """The directory in which several supervisors, one for each role, have theirs (see `alone.py`).
+
+    Args:
+        facts_name: of the caller's own facts directory.
+
+    Raises:
+        Unavailable: it is not configured, or not in memory.
+    """
+    if configured is None:
+        raise Unavailable(
+            "one role alone needs runtime_dir (RLU_RUNTIME_DIR): a tmpfs at the same path for all roles"
+        )
+    _check_place(configured)
+    return Runtime(configured, mounted=False, given=True, shared=True, facts_name=facts_name)
 
 
 def is_tmpfs(path: Path) -> bool:
@@ -138,20 +168,24 @@ def _zero(file: Path, size: int) -> None:
             left -= handle.write(block[: min(left, len(block))])
 
 
-def _take(path: Path) -> Runtime:
+def _check_place(path: Path) -> None:
     if not path.is_dir():
         raise Unavailable(f"runtime_dir {path} is no directory; make it on a tmpfs, or leave runtime_dir out")
     if not is_tmpfs(path):
         raise Unavailable(
             f"runtime_dir {path} is not in memory; mount a tmpfs there, or leave runtime_dir out"
         )
-    strange = [entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)]
-    if strange:
-        raise Unavailable(f"runtime_dir {path} holds {strange[0]}; it must be empty, because it is wiped")
     if len(os.fsencode(path)) > LONGEST:
         raise Unavailable(
             f"runtime_dir {path} is too long for Unix sockets beneath it: at most {LONGEST} bytes"
         )
+
+
+def _take(path: Path) -> Runtime:
+    _check_place(path)
+    strange = [entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)]
+    if strange:
+        raise Unavailable(f"runtime_dir {path} holds {strange[0]}; it must be empty, because it is wiped")
     wipe(path)
     path.chmod(0o711)
     _mark(path)

@@ -12,6 +12,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from rlu_server.engine.launch import EngineStart
 from rlu_server.settings import Settings
@@ -84,6 +86,8 @@ class Server:
             self._uid,
             self._read,
             self._event,
+            self._state_posture,
+            self._notes,
         )
         self.gateway = Service("gateway", self._start_gateway, self._event)
 
@@ -143,7 +147,30 @@ class Server:
             return  # the engine's own failure is the one to report
         await self.gateway.start()
 
+    @property
+    def _notes(self) -> Path:
+        return self._deployment.settings.state_dir / "engine" / "modelinfos"
+
+    def _state_posture(self, posture: dict[str, Any]) -> None:
+        facts.write_json(self._runtime.facts / "engine.json", posture)
+
     def _prepare(self) -> None:
+        self._make_directories()
+        facts.write_text(self._runtime.facts / plan.CONFIG, facts.toml(self._deployment.settings))
+        stated = facts.instance_facts(self._deployment.settings, served=self._served())
+        facts.write_json(self._runtime.facts / "instance.json", stated)
+        self._copies.once()
+
+    def _served(self) -> list[dict[str, Any]]:
+        deployment, runtime = self._deployment, self._runtime.path
+        return [
+            facts.model_facts(
+                one.name, one.manifest_sha256, deployment.engine_version, one.stated_arguments(runtime)
+            )
+            for one in deployment.served
+        ]
+
+    def _make_directories(self) -> None:
         deployment, runtime = self._deployment, self._runtime
         who = plan.users(deployment.settings, deployment.host)
         reader = who["gateway"]
@@ -162,23 +189,6 @@ class Server:
                 runtime.directory(place, 0o2710, Owners(user.uid, reader.gid))
         runtime.directory("facts", 0o755)
         runtime.directory("keys", 0o700, Owners() if reader is None else Owners(reader.uid, reader.gid))
-        facts.write_text(runtime.facts / plan.CONFIG, facts.toml(deployment.settings))
-        facts.write_json(
-            runtime.facts / "instance.json",
-            facts.instance_facts(
-                deployment.settings,
-                served=[
-                    facts.model_facts(
-                        one.name,
-                        one.manifest_sha256,
-                        deployment.engine_version,
-                        one.stated_arguments(runtime.path),
-                    )
-                    for one in deployment.served
-                ],
-            ),
-        )
-        self._copies.once()
 
     async def _start_attestor(self, output: Output, note: Callable[[Child], None]) -> None:
         program = plan.attestor(self._deployment.settings, self._runtime, self._deployment.host, self._uid)

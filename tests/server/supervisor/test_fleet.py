@@ -142,19 +142,26 @@ def test_one_posture_speaks_for_all(tmp_path: Path) -> None:
     place = runtime.create(None)
     try:
         deployment = prepare.deployment(settings, place, {}, None)
-        place.directory("facts", 0o755)
+        written: list[dict[str, Any]] = []
         fleet = Fleet(
-            deployment.settings, deployment.served, place, HOST, 0, lambda *_: None, lambda *_: None
+            deployment.settings,
+            deployment.served,
+            place,
+            HOST,
+            0,
+            lambda *_: None,
+            lambda *_: None,
+            written.append,
+            tmp_path,
         )
         first, second = deployment.served[0].engines
         fleet._note_posture(first, {"network": "loopback", "swap": "off"})
         fleet._note_posture(second, {"network": "loopback", "swap": "off"})
         with pytest.raises(LockRefused, match=r"engine2 is not that of engine, .*: network differ"):
             fleet._note_posture(second, {"network": "host", "swap": "off"})
-        written = json.loads((place.facts / "engine.json").read_text())
     finally:
         place.remove()
-    assert written == {"network": "loopback", "swap": "off"}
+    assert written == [{"network": "loopback", "swap": "off"}] * 2
 
 
 @pytest.mark.parametrize(
