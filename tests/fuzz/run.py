@@ -4,7 +4,8 @@
 
 Every target runs in a process of its own for N seconds. It may raise nothing but the package's own errors, take no more than 5 seconds for
 one input, and no more than 512 MiB of memory beyond what the program has at its start. An input that breaks this is kept in
-`DIR/<target>/`, and printed. Exit codes: 0 nothing found, 1 something, 2 usage.
+`DIR/<target>/`, and printed. The target `relay-socket` is a whole gateway (see relay_socket.py); it prints a seed instead.
+Exit codes: 0 nothing found, 1 something, 2 usage.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+SOCKET = "relay-socket"
 INPUT_SECONDS, MEMORY_MIB, MAX_INPUT = 5, 512, 256 * 1024
 sys.path[:0] = [str(HERE), str(ROOT / "tests")]
 
@@ -34,9 +36,10 @@ def main() -> int:
         return fuzz(arguments.target, arguments.seconds, arguments.corpus)
     from targets import TARGETS
 
-    names = [name for name in TARGETS if arguments.only in name]
+    everything = [*TARGETS, SOCKET]
+    names = [name for name in everything if arguments.only in name]
     if arguments.list or not names:
-        print("\n".join(names or TARGETS))
+        print("\n".join(names or everything))
         return 0 if names else 2
     found = [name for name in names if not _run(name, arguments.seconds, arguments.corpus)]
     print(
@@ -58,6 +61,8 @@ def _arguments() -> argparse.Namespace:
 
 def _run(name: str, seconds: float, corpus: Path) -> bool:
     command = [sys.executable, __file__, "--target", name, "--seconds", str(seconds), "--corpus", str(corpus)]
+    if name == SOCKET:
+        command = [sys.executable, str(HERE / "relay_socket.py"), "--seconds", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ending = [
         line for line in done.stderr.splitlines() if line.startswith(("Done", "stat::number_of_executed"))
