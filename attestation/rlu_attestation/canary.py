@@ -42,6 +42,8 @@ PLACES = (
     "system_logs", "journal", "kernel_log", "swap", "core_dumps", "log_export", "otlp_export", "metrics",
 )  # fmt: skip
 """Where is searched."""
+UNPLANTED = frozenset({"journal", "kernel_log", "swap"})
+"""Where no leak is planted, because it would stay there for good. Everywhere else a search that was given nothing to find shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,12 @@ class Findings:
     @property
     def result(self) -> str:
         """`leak`; `incomplete`: nothing was found, and something was not done, not searched or not proven to be searched; `clean`."""
-        places = self.places.values()
-        if any(place.leaks for place in places):
+        if any(place.leaks for place in self.places.values()):
             return "leak"
-        searched = all(place.searched and place.found == place.planted for place in places)
+        searched = all(
+            place.searched and place.found == place.planted and (place.planted or name in UNPLANTED)
+            for name, place in self.places.items()
+        )
         done = (
             self.markers
             and self.returned

@@ -56,6 +56,13 @@ def without(names: tuple[str, ...], name: str) -> dict[str, int]:
         ({"returned": 0}, "incomplete"),
         ({"tokens": False}, "incomplete"),
         *[({"places": {p: CLEAN for p in PLACES if p != name}}, "incomplete") for name in PLACES],
+        *[
+            (
+                {"places": {**dict.fromkeys(PLACES, CLEAN), name: replace(CLEAN, planted=0, found=0)}},
+                "clean" if name in ("journal", "kernel_log", "swap") else "incomplete",
+            )
+            for name in PLACES
+        ],
         *[({"exchanges": without(EXCHANGES, name)}, "incomplete") for name in EXCHANGES],
         *[({"faults": without(FAULTS, name)}, "incomplete") for name in FAULTS],
     ],

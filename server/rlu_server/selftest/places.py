@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlu_attestation.canary import UNPLANTED
 from rlu_server.selftest import plants, system_v
 from rlu_server.selftest.plants import Plants
 from rlu_server.selftest.scan import Scanner, Searched, changed_files
@@ -310,9 +311,13 @@ class Search:
             self._scanner.file("swap", Path(os.path.realpath(device)), int(size) * 1024)
 
 
-def accounts(scanner: Scanner, where: Where) -> dict[str, Searched]:
-    """What was read at each place, with whatever could not be."""
+def accounts(scanner: Scanner, where: Where, planted: Plants) -> dict[str, Searched]:
+    """What was read at each place, with whatever could not be, or was not shown to have been."""
     for place, account in scanner.places.items():
+        if not planted.planted(place) and place not in UNPLANTED:
+            where.cannot(place, "nothing could be planted there, so that a search shows nothing")
+        if missed := planted.missed(place, scanner):
+            where.cannot(place, f"planted and not found: {', '.join(missed)}")
         for reason in account.unreadable:
             where.cannot(place, reason)
         if account.truncated:

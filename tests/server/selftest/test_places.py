@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from rlu_attestation.canary import PLACES
+from rlu_attestation.canary import PLACES, UNPLANTED
 from rlu_server.selftest import forms, places
 from rlu_server.selftest.image import MIB, Image, ImageError
 from rlu_server.selftest.index import Index
@@ -15,8 +15,6 @@ from rlu_server.selftest.plants import SCENARIO, Plants
 from rlu_server.selftest.scan import Scanner
 from rlu_server.selftest.unpack import KINDS
 
-UNPLANTED = {"journal", "kernel_log", "swap"}
-"""What cannot be planted in without leaving it there for good."""
 IN_MEMORY = ("log_export", "otlp_export", "metrics")
 
 
@@ -83,7 +81,28 @@ def test_a_search_that_finds_nothing_is_told(short_directory: Path, secret: byte
     assert planted.file("temporary", spot.place / "state" / "planted")
     Search(blind, planted, spot)._tree("temporary", spot.place / "state", 0)
     assert planted.missed("temporary", blind) == ["sha256"]
+    places.accounts(blind, spot, planted)
+    assert spot.unsearched["temporary"] == ["planted and not found: sha256"]
     assert planted.found("temporary", blind) == planted.planted("temporary") - 1
+
+
+def test_a_place_that_takes_no_plant_is_not_searched(short_directory: Path, secret: bytes) -> None:
+    """A read-only or full place: a search that was given nothing to find shows nothing."""
+    planted = Plants(secret, PLACES)
+    spot = where(short_directory)
+    scanner = Scanner(Index(planted.needles))
+    search = Search(scanner, planted, spot)
+    (spot.place / "state" / places.PLANT).mkdir()
+    assert not planted.file("state", spot.place / "state" / places.PLANT)
+    assert planted.file("home", spot.home / "planted")
+    for place in ("state", "home"):
+        search._tree(place, spot.place / place, 0)
+    for place in UNPLANTED:
+        scanner.at(place)
+    places.accounts(scanner, spot, planted)
+    assert list(spot.unsearched) == ["state"]
+    assert "nothing could be planted" in spot.unsearched["state"][0]
+    planted.clear()
 
 
 def test_a_leak_is_no_plant(short_directory: Path, secret: bytes) -> None:
