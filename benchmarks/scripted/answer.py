@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,9 @@ class Rendered:
 
 
 def compose(
-    script: Script, turn_index: int, turn: Turn, model: str, serial: str, offered: frozenset[str]
+    script: Script, turn_index: int, turn: Turn, model: str, serial: str, offered: Mapping[str, str]
 ) -> Answer:
-    """Choose everything an answer says. `serial` (hex) makes its ids unique."""
+    """Choose everything an answer says. `serial` (hex) makes its ids unique; `offered` maps the tools' names to their namespaces."""
     if script.turns:
         deltas, reasoning = script.pieces(turn.text), script.pieces(turn.reasoning)
     else:
@@ -72,7 +74,9 @@ def compose(
     calls = []
     for index, call in enumerate(turn.calls):
         name, arguments = call.chosen(offered)
-        calls.append(ToolCall(f"call_{turn_index}_{index}_{serial}", name, arguments))
+        namespace = offered.get(name, "")
+        identifier = f"call_{turn_index}_{index}_{serial}"
+        calls.append(ToolCall(identifier, name.removeprefix(f"{namespace}__"), arguments, namespace))
     return Answer(
         id=serial,
         model=model,

@@ -191,14 +191,21 @@ def _streamed(rendered: Rendered, script: Script) -> Reply:
     )
 
 
-def _offered(request: Json) -> frozenset[str]:
-    """Names of the tools that the request offers, in any of the three APIs' shapes."""
-    names = []
+def _offered(request: Json) -> dict[str, str]:
+    """Names of the tools that the request offers, in any of the three APIs' shapes, each with its namespace or nothing."""
+    names: dict[str, str] = {}
     for tool in request.get("tools") or ():
-        if isinstance(tool, dict):
-            function = tool.get("function")
-            names.append(function.get("name") if isinstance(function, dict) else tool.get("name"))
-    return frozenset(name for name in names if isinstance(name, str))
+        if not isinstance(tool, dict):
+            continue
+        function, namespace = tool.get("function"), tool.get("name")
+        if tool.get("type") == "namespace" and isinstance(namespace, str):
+            inner = [one.get("name") for one in tool.get("tools") or () if isinstance(one, dict)]
+            names |= {f"{namespace}__{name}": namespace for name in inner}
+            continue
+        name = function.get("name") if isinstance(function, dict) else tool.get("name")
+        if isinstance(name, str):
+            names[name] = ""
+    return names
 
 
 def _last_call(path: str, request: Json) -> int | None:

@@ -133,6 +133,8 @@ def _call(events: _Events, answer: Answer, call: ToolCall, index: int) -> Json:
         "type": "function_call",
         "id": item_id,
     }
+    if call.namespace:
+        item["namespace"] = call.namespace
     events.add("response.output_item.added", item={**item, "status": "in_progress"}, output_index=index)
     where = {"item_id": item_id, "output_index": index}
     for piece in answer.argument_pieces(call):

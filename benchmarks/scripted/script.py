@@ -9,7 +9,7 @@ conversations can run at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +25,14 @@ class ScriptError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call. `any_of` maps tool name to arguments; the first name that the request offers is called."""
+    """A tool call. `any_of` maps tool name to arguments; the first name that the request offers is called.
+
+    A tool in a namespace has the name that vLLM gives it for the model: `<namespace>__<name>`.
+    """
 
     any_of: tuple[tuple[str, str], ...]
 
-    def chosen(self, offered: frozenset[str]) -> tuple[str, str]:
+    def chosen(self, offered: Container[str]) -> tuple[str, str]:
         """Name and JSON arguments; the first entry when the request offers none of them."""
         for name, arguments in self.any_of:
             if name in offered:

@@ -23,6 +23,7 @@ BLAMES = {
     "Misuse",
     "InUse",
     "KeyFile",
+    "Unusable",
 }
 SOURCES = (
     "verifier/*.py",
@@ -35,6 +36,7 @@ SOURCES = (
     "log_client.py",
     "bundle.py",
     "cli/*.py",
+    "clients/*.py",
     "connect/*.py",
     "explain/*.py",
 )

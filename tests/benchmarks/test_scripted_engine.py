@@ -92,6 +92,21 @@ async def test_responses_turns_through_the_openai_sdk(engine: tuple[Engine, http
     assert second.usage.input_tokens_details.cached_tokens == 4
 
 
+async def test_a_tool_in_a_namespace(engine: tuple[Engine, httpx.AsyncClient]) -> None:
+    call = {"any_of": {"team__run": {"who": "me"}, "run": {"cmd": "ls"}}}
+    engine[0].book = load_book({"default": {"turns": [{"calls": [call]}]}})
+    client = openai.AsyncOpenAI(base_url="http://engine/v1", api_key="k", http_client=engine[1])
+    run: Any = {"type": "function", "name": "run", "parameters": TOOLS["run"], "strict": False}
+    team: Any = {"type": "namespace", "name": "team", "description": "", "tools": [run]}
+    for tools, expected in (
+        ([run, team], ("run", "team", {"who": "me"})),
+        ([run], ("run", None, {"cmd": "ls"})),
+    ):
+        answer = await client.responses.create(model="scripted", input="x", tools=tools)
+        made: Any = answer.output[-1]
+        assert (made.name, made.namespace, json.loads(made.arguments)) == expected
+
+
 async def test_messages_turns_through_the_anthropic_sdk(
     engine: tuple[Engine, httpx.AsyncClient], tmp_path: Path
 ) -> None:

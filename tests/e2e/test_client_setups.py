@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from e2e import claude as claude_code
 from e2e import codex as codex_cli
 from e2e import opencode
 from e2e.caller import Caller
-from e2e.processes import NO_WAY_OUT, environment
+from e2e.processes import NO_WAY_OUT, environment, until
 from e2e.scripted_stack import GPT, MODEL, Scripted
 from e2e.served import RLU
 from e2e.test_javascript import HERE as JAVASCRIPT
@@ -138,6 +139,46 @@ def test_codex_takes_every_word_of_its_profile(scripted: Scripted, agent_directo
     ):
         assert f"{role}: {{" in roles, role
     assert f"model is set to `{GPT}` and its reasoning effort is set to `low`" in roles
+
+
+@pytest.mark.codex
+def test_a_role_runs_with_its_own_model_effort_and_instructions(
+    scripted: Scripted, agent_directory: Path
+) -> None:
+    spawn = {"agent_type": "explorer", "message": "Find the file."}
+    wait = "for i in $(seq 240); do [ -e found ] && break; sleep 0.1; done"
+    turns = [
+        # An agent at the greatest depth is offered no further ones.
+        {"calls": [{"any_of": {"multi_agent_v1__spawn_agent": spawn, "exec_command": {"cmd": "true"}}}]},
+        {"calls": [{"any_of": {"exec_command": {"cmd": wait, "yield_time_ms": 30_000}}}]},
+        {"text": "It is found."},
+    ]
+    scripted.script({"model": MODEL, "default": {"turns": turns}})
+    home, workspace = agent_directory / "home", agent_directory / "workspace"
+    workspace.mkdir()
+    setup = written(scripted.caller, "codex", home, "--model", GPT, "--small-model", MODEL)
+    words = [str(codex_found()), *setup.command[1:], "exec", "--skip-git-repo-check"]
+    words += ["--dangerously-bypass-approvals-and-sandbox", "Have the file found."]
+    exploring: list[dict[str, Any]] = []
+
+    def watch() -> bool:
+        exploring[:] = [
+            body for body in bodies(scripted, "/v1/responses") if "Explore only" in json.dumps(body["input"])
+        ]
+        return bool(exploring)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run, words, workspace, setup.environment)
+        try:
+            until(watch, 60, lambda: str(done))
+        finally:
+            (workspace / "found").touch()
+            said = done.result()
+    assert said.strip().endswith("It is found.")
+    main = bodies(scripted, "/v1/responses")[0]
+    assert "Explore only" not in json.dumps(main["input"])
+    efforts = (main["reasoning"]["effort"], exploring[0]["reasoning"]["effort"])
+    assert efforts == ("high", "low")
 
 
 def test_claude_code(scripted: Scripted, agent_directory: Path) -> None:

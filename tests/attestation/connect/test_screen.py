@@ -26,7 +26,7 @@ BOOK = load_book(TURNS)
 def stream(api: Api, script: str = "tool") -> list[bytes]:
     """An answer as vLLM streams it."""
     chosen = BOOK.named.get(script, BOOK.default)
-    answer = compose(chosen, 0, chosen.turn(None)[1], BOOK.model, "0" * 32, frozenset())
+    answer = compose(chosen, 0, chosen.turn(None)[1], BOOK.model, "0" * 32, {})
     makers = {
         Api.CHAT: lambda: chat.chat(answer, True),
         Api.COMPLETIONS: lambda: chat.completion(answer, True),
