@@ -12,6 +12,8 @@ import pytest
 from fakes.documents import families
 from rlu_server.core.errors import CATALOGUE
 
+CLIENTS = {"namespaceSelector": {"matchLabels": {"name": "clients"}}}
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
 OBSERVED = {"monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True}}
 
 
@@ -109,6 +111,65 @@ def test_prometheus_scrapes_each_pod_once(rendered: Any) -> None:
         s["metadata"]["name"] for s in release.of("Service") if wanted <= s["metadata"]["labels"].items()
     ]
     assert found == ["rlu-instances"]
+
+
+def test_prometheus_reaches_the_metrics_and_nobody_else(rendered: Any) -> None:
+    """One port from the settings to the scrape; the clients' is none of Prometheus' business, nor theirs its."""
+    release = rendered(
+        "h200x8", {**OBSERVED, "networkPolicy": {"from": [CLIENTS], "monitoringFrom": [PROMETHEUS]}}
+    )
+    [monitor] = release.of("ServiceMonitor")
+    [scraped] = monitor["spec"]["endpoints"]
+    [service] = [s for s in release.of("Service") if s["metadata"]["name"] == "rlu-instances"]
+    [port] = [one for one in service["spec"]["ports"] if one["name"] == scraped["port"]]
+    [pods] = release.of("StatefulSet")
+    [container] = pods["spec"]["template"]["spec"]["containers"]
+    [open_port] = [one for one in container["ports"] if one["name"] == port["targetPort"]]
+    [serving] = [p for p in release.of("NetworkPolicy") if p["metadata"]["name"] == "rlu-serving"]
+    let_in = {rule["ports"][0]["port"]: rule["from"] for rule in serving["spec"]["ingress"]}
+    assert let_in[open_port["containerPort"]] == [PROMETHEUS]
+    assert PROMETHEUS not in let_in[8443]
+    [settings] = [c["data"]["rlu.toml"] for c in release.of("ConfigMap") if "rlu.toml" in c["data"]]
+    assert f'[metrics]\nlisten = "0.0.0.0:{open_port["containerPort"]}"' in settings
+
+
+def test_without_prometheus_metrics_have_no_port(rendered: Any) -> None:
+    release = rendered("h200x8", {"networkPolicy": {"monitoringFrom": [PROMETHEUS]}})
+    [settings] = [c["data"]["rlu.toml"] for c in release.of("ConfigMap") if "rlu.toml" in c["data"]]
+    assert '[metrics]\nlisten = "unix"' in settings
+    assert "9464" not in json.dumps([o for o in release.objects if o["kind"] != "ConfigMap"])
+
+
+def test_questions_go_by_labels_that_there_are(rendered: Any) -> None:
+    release = rendered("h200x8", OBSERVED)
+    [rules] = release.of("PrometheusRule")
+    [board] = [json.loads(c["data"]["rlu.json"]) for c in release.of("ConfigMap") if "rlu.json" in c["data"]]
+    known = {family.name: family.labels for family in families()}
+    questions = [rule["expr"] for rule in rules["spec"]["groups"][0]["rules"]]
+    questions += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    for question in questions:
+        name = re.sub("_(bucket|sum|count)$", "", re.findall(r"\brlu_[a-z_]+", question)[0])
+        asked = {
+            label.strip() for by in re.findall(r"by \(([a-z, ]+)\)", question) for label in by.split(",")
+        }
+        asked |= set(re.findall(r"([a-z]+)=~?\"", question))
+        assert asked - {"pod", "le", "namespace", "service"} <= known[name], question
+
+
+@pytest.mark.parametrize(
+    "concern",
+    [
+        "rlu_key_rotation_due_seconds",
+        "rlu_attestor_drift",
+        "rlu_log_export_lag",
+        "rlu_canary_age_seconds",
+        "rlu_attestor_signing_seconds_bucket",
+        'code="signer_unavailable"',
+    ],
+)
+def test_there_is_an_alert(rendered: Any, concern: str) -> None:
+    [rules] = rendered("h200x8", OBSERVED).of("PrometheusRule")
+    assert [r for r in rules["spec"]["groups"][0]["rules"] if concern in r["expr"]]
 
 
 def test_routes_follow_the_api_that_is_installed(rendered: Any, charts: Any) -> None:

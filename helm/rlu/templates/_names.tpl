@@ -66,6 +66,11 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* Whether metrics have a port. */}}
+{{- define "rlu.measured" -}}
+{{- if or .Values.monitoring.listen .Values.monitoring.serviceMonitor (ne .Values.autoscaling.kind "none") }}true{{ end -}}
+{{- end }}
+
 {{/* How many instances there may be: each needs a name of its own. */}}
 {{- define "rlu.instances" -}}
 {{- if eq .Values.autoscaling.kind "none" }}{{ .Values.replicas }}{{ else }}{{ max .Values.replicas .Values.autoscaling.maxReplicas }}{{ end -}}

@@ -51,6 +51,7 @@ drain_timeout_s = {{ int64 $v.gateway.drainSeconds }}
 session_ttl_s = {{ int64 $v.gateway.sessionTtlSeconds }}
 session_idle_s = {{ int64 $v.gateway.sessionIdleSeconds }}
 max_sessions = {{ int64 $v.gateway.maxSessions }}
+access_log = {{ $v.gateway.accessLog }}
 
 [responses]
 store = {{ $v.gateway.responses.store | toJson }}
@@ -94,6 +95,13 @@ minimum_landlock_abi = {{ int64 $v.lock.minimumLandlockAbi }}
 engine_network = "shared"
 scratch_bytes = {{ mul (int64 $v.engine.scratchGib) 1073741824 }}
 unsafe_allow_swap = {{ $v.lock.unsafeAllowSwap }}
+
+[metrics]
+{{- if include "rlu.measured" . }}
+listen = "0.0.0.0:{{ int64 $v.monitoring.port }}"
+{{- else }}
+listen = "unix"
+{{- end }}
 
 [log]
 head_interval_s = {{ int64 $v.log.headIntervalSeconds }}
