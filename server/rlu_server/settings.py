@@ -199,6 +199,10 @@ class Model(Section):
     """Other names for models that are served here: `"gpt-5-codex" = "qwen3-coder"`, or beginnings of names, `"claude-*"`."""
     list_aliases: bool = True
     """Whether `/v1/models` shows the aliases that are written out."""
+    signature: Literal["required", "unsafe-optional"] = "required"
+    """Of every model that is served; `unsafe-optional` serves unsigned and altered ones, and the statement says so."""
+    signers: tuple[Path, ...] = ()
+    """Files (PEM) of the public keys and root certificates whose signatures count."""
     update_schedule: Literal["daily", "weekly", "manual"] = "manual"
 
 

@@ -1,8 +1,8 @@
 """What the attestor is told to state: files that the launcher writes below `<runtime>/facts/`, and the gateway's greeting.
 
-    instance.json   {"model":{"name":…,"manifest_sha256":…}, "engine":{"name":…,"version":…,"arguments_sha256":…},
-                     "further_models":[{"model":…,"engine":…}, …]?, "gateway":{"image_sha256":…}?, "hardware":{"profile":…},
-                     "region":…, "boundary":…, "site":…}
+    instance.json   {"model":{"name":…,"manifest_sha256":…,"signature":{"result":…,"signer":…?}?},
+                     "engine":{"name":…,"version":…,"arguments_sha256":…}, "further_models":[{"model":…,"engine":…}, …]?,
+                     "gateway":{"image_sha256":…}?, "hardware":{"profile":…}, "region":…, "boundary":…, "site":…}
     engine.json     posture measured inside the engine's process: a flat object of booleans, integers and short strings
     attestor.json   the same of this process
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -50,9 +50,19 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
+class SignatureFacts(_Strict, frozen=True):
+    result: Literal["failed", "unsigned", "verified"]
+    signer: DigestText | None = None
+
+    def __post_init__(self) -> None:
+        if (self.result == "verified") != (self.signer is not None):
+            raise ValueError("a signer is named exactly where the signature was verified")
+
+
 class ModelFacts(_Strict, frozen=True):
     name: Text
     manifest_sha256: DigestText
+    signature: SignatureFacts | None = None
 
 
 class EngineFacts(_Strict, frozen=True):
@@ -166,9 +176,15 @@ def claims(
         tls=channel(hello),
         model_name=instance.model.name,
         model_manifest=unb64u(instance.model.manifest_sha256),
+        model_signature=_signature(instance.model.signature),
         engine=_engine(instance.engine),
         further_models=tuple(
-            FurtherModel(one.model.name, unb64u(one.model.manifest_sha256), _engine(one.engine))
+            FurtherModel(
+                one.model.name,
+                unb64u(one.model.manifest_sha256),
+                _engine(one.engine),
+                _signature(one.model.signature),
+            )
             for one in instance.further_models
         ),
         gateway=Software("rlu", hello.gateway_version, None if image is None else unb64u(image)),
@@ -187,6 +203,12 @@ def claims(
         canary=canary,
         licence=licence,
     )
+
+
+def _signature(facts: SignatureFacts | None) -> ModelSignature | None:
+    if facts is None:
+        return None
+    return ModelSignature(facts.result, None if facts.signer is None else unb64u(facts.signer))
 
 
 def _engine(facts: EngineFacts) -> Software:

@@ -31,6 +31,13 @@ class StartFailed(ServeError):
     exit_code = 4
 
 
+class ModelRefused(ServeError):
+    """A model is not signed as the configuration requires, or is not the one that was signed."""
+
+    code = "serve.model_refused"
+    exit_code = 10
+
+
 class LockRefused(ServeError):
     """The kernel granted less than the configuration requires."""
 

@@ -13,14 +13,17 @@ from typing import Any
 
 from rlu_attestation import instance
 from rlu_attestation.encoding import b64u
+from rlu_attestation.instance import ModelSignature
 from rlu_server.settings import Settings
 
 
-def model_facts(name: str, manifest: bytes, engine_version: str, arguments: list[str]) -> dict[str, Any]:
+def model_facts(
+    name: str, manifest: bytes, signature: ModelSignature, engine_version: str, arguments: list[str]
+) -> dict[str, Any]:
     """One model and its engine."""
     digest = b64u(instance.arguments_digest(arguments))
     return {
-        "model": {"name": name, "manifest_sha256": b64u(manifest)},
+        "model": {"name": name, "manifest_sha256": b64u(manifest), "signature": signature.to_json()},
         "engine": {"name": "vllm", "version": engine_version, "arguments_sha256": digest},
     }
 

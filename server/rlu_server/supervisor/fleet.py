@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlu_attestation.instance import ModelSignature
 from rlu_server.engine import environment as engine_environment
 from rlu_server.engine import model_info, readiness
 from rlu_server.engine.canary import KnownAnswer
 from rlu_server.engine.launch import EngineStart
+from rlu_server.models.errors import ManifestError
+from rlu_server.models.verifying import Measured, Unchanged
 from rlu_server.settings import Settings
 from rlu_server.supervisor import plan
 from rlu_server.supervisor.child import Child
@@ -36,13 +39,23 @@ class Served:
     """One model, and the engines that serve it."""
 
     engines: tuple[EngineStart, ...]
-    manifest_sha256: bytes
+    model: Measured
     canary: KnownAnswer | None
+    unchanged: Unchanged
 
     @property
     def name(self) -> str:
         """The name clients use."""
         return self.engines[0].name
+
+    @property
+    def manifest_sha256(self) -> bytes:
+        return self.model.manifest.sha256
+
+    @property
+    def signature(self) -> ModelSignature:
+        """As it is stated."""
+        return ModelSignature(self.model.result, self.model.signer)
 
     def stated_arguments(self, runtime: Path) -> list[str]:
         """Of its engines, which all have the same."""
@@ -91,7 +104,7 @@ class Fleet:
         self._several = sum(len(one.engines) for one in served) > 1
         self.locked = asyncio.Event()
         """The posture of the engines is known."""
-        self.services = [self._service(start, one.canary) for one in served for start in one.engines]
+        self.services = [self._service(start, one) for one in served for start in one.engines]
 
     async def start(self) -> None:
         """Until all are ready. Raises ServeError."""
@@ -117,23 +130,26 @@ class Fleet:
             if service.child is not None:
                 service.child.kill()
 
-    def _service(self, start: EngineStart, canary: KnownAnswer | None) -> Service:
+    def _service(self, start: EngineStart, served: Served) -> Service:
         def tell(name: str, values: Mapping[str, str | int]) -> None:
             self._on_event(name, {**values, "engine": start.place} if self._several else dict(values))
 
         async def run(output: Output, note: Callable[[Child], None]) -> None:
-            await self._start(start, canary, tell, output, note)
+            await self._start(start, served, tell, output, note)
 
         return Service("engine", run, tell, prefix="engine.", title=start.place)
 
     async def _start(
         self,
         start: EngineStart,
-        canary: KnownAnswer | None,
+        served: Served,
         tell: Event,
         output: Output,
         note: Callable[[Child], None],
     ) -> None:
+        if served.model.result != "verified":
+            tell("engine.model_not_verified", {"code": served.model.failure or "model.signature.absent"})
+        await _held(start, served.unchanged.before_start)
         for path in (start.socket, start.starting_socket):
             path.unlink(missing_ok=True)
         self._prepare_scratch(start)
@@ -148,7 +164,8 @@ class Fleet:
                 os.close(sink)
             note(launched.child)
             self._note_posture(start, launched.posture)
-            await self._until_fit(start, canary, tell)
+            await self._until_fit(start, served.canary, tell)
+            await _held(start, served.unchanged.after_loading)
         finally:
             os.close(hold)  # from here on, text of the engine is withheld
         output.forget()
@@ -213,6 +230,16 @@ class Fleet:
         if user is not None:
             for path in made:
                 os.chown(path, user.uid, user.gid)
+
+
+async def _held(start: EngineStart, check: Callable[[], None]) -> None:
+    """The engine opens what was measured, or does not serve."""
+    try:
+        await asyncio.to_thread(check)
+    except ManifestError as error:
+        raise StartFailed(f"{start.place}: {error.message} [{error.code}]") from error
+    except OSError as error:
+        raise StartFailed(f"{start.place}: the model cannot be read: {error}") from error
 
 
 async def _ended(child: Child) -> None:

@@ -20,10 +20,11 @@ UNWANTED = (
     "*.h5",
     "*.gguf",
     "*.onnx",
+    "*.py",
     "original/*",
     ".gitattributes",
 )
-"""Not fetched: weights in forms that run code when they are loaded, and duplicates in other forms."""
+"""Not fetched: code, weights in forms that run code when they are loaded, and duplicates in other forms."""
 
 
 def directory(model: str, state: Path) -> Path:

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlu_attestation.errors import Malformed
-from rlu_server import models as manifests
+from rlu_attestation.errors import Malformed, RluError
 from rlu_server.core.limits.rules import parse_file as parse_limits
 from rlu_server.core.names import AliasRefused, Names
 from rlu_server.engine import launch as engine
 from rlu_server.engine import readiness
 from rlu_server.engine.arguments import ArgumentRefused
 from rlu_server.engine.environment import VariableRefused
+from rlu_server.models import verifying
+from rlu_server.models.errors import BadArgument, ManifestError
 from rlu_server.settings import Engine, FurtherEngine, Settings
 from rlu_server.supervisor import models, plan
 from rlu_server.supervisor.copies import Copy, of_auth
-from rlu_server.supervisor.errors import LockRefused, Misconfigured, Unavailable
+from rlu_server.supervisor.errors import LockRefused, Misconfigured, ModelRefused, Unavailable
 from rlu_server.supervisor.fleet import Served
 from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
@@ -115,6 +116,7 @@ def _served(
             f"{python} has no vLLM; install it there, or set [engine] python to an interpreter that has it"
         )
     try:
+        signers = verifying.read_signers(in_force.model.signers)
         fleet = iter(in_force.fleet())
         served = []
         for one, directory in zip(given, places, strict=True):
@@ -133,11 +135,19 @@ def _served(
                 for devices in one.engine.devices or ("",) * one.engine.replicas
             )
             canary = readiness.load_canary(directory)
-            served.append(Served(starts, manifests.measure(directory, progress).sha256, canary))
+            measured = verifying.measure(directory, in_force.model.signature, signers, progress)
+            served.append(Served(starts, measured, canary, verifying.Unchanged(measured)))
     except (ArgumentRefused, VariableRefused) as error:
         raise Misconfigured(str(error)) from error
-    except (manifests.ManifestError, readiness.EngineUnfit) as error:
+    except (ManifestError, readiness.EngineUnfit) as error:
         raise Misconfigured(f"the model cannot be served: {error}") from error
+    except BadArgument as error:
+        raise Misconfigured(f"[model] signers: {error.message}") from error
+    except RluError as error:
+        raise ModelRefused(
+            f"{directory}: {error.message} [{error.code}]. Name the signers' public keys in [model] signers; or serve it unverified with "
+            '[model] signature = "unsafe-optional", which the statement then says'
+        ) from error
     except OSError as error:
         raise Unavailable(f"the model cannot be read: {error}") from error
     return version, tuple(served)

@@ -165,7 +165,11 @@ class Server:
         deployment, runtime = self._deployment, self._runtime.path
         return [
             facts.model_facts(
-                one.name, one.manifest_sha256, deployment.engine_version, one.stated_arguments(runtime)
+                one.name,
+                one.manifest_sha256,
+                one.signature,
+                deployment.engine_version,
+                one.stated_arguments(runtime),
             )
             for one in deployment.served
         ]

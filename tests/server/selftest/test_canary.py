@@ -52,7 +52,7 @@ def settings(home: Path) -> Settings:
     tokenizer.save(str(model / "tokenizer.json"))
     changes = {
         "state_dir": str(home / "the node's own"),
-        "model": {"path": str(model)},
+        "model": {"path": str(model), "signature": "unsafe-optional"},
         "lock": {"scratch_bytes": 32 << 20},
         "gateway": {"max_body_bytes": 1 << 19},
     }
@@ -145,7 +145,7 @@ def test_interrupted_it_leaves_nothing(settings: Settings, home: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from rlu_server import settings as s; "
         "from rlu_server.selftest.canary import CanaryTest, Options; "
-        "o = {'state_dir': sys.argv[1] + '/none', 'model': {'path': sys.argv[1] + '/m'}}; "
+        "o = {'state_dir': sys.argv[1] + '/none', 'model': {'path': sys.argv[1] + '/m', 'signature': 'unsafe-optional'}}; "
         "options = Options(base=Path(sys.argv[1]), command=tuple(sys.argv[2:])); "
         "CanaryTest(s.load(None, {}, o), options, lambda t: print(t, flush=True)).run()"
     )

@@ -94,7 +94,10 @@ def make_settings(directory: Path, **engine: Any) -> Settings:
     model = directory / "m"
     overrides = {
         "state_dir": str(directory / "state"),
-        "model": {"path": str(model if model.exists() else make_model(directory))},
+        "model": {
+            "path": str(model if model.exists() else make_model(directory)),
+            "signature": "unsafe-optional",
+        },
         "gateway": {"port": 0, "drain_timeout_s": 2.0},
         "attestation": {"insecure_software_key": True},
         "engine": engine,

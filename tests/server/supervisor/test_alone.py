@@ -141,7 +141,7 @@ class Pod:
         self.config = directory / "rlu.toml"
         self.config.write_text(
             f'state_dir = "{self.run / "state"}"\nruntime_dir = "{self.run}"\n'
-            f'[model]\npath = "{directory / "m"}"\nname = "m"\n'
+            f'[model]\npath = "{directory / "m"}"\nname = "m"\nsignature = "unsafe-optional"\n'
             f'[gateway]\nport = {self.port}\ndrain_timeout_s = 20.0\napi_keys_file = "{keys}"\n'
             "[attestation]\ninsecure_software_key = true\n"
             "[lock.uids]\n" + "".join(f"{role} = {uid}\n" for role, uid in UIDS.items())

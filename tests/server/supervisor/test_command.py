@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "HOME": os.environ.get("HOME", "/"),
     "RLU_ATTESTATION__INSECURE_SOFTWARE_KEY": "true",
     "RLU_GATEWAY__DRAIN_TIMEOUT_S": "2",
+    "RLU_MODEL__SIGNATURE": "unsafe-optional",
 }
 
 
@@ -223,7 +224,9 @@ def test_demo_once_and_again(tmp_path: Path) -> None:
         '{"prompt": "hello", "expect": "This is what the stand-in always says."}'
     )
     environment = {
-        name: value for name, value in ENVIRONMENT.items() if not name.startswith("RLU_ATTESTATION")
+        name: value
+        for name, value in ENVIRONMENT.items()
+        if not name.startswith(("RLU_ATTESTATION", "RLU_MODEL"))
     }
     keys = set()
     for _ in range(2):
@@ -243,4 +246,8 @@ def test_demo_once_and_again(tmp_path: Path) -> None:
         ):
             assert needed in done.stdout
         keys.add((place / "api-key").read_text())
+        # The demo's model is signed when it is made, and the demo's verifier asks for that signer.
+        assert "signed by the demo's key" in done.stdout
+        assert "signers = [" in (place / "policy.toml").read_text()
+        assert (place / "model" / "model.sig").is_file()
     assert len(keys) == 1

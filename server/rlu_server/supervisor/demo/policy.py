@@ -20,6 +20,8 @@ class Expected:
     hardware_profile: str
     model: str
     """Digest of the manifest, base64url."""
+    model_signer: str
+    """Key id of who signed it, base64url."""
     engine: str
     """`name/version`."""
     engine_arguments: str
@@ -55,6 +57,10 @@ unsafe_accept_unverified_boot = true
 [time]
 max_statement_age_s = 300
 clock_skew_s = 60
+
+# Who may sign models: without a signature of theirs over exactly its files, no model is accepted.
+[model]
+signers = [{value(expected.model_signer)}]
 
 [accept]
 hardware_profiles = [{value(expected.hardware_profile)}]

@@ -42,7 +42,8 @@ def demo(
     if not (place.model / state.CANARY).is_file():
         steps.say("making the demo model (once, under a minute)")
         state.make_model(place)
-    steps.say("demo model is there")
+    state.sign_model(place)
+    steps.say("demo model is there, signed by the demo's key")
     try:
         tpm = swtpm.SoftwareTpm(place.swtpm)
         with tpm:
@@ -117,6 +118,7 @@ def _expected(place: Demo, deployment: Deployment, runtime: Runtime) -> policy.E
         site=settings.deployment.site,
         hardware_profile=settings.deployment.hardware_profile,
         model=b64u(deployment.manifest_sha256),
+        model_signer=b64u(deployment.served[0].model.signer or b""),
         engine=f"vllm/{deployment.engine_version}",
         engine_arguments=b64u(arguments_digest(deployment.engine.stated_arguments(runtime.path))),
         gateway=f"rlu/{metadata.version('rlu')}",

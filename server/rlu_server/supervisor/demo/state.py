@@ -1,9 +1,10 @@
 """The demo's directory: made once, used again. Every step is idempotent.
 
-model/        the demo model            swtpm/        the emulated TPM and its CA
+model/        the demo model, signed    swtpm/        the emulated TPM and its CA
 registrar/    the demo's registrar      state/        what `rlu serve` keeps: wrapped key, certificates, log, API keys
 rlu.toml      settings                  policy.toml   what the demo's verifier accepts
 api-key       the client's key          gateway.crt   the gateway's certificate of this start
+model-signer.pem, .pub                  the key that signs the model, and its public half
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation.errors import RluError
+from rlu_attestation.files import write_private
 from rlu_server import settings as configuration
 from rlu_server import swtpm
 from rlu_server.cli.keyfile import change
 from rlu_server.core import apikeys
+from rlu_server.models import measure, signing
+from rlu_server.models.walking import SIGNATURE
 from rlu_server.registrar import authority
 from rlu_server.registrar import demo as enrolling
 from rlu_server.registrar.enrolling import Place
@@ -74,6 +80,14 @@ class Demo:
         return self.directory / "gateway.crt"
 
     @property
+    def model_signer(self) -> Path:
+        return self.directory / "model-signer.pem"
+
+    @property
+    def model_signer_public(self) -> Path:
+        return self.directory / "model-signer.pub"
+
+    @property
     def bundle(self) -> Path:
         return self.directory / "verified.json"
 
@@ -109,6 +123,39 @@ def make_model(demo: Demo) -> bool:
     return True
 
 
+def sign_model(demo: Demo) -> None:
+    """Sign the demo model with the demo's key, made once, where it has no signature by that key. One that was altered is not signed anew.
+
+    Raises:
+        ServeError: it cannot be signed.
+    """
+    try:
+        if not demo.model_signer.exists():
+            _make_signer(demo)
+        key = signing.private_key(demo.model_signer.read_bytes())
+        signed = demo.model / SIGNATURE
+        try:
+            signing.verify(signed.read_bytes(), signing.Signers((key.public_key(),)))
+        except (FileNotFoundError, RluError):
+            signed.write_bytes(signing.sign(measure(demo.model), MODEL_NAME, key))
+    except (RluError, OSError) as error:
+        raise ServeError(
+            f"the demo model could not be signed: {error}; start over with another --dir"
+        ) from error
+
+
+def _make_signer(demo: Demo) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    demo.model_signer_public.write_bytes(public)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_private(demo.model_signer, private)
+
+
 DEFAULTS = """\
 # Settings of the demo; every name is explained in server/rlu.example.toml. Written once: change it as you like.
 
@@ -137,7 +184,12 @@ def settings(demo: Demo, tcti: str, port: int | None, max_model_len: int | None 
     forced: dict[str, object] = {
         "state_dir": str(demo.state),
         "attestation": {"tcti": tcti, "insecure_software_key": False},
-        "model": {"path": str(demo.model), "name": MODEL_NAME},
+        "model": {
+            "path": str(demo.model),
+            "name": MODEL_NAME,
+            "signature": "required",
+            "signers": [str(demo.model_signer_public)],
+        },
     }
     if port is not None:
         forced["gateway"] = {"port": port}
