@@ -170,7 +170,7 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
 
 
 def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
-    """The gateway: one port to listen on, no connection to anywhere but a relay that was named; reads its settings and the copies."""
+    """The gateway: one port to listen on, a second if metrics have one, no connection to anywhere but a relay that was named; reads its settings and the copies."""
     who = users(settings, host)
     relay_port, relay_place = relay(settings)
     # A rule for /proc/self is one for the process that made it. Forks of it need theirs, which do not exist yet.
@@ -183,7 +183,7 @@ def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Progr
         _environment(runtime.path / "gateway", host),
         Additions(
             minimum_abi=settings.lock.minimum_landlock_abi,
-            bind_ports=(settings.gateway.port,),
+            bind_ports=(settings.gateway.port, *settings.metrics.ports),
             connect_ports=relay_port,
             environment=_environment(runtime.path / "gateway", host),
             user=who["gateway"],
