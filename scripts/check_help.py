@@ -29,6 +29,8 @@ DOCUMENTS = (
     "server/DESIGN.md",
     "benchmarks/README.md",
     "docs/kubernetes.md",
+    "docs/licence.md",
+    "docs/telemetry.md",
     "helm/DESIGN.md",
 )
 EVERYWHERE = {"--help", "--install-completion", "--show-completion"}

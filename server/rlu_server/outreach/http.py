@@ -1,4 +1,4 @@
-"""One HTTP request to a place that the operator named: no redirects, no proxies, bounded in time and size."""
+"""One HTTP request to a place that the operator named: no redirects, no proxy but one that was named, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -55,17 +55,23 @@ def request(
     most: int,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    proxy: str = "",
 ) -> tuple[int, str, bytes]:
     """Status, media type and content.
 
+    Args:
+        proxy: `http://host:port`, which is asked for a tunnel, so that it sees the host's name and nothing else; empty: none.
+
     Raises:
         Unreachable: `relay.unreachable`, `relay.too_long`.
-        BadAddress: `relay.url`.
+        BadAddress: `relay.url`, `relay.proxy`.
     """
     parts = target(url)
     assert parts.hostname is not None
     connection: http.client.HTTPConnection
-    if parts.scheme == "https":
+    if proxy:
+        connection = _tunnel(parts, proxy, context)
+    elif parts.scheme == "https":
         connection = http.client.HTTPSConnection(
             parts.hostname, parts.port, timeout=TIMEOUT_S, context=context
         )
@@ -87,3 +93,19 @@ def request(
     if len(data) > most:
         raise Unreachable("relay.too_long", f"the answer of {parts.hostname} is longer than {most} bytes")
     return status, kind, data
+
+
+def _tunnel(parts: SplitResult, proxy: str, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+    try:
+        way = urlsplit(proxy)
+        port = way.port
+    except ValueError as error:
+        raise BadAddress("relay.proxy", f"{proxy!r} is not an address") from error
+    if way.scheme != "http" or not way.hostname or not port or way.username or way.path.strip("/"):
+        raise BadAddress("relay.proxy", f"{proxy!r}: give an http://host:port")
+    if parts.scheme != "https":
+        raise BadAddress("relay.proxy", "through a proxy only https goes")
+    connection = http.client.HTTPSConnection(way.hostname, port, timeout=TIMEOUT_S, context=context)
+    assert parts.hostname is not None
+    connection.set_tunnel(parts.hostname, parts.port or 443)
+    return connection

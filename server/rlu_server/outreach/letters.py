@@ -1,0 +1,97 @@
+"""What a job sends to a vendor: one POST to the one address that the settings name, noted in the journal of what left.
+
+The journal, `egress.jsonl` below the state directory, has a line for each attempt: when, which job, where to, how many bytes of content
+went and came, the SHA-256 of what went, and what became of it. It holds nothing of the content itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rlu_attestation.errors import RluError
+from rlu_server.outreach.http import Unreachable, request, target, trust
+
+MAX_ANSWER = 64 * 1024
+JOURNAL = "egress.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """One attempt to send something out. `sent` is what was handed over; of an attempt that failed, less may have left."""
+
+    time: int
+    job: str
+    destination: str
+    proxy: str
+    sent: int
+    received: int
+    sha256: str
+    result: str
+    """`sent`, or the code of what went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Where one job sends to.
+
+    Attributes:
+        journal: the file of crossings; None: standard error only.
+    """
+
+    job: str
+    url: str
+    proxy: str
+    ca_file: Path | None
+    journal: Path | None
+
+    def post(self, content: bytes, media_type: str, now: int) -> bytes:
+        """Send, and give what was answered.
+
+        Raises:
+            Unreachable: `relay.…`, `relay.status`.
+            BadAddress: `relay.url`, `relay.proxy`; nothing was sent.
+            OSError: the CAs cannot be read; nothing was sent. Or it cannot be noted.
+        """
+        parts = target(self.url)
+        context = trust(self.ca_file)
+        given = {"Content-Type": media_type}
+        answer, result = b"", "sent"
+        try:
+            status, _, answer = request(
+                "POST", self.url, context, MAX_ANSWER, content, given, proxy=self.proxy
+            )
+            if status not in (200, 201, 202, 204):
+                raise Unreachable("relay.status", f"{parts.hostname} answered with status {status}")
+        except RluError as error:
+            result = error.code
+            raise
+        finally:
+            self._note(
+                Crossing(
+                    time=now,
+                    job=self.job,
+                    destination=f"{parts.hostname}:{parts.port or 443}",
+                    proxy=self.proxy,
+                    sent=len(content),
+                    received=len(answer),
+                    sha256=hashlib.sha256(content).hexdigest(),
+                    result=result,
+                )
+            )
+        return answer
+
+    def _note(self, crossing: Crossing) -> None:
+        line = json.dumps(asdict(crossing))
+        print(line, file=sys.stderr)
+        if self.journal is None:
+            return
+        descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
