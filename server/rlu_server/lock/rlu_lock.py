@@ -249,7 +249,7 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _X32_BIT = 0x40000000
 _NAMESPACE_FLAGS = 0x7E020000 | 0x00000080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET} and NEWTIME
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
-_MSG_FASTOPEN, _TCP_FASTOPEN_CONNECT = 0x20000000, 30
+_MSG_FASTOPEN, _TCP_FASTOPEN_CONNECT, _TCP_ULP = 0x20000000, 30, 31
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _PR_SET_DUMPABLE = 4
 SOCKETS = ("unix", "tcp", "udp", "netlink")
@@ -324,8 +324,10 @@ def seccomp_program(rules: dict[str, Any], machine: str = "") -> list[_Instructi
     if not rules.get("fast_open", True):  # connecting by sendto() escapes Landlock's connect right
         blocks += [("sendto", _deny_if_set(3, _MSG_FASTOPEN)), ("sendmsg", _deny_if_set(2, _MSG_FASTOPEN))]
         blocks += [("sendmmsg", _deny_if_set(3, _MSG_FASTOPEN))]
-        option = [_argument(1), _Instruction(_JEQ, socket.IPPROTO_TCP, 0, 3), _argument(2)]
-        blocks += [("setsockopt", [*option, _Instruction(_JEQ, _TCP_FASTOPEN_CONNECT, 0, 1), _DENY, _PASS])]
+        # So does a TCP socket that was turned into an SMC one (TCP_ULP): Landlock no longer takes it for TCP.
+        option = [_argument(1), _Instruction(_JEQ, socket.IPPROTO_TCP, 0, 4), _argument(2)]
+        option += [_Instruction(_JEQ, _TCP_FASTOPEN_CONNECT, 1, 0), _Instruction(_JEQ, _TCP_ULP, 0, 1)]
+        blocks += [("setsockopt", [*option, _DENY, _PASS])]
     if "sockets" in rules:
         blocks.append(("socket", _socket_block(rules["sockets"])))
     if not rules.get("namespaces", True):

@@ -125,6 +125,11 @@ def test_arguments(machine: str) -> None:
     assert verdict("sendmsg", 0, 0, 0x20000000) == DENY
     assert verdict("sendmmsg", 0, 0, 0, 0x20000000) == DENY
     assert verdict("setsockopt", 0, 6, 30) == DENY
+    assert verdict("setsockopt", 0, 6, 31) == DENY, (
+        "TCP_ULP could make it an SMC socket, which Landlock does not hold"
+    )
+    assert verdict("setsockopt", 0, 6, 29) == ALLOW
+    assert verdict("setsockopt", 0, 1, 31) == ALLOW
     assert verdict("setsockopt", 0, 6, 1) == ALLOW
     assert verdict("setsockopt", 0, 1, 30) == ALLOW
 
