@@ -1,0 +1,282 @@
+"""What must hold whatever was broken, judged from the outside: the clients' journal against the log on the disk. Pure.
+
+1  unsigned        before the first byte of an answer, the statement of its session was under a head on the disk
+2  receipts        each exchange that an answer named is in the log once; numbers have no gaps; nobody has more than he asked for
+3  session         a session that a client was given is in the log as it was given
+4  contents        a receipt says what its client sent and got
+5  tenants         no answer holds what another request brought
+6  hangs           every call ended; nothing that was to end goes on
+7  memory          no process grew beyond its bound
+8  recovery        it served again, in time
+9  log             an auditor finds nothing; every session is closed at the end
+10 exit            asked to stop, the supervisor ends with 0, and nothing of it is left
+
+A receipt exists in memory before it is in the log: in the attestor's until the batch is signed, and in the gateway's while the attestor is
+away. What both lost together, nobody can sign; then, and only for what was under way in that span (`lost_together`), numbers may be
+missing. Such a gap shows in the session's close.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from faults.traffic import Call, Opened
+from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.merkle import leaf_hash
+from rlu_server.attestor.records import (
+    CloseRecord,
+    HeadRecord,
+    LogRecord,
+    OpenRecord,
+    ReceiptRecord,
+    SessionRecord,
+    StartRecord,
+)
+
+MARKER = re.compile(rb"mk-[a-z]+-[0-9]{8}-[0-9a-f]{8}")
+GROWTH_BYTES = 160 << 20
+"""Most that a process may have beyond what it had before anything was broken."""
+RECOVERY_S = 45.0
+"""Longest time until it serves again: the supervisor's longest pause, and a start on a busy machine."""
+SETTLED_S = 1.0
+"""An exchange that ended so long ago is in the log, unless the signer or the disk is in trouble."""
+TROUBLE = ("signer.failed", "log.write_failed")
+Span = tuple[float, float]
+_Line = LogRecord | OpenRecord | StartRecord | SessionRecord | ReceiptRecord | CloseRecord | HeadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that did not hold."""
+
+    invariant: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that one schedule left.
+
+    Attributes:
+        log: the log file after the end.
+        unproven: what the verifier did not accept of sessions that were still there, as text.
+        memory: bytes of each kind of process before, and the most of it after.
+        recovered_s: seconds from the last repair until it served; None: it did not.
+        audit: findings of `rlu log audit` over the log at rest; None: it was not made.
+        exit_status: of the supervisor; `left`: processes and directories that outlived it.
+        lost: spans in which attestor and gateway lost together what was under way.
+    """
+
+    calls: Sequence[Call]
+    opened: Sequence[Opened]
+    closed: Sequence[str]
+    log: bytes
+    unproven: Sequence[str] = ()
+    memory: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    recovered_s: float | None = None
+    audit: Sequence[str] | None = None
+    exit_status: int | None = None
+    left: Sequence[str] = ()
+    lost: Sequence[Span] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The log, as far as it is under a head. `shown_at`: where in the file the head ends that covers a session."""
+
+    sessions: dict[str, SessionRecord]
+    shown_at: dict[str, int]
+    receipts: dict[str, list[ReceiptRecord]]
+    closes: dict[str, int]
+
+
+def lost_together(events: Sequence[Mapping[str, Any]]) -> list[Span]:
+    """Of the supervisor's events: when attestor and gateway were both lost, the one before the other had what it knew."""
+    spans: list[Span] = []
+    trouble: float | None = None
+    gone: dict[str, float] = {}
+    settled = math.inf
+    last = 0.0
+    for event in events:
+        name, at = str(event["event"]), float(event["time"])
+        if name in TROUBLE:
+            trouble = at if trouble is None else trouble
+        elif name in ("attestor.exited", "gateway.exited"):
+            role = name.partition(".")[0]
+            gone.setdefault(role, at)
+            if len(gone) == 2 and at < settled:
+                spans.append((_unsettled(min(gone.values()), trouble), at))
+        elif name == "gateway.lost" and trouble is None:
+            settled = at + SETTLED_S  # what it had open is in the log as failed
+        elif name == "attestor_connected":
+            gone.clear()
+            trouble, settled = None, math.inf
+        elif name == "signer.recovered":
+            trouble = None
+        elif name == "measuring" and last:
+            spans.append((_unsettled(last, trouble), at))  # another supervisor: the one before was killed
+            gone.clear()
+        last = at
+    return spans
+
+
+def _unsettled(since: float, trouble: float | None) -> float:
+    return min(since, since if trouble is None else trouble) - SETTLED_S
+
+
+def violations(seen: Observed) -> list[Violation]:
+    """All that did not hold."""
+    try:
+        log = _read(seen.log)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return [Violation("log", f"unreadable: {error}")]
+    return [
+        *_unsigned(seen, log),
+        *_receipts(seen, log),
+        *_sessions(seen, log),
+        *(Violation("contents", text) for text in seen.unproven),
+        *_tenants(seen),
+        *_ended(seen, log),
+    ]
+
+
+def _read(data: bytes) -> _Log:
+    log = _Log({}, {}, collections.defaultdict(list), collections.Counter())
+    decode = msgspec.json.Decoder(_Line).decode
+    waiting: list[str] = []
+    at = 0
+    for line in data.split(b"\n")[:-1]:
+        at += len(line) + 1
+        record = decode(line)
+        if isinstance(record, SessionRecord):
+            if record.session in log.sessions:
+                raise ValueError(f"session {record.session} is in the log twice")
+            log.sessions[record.session] = record
+            waiting.append(record.session)
+        elif isinstance(record, ReceiptRecord):
+            log.receipts[record.session].append(record)
+        elif isinstance(record, CloseRecord):
+            log.closes[record.session] += 1
+        elif isinstance(record, HeadRecord):
+            log.shown_at.update(dict.fromkeys(waiting, at))
+            waiting.clear()
+    return log
+
+
+def _unsigned(seen: Observed, log: _Log) -> list[Violation]:
+    found = []
+    answers = [
+        (call.headers.get("rlu-session"), call.log_size, call.marker) for call in seen.calls if call.status
+    ]
+    # A refusal by the gateway itself may be of no session.
+    given = [(session, size, what) for session, size, what in answers if session is not None]
+    given += [(one.session, one.log_size, "opening") for one in seen.opened]
+    for session, size, what in given:
+        shown = log.shown_at.get(session)
+        if shown is None:
+            found.append(f"{what}: session {session} is under no head")
+        elif shown > size:
+            found.append(
+                f"{what}: the head over session {session} came {shown - size} bytes after the answer"
+            )
+    found += [
+        f"{call.marker}: an answer of the model without a session"
+        for call in seen.calls
+        if MARKER.search(call.content) and call.receipt is None
+    ]
+    return [Violation("unsigned", text) for text in found]
+
+
+def _receipts(seen: Observed, log: _Log) -> list[Violation]:
+    found = []
+    excused = {call.receipt for call in seen.calls if _lost(call, seen.lost)}
+    halted = {call.asked for call in seen.calls if _lost(call, seen.lost)} | {
+        one[0] for one in excused if one
+    }
+    for session, records in log.receipts.items():
+        numbers = sorted(record.seq for record in records)
+        if len(numbers) != len(set(numbers)) or (
+            session not in halted and numbers != list(range(1, len(numbers) + 1))
+        ):
+            found.append(f"session {session}: numbers {numbers[:50]}")
+    logged = {(session, record.seq): record for session, of in log.receipts.items() for record in of}
+    named = collections.Counter(call.receipt for call in seen.calls if call.receipt is not None)
+    found += [f"exchange {one} was named by {count} answers" for one, count in named.items() if count > 1]
+    found += [
+        f"exchange {one} is not in the log" for one in named if one not in logged and one not in excused
+    ]
+    asked = collections.Counter(
+        call.asked if call.receipt is None else call.receipt[0] for call in seen.calls
+    )
+    asked.pop(None, None)
+    for one in seen.opened:
+        if len(log.receipts.get(one.session, ())) > asked[one.session]:
+            count = len(log.receipts[one.session])
+            found.append(f"session {one.session}: {count} receipts for {asked[one.session]} requests")
+    if sum(map(len, log.receipts.values())) > len(seen.calls):
+        found.append(f"{sum(map(len, log.receipts.values()))} receipts for {len(seen.calls)} requests")
+    for call in seen.calls:
+        record = logged.get(call.receipt) if call.receipt is not None else None
+        if record is not None and record.status == "complete" and call.outcome == "cut":
+            found.append(f"exchange {call.receipt}: complete, and its client got a part")
+    return [Violation("receipts", text) for text in found]
+
+
+def _lost(call: Call, spans: Sequence[Span]) -> bool:
+    """Was it under way in one of the spans?"""
+    return any(call.began <= to and call.began + call.seconds >= since for since, to in spans)
+
+
+def _sessions(seen: Observed, log: _Log) -> list[Violation]:
+    found = []
+    for one in seen.opened:
+        record = log.sessions.get(one.session)
+        if record is not None and record.leaf != b64u(leaf_hash(unb64u(one.statement))):
+            found.append(f"session {one.session}: the statement in the log is another")
+    for session in seen.closed:
+        if not log.closes.get(session):
+            found.append(f"session {session}: its client was given a close that is not in the log")
+    return [Violation("session", text) for text in found]
+
+
+def _tenants(seen: Observed) -> list[Violation]:
+    found = []
+    for call in seen.calls:
+        others = {marker.decode() for marker in MARKER.findall(call.content)} - {call.marker}
+        # An error may repeat nothing at all of a request, another's least.
+        found += [f"{call.marker}: its answer holds {other}" for other in sorted(others)]
+    return [Violation("tenants", text) for text in found]
+
+
+def _ended(seen: Observed, log: _Log) -> list[Violation]:
+    found = [
+        Violation("hangs", f"{call.marker or 'an own route'} ({call.script}) after {call.seconds:.0f} s")
+        for call in seen.calls
+        if call.outcome == "hung"
+    ]
+    for role, (before, most) in seen.memory.items():
+        if most > before + GROWTH_BYTES:
+            found.append(Violation("memory", f"{role}: {before >> 20} MiB before, {most >> 20} MiB after"))
+    if seen.recovered_s is None:
+        found.append(Violation("recovery", "it did not serve again"))
+    elif seen.recovered_s > RECOVERY_S:
+        found.append(Violation("recovery", f"{seen.recovered_s:.1f} s"))
+    if seen.audit is None:
+        found.append(Violation("log", "it was not audited"))
+    found += [Violation("log", text) for text in seen.audit or ()]
+    unclosed = [session for session in log.sessions if log.closes.get(session, 0) != 1]
+    if unclosed:
+        found.append(Violation("log", f"{len(unclosed)} sessions are not closed once, first {unclosed[0]}"))
+    if seen.exit_status != 0:
+        found.append(Violation("exit", f"status {seen.exit_status}"))
+    return found + [Violation("exit", f"left behind: {text}") for text in seen.left]

@@ -1,0 +1,53 @@
+"""When receipts may be missing: only what attestor and gateway lost together. The rest of the observer is tried in test_trial.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.observer import SETTLED_S, Observed, lost_together, violations
+from faults.traffic import Call
+
+UP = [(1.0, "measuring"), (2.0, "attestor_connected"), (2.5, "gateway_ready")]
+
+
+def spans(*more: tuple[float, str]) -> list[tuple[float, float]]:
+    return lost_together([{"time": at, "event": name} for at, name in (*UP, *more)])
+
+
+def test_one_of_them_loses_nothing() -> None:
+    assert spans((10.0, "gateway.exited"), (10.1, "gateway.lost"), (15.0, "attestor_connected")) == []
+    assert spans((10.0, "attestor.exited"), (15.0, "attestor_connected"), (16.0, "gateway.exited")) == []
+
+
+def test_the_gateway_dies_while_the_attestor_is_away() -> None:
+    assert spans((10.0, "attestor.exited"), (12.0, "gateway.exited")) == [(10.0 - SETTLED_S, 12.0)]
+
+
+def test_the_attestor_dies_before_it_has_logged_what_the_gateway_left_open() -> None:
+    assert spans((10.0, "gateway.exited"), (10.1, "attestor.exited")) == [(10.0 - SETTLED_S, 10.1)]
+    late = ((10.0, "gateway.exited"), (10.1, "gateway.lost"), (20.0, "attestor.exited"))
+    assert spans(*late) == []
+    assert spans((8.0, "signer.failed"), *late) == [(8.0 - SETTLED_S, 20.0)]
+    assert spans((8.0, "signer.failed"), (9.0, "signer.recovered"), *late) == []
+
+
+def test_the_supervisor_is_killed() -> None:
+    assert spans((10.0, "request_refused"), (12.0, "measuring")) == [(10.0 - SETTLED_S, 12.0)]
+
+
+def call(began: float, seconds: float) -> Call:
+    made = Call("acme", "mk-acme-00000001-00000000", "short", b"", None)
+    made.outcome, made.status, made.began, made.seconds = "whole", 200, began, seconds
+    made.headers = {"rlu-receipt": "/v1/rlu/receipts/AAAA/1"}
+    return made
+
+
+@pytest.mark.parametrize(("began", "excused"), [(5.0, False), (9.5, True), (12.5, False)])
+def test_only_what_was_under_way_is_excused(began: float, excused: bool) -> None:
+    seen = Observed(
+        [call(began, 1.0)], [], [], b"", recovered_s=0.1, audit=[], exit_status=0, lost=[(10, 12)]
+    )
+    found = [str(one) for one in violations(seen)]
+    assert (found == []) == excused, found
+    if not excused:
+        assert found == ["receipts: exchange ('AAAA', 1) is not in the log"]
