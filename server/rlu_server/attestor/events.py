@@ -47,6 +47,41 @@ class Event(str, Enum):
     INTERNAL = "internal.error"
 
 
+INFORMATION = frozenset(
+    {
+        Event.STARTED,
+        Event.DRAINING,
+        Event.STOPPED,
+        Event.SIGNER_RECOVERED,
+        Event.GATEWAY_GREETED,
+        Event.STATEMENT_RENEWED,
+        Event.DRIFT_ENDED,
+        Event.KEY_ROTATED,
+        Event.KEY_REHEARSED,
+        Event.KEY_RETIRED,
+        Event.CANARY_REPORTED,
+        Event.LICENCE_VALID,
+    }
+)
+ERRORS = frozenset(
+    {
+        Event.REFUSED_TO_START,
+        Event.LOG_WRITE_FAILED,
+        Event.SIGNER_FAILED,
+        Event.DRIFTED,
+        Event.LICENCE_EXPIRED,
+        Event.LICENCE_INVALID,
+        Event.INTERNAL,
+    }
+)
+"""All others are warnings."""
+
+
+def level(event: Event) -> str:
+    """How much an event matters to who looks after the server."""
+    return "error" if event in ERRORS else "info" if event in INFORMATION else "warning"
+
+
 class EventLog:
     """Writes events to a stream."""
 
@@ -55,7 +90,7 @@ class EventLog:
 
     def emit(self, event: Event, code: str | None = None, count: int | None = None) -> None:
         """Write one event; `code` is the stable code of an error, never its text."""
-        line: dict[str, str | int] = {"event": event.value}
+        line: dict[str, str | int] = {"level": level(event), "event": event.value}
         if code is not None:
             line["code"] = code
         if count is not None:

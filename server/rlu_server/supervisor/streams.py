@@ -42,7 +42,7 @@ async def read_posture(handle: int) -> dict[str, Any]:
 class Output:
     """Reads a child's output, line by line.
 
-    A JSON object with an `event` is passed on if its values are codes and numbers. Any other text is kept while `starting`, when there
+    A JSON object with an `event` is passed on if its values are codes, routes, names and numbers. Any other text is kept while `starting`, when there
     cannot be content in it yet, to explain a failed start; afterwards it is counted and forgotten.
     """
 
@@ -105,9 +105,12 @@ def _json(line: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _is_code(text: str) -> bool:
-    return 0 < len(text) <= 64 and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+def _is_code(text: str, more: str = "") -> bool:
+    return 0 < len(text) <= 64 and all(c.isascii() and (c.isalnum() or c in "._-" or c in more) for c in text)
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, str) and (not value or _is_code(value)))
+    # Routes of ours (`/v1/models/{id}`) and models' names (`owner/name:tag`) are values too.
+    return isinstance(value, (int, float)) or (
+        isinstance(value, str) and (not value or _is_code(value, "/{}:"))
+    )

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from rlu_server.adapters.events import Events
+from rlu_server.core.responses import LABEL
+from rlu_server.core.routes import RELAYED
 from rlu_server.supervisor.streams import Output, read_posture
 
 
@@ -47,6 +50,20 @@ async def test_events_pass() -> None:
 async def test_anything_else_is_withheld_once_content_is_possible(line: bytes) -> None:
     events, lines = await given(line, starting=False)
     assert (events, lines) == ([("output.withheld", {})], [])
+
+
+async def test_every_line_of_the_access_log_passes() -> None:
+    """Each route there is, models by the names hubs have; and what it must not be does not."""
+    routes = [route.path for route in RELAYED.values()]
+    said: list[bytes] = []
+    log = Events(said.append)
+    for route in (*routes, "/", "/v1/models", "/v1/models/{id}", LABEL, "own", "other"):
+        log.access(route=route, status=200, request_id="req_0_1", code="", model="Qwen/Qwen3-8B:main", seq=1)
+    events, _ = await given(*said, starting=False)
+    assert [values["route"] for _, values in events] == [json.loads(line)["route"] for line in said]
+    assert {name for name, _ in events} == {"request_answered"}
+    log.access(route="/v1/what was said", status=200, request_id="req_0_1", code="")
+    assert await given(said[-1], starting=False) == ([("output.withheld", {})], [])
 
 
 async def test_text_explains_a_start() -> None:
