@@ -9,6 +9,12 @@ class ManifestError(Refused):
     """The directory is no model that can be measured or served; the message names the file and what to do."""
 
 
+class NoModel(ManifestError):
+    """There is no directory of that name, or nothing in it."""
+
+    exit_code = 2
+
+
 class SignatureRefused(Refused):
     """The model is not signed as it must be."""
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlu_server.models.errors import ManifestError
+from rlu_server.models.errors import ManifestError, NoModel
 
 MAX_FILES = 100_000
 SIGNATURE = "model.sig"
@@ -59,11 +59,12 @@ def walk(directory: Path) -> Tree:
     """List a model's directory.
 
     Raises:
-        ManifestError: `model.directory`, `model.empty`, `model.link`, `model.special_file`, `model.name`, `model.too_many_files`.
+        NoModel: `model.directory`, `model.empty`.
+        ManifestError: `model.link`, `model.special_file`, `model.name`, `model.too_many_files`.
         OSError: it cannot be read.
     """
     if not directory.is_dir():
-        raise ManifestError("model.directory", f"{directory} is no directory; give the directory of a model")
+        raise NoModel("model.directory", f"{directory} is no directory; give the directory of a model")
     root = directory.resolve(strict=True)
     found: list[Found] = []
     stamps = {"": stamp(root.stat())}
@@ -100,7 +101,7 @@ def walk(directory: Path) -> Tree:
                 f"{directory} holds more than {MAX_FILES} files; give the directory of one model",
             )
     if not found:
-        raise ManifestError("model.empty", f"{directory} holds no files; give the directory of a model")
+        raise NoModel("model.empty", f"{directory} holds no files; give the directory of a model")
     return Tree(root, tuple(sorted(found, key=lambda file: file.path.encode())), stamps)
 
 
