@@ -6,7 +6,7 @@ SHELL := bash
 BIN := .venv/bin
 CODE := attestation server benchmarks tests scripts
 
-.PHONY: help run test check bench bench-gpu soak fuzz mutation fmt clean setup setup-test
+.PHONY: help run test check bench bench-gpu soak fuzz faults mutation fmt clean setup setup-test
 
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ soak: setup-test ## Full load for ten minutes: memory must not grow; ARGS=--minu
 
 fuzz: setup-test ## Fuzz everything that takes bytes from others; ARGS=--seconds=600 for each target
 	@exec $(BIN)/python tests/fuzz/run.py $(ARGS)
+
+faults: setup-test ## Break a deployment by seeded schedules, its promises must hold; goes on where it was; ARGS=--minutes=30, ARGS="--seed N"
+	@exec $(BIN)/python tests/faults/run.py $(ARGS)
 
 mutation: setup-test ## Remove every check of the verifier in turn; a test must notice each
 	@exec $(BIN)/python tests/mutation/run.py $(ARGS)
