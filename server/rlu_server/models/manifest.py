@@ -60,8 +60,8 @@ class Manifest:
 
 
 def workers() -> int:
-    """Threads that hash: one for each core this process may use, and one more, so that a core reads while others hash."""
-    return min(MAX_WORKERS, len(os.sched_getaffinity(0)) + 1)
+    """Threads that hash: more than the cores this process may use, so that storage is always asked for more while cores hash."""
+    return min(MAX_WORKERS, 2 * len(os.sched_getaffinity(0)) + 2)
 
 
 def measure(directory: Path, progress: Progress | None = None) -> Manifest:
@@ -111,6 +111,7 @@ def _read(found: Found, expected: Stamp, report: Callable[[int], None]) -> File:
         time.sleep(unsettled / 1e9)
     with found.real.open("rb", buffering=0) as file:
         before = stamp(os.fstat(file.fileno()))
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while length <= found.size and (count := file.readinto(buffer)):
             whole.update(view[:count])
             length += count
