@@ -52,7 +52,10 @@ class Faulted(Node):
         (home / "m" / "model.safetensors").write_bytes(b"weights")
         self.image = Image(home / "disk.img", home / "d", DISK_BYTES)
         self.no_disk = ""
-        given = {"state_dir": str(home / "none"), "model": {"path": str(home / "m")}}
+        given = {
+            "state_dir": str(home / "none"),
+            "model": {"path": str(home / "m"), "signature": "unsafe-optional"},
+        }
         super().__init__(home / "d", configuration.load(None, {}, given), COMMAND)
         self.environment[CLOCK] = str(self._offset)
         self.api_keys: Mapping[str, str] = {}
