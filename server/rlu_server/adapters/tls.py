@@ -23,6 +23,10 @@ VALIDITY = timedelta(days=90)
 """Longer than any process should live; a restart makes a new key."""
 
 
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2: forward secrecy and authenticated encryption only, as everything that TLS 1.3 has."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerTls:
     """The context to serve with, and what may be shown of it."""
@@ -57,6 +61,7 @@ def make(hostnames: tuple[str, ...], now: datetime | None = None) -> ServerTls:
 def _context(pem: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
     _load(context, pem)
