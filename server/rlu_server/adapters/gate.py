@@ -190,13 +190,7 @@ class Gate:
         now = self.monotonic()
         tenant = principal.tenant
         rule = self._accounts.rule(tenant, principal.name)
-        reservation = None
-        if rule.limited:
-            try:
-                reservation = self._accounts.reserve(tenant, principal.name, ask.tokens, now)
-            except LimitReached:
-                self._measures.tenant_refusals[self._measures.tenant(principal.tenant_pseudonym)] += 1
-                raise
+        reservation = self._reserve(principal, ask.tokens, now)
         line = self.lines[ask.model]
         priority = max(ask.priority, rule.priority)
         place = Place(applicant, line, tenant, rule.weight, priority, ask.tokens, reservation)
@@ -214,6 +208,13 @@ class Gate:
         self._look(line.model)
         self._pump_soon(line)
         return place
+
+    def count(self, principal: Principal) -> None:
+        """A request that no engine is asked for. Raises LimitReached."""
+        now = self.monotonic()
+        reservation = self._reserve(principal, 0, now)
+        if reservation is not None:
+            reservation.settle(0, now)
 
     def leave(self, place: Place, tokens: int | None) -> None:
         """It is over. Called exactly once for each place.
@@ -260,6 +261,13 @@ class Gate:
         if now > self._forgot + FORGET_S:
             self._forgot = now
             self._accounts.forget_idle(now)
+
+    def _reserve(self, principal: Principal, tokens: int, now: float) -> Reservation | None:
+        try:
+            return self._accounts.reserve(principal.tenant, principal.name, tokens, now)
+        except LimitReached:
+            self._measures.tenant_refusals[self._measures.tenant(principal.tenant_pseudonym)] += 1
+            raise
 
     def _pump_soon(self, line: Line) -> None:
         if not line.pumping:

@@ -170,6 +170,8 @@ class ResponseStore:
 
     def __init__(self, settings: Limits, sessions: Sessions, clock: Callable[[], float]) -> None:
         self.not_kept = 0
+        self.count: Callable[[Principal], None] = lambda _: None
+        """Counts an answer about what is kept as a request, and raises GatewayError when there were too many."""
         self._settings = settings
         self._sessions = sessions
         self._clock = clock
@@ -280,6 +282,11 @@ class ResponseStore:
         elif not kept.response:
             done(GatewayError("response_not_stored"))
         else:
+            try:
+                self.count(principal)
+            except GatewayError as error:
+                done(error)
+                return
             self._scratch.use(key, self._clock())
             response = bytes(kept.response)
             answer = responses.finished(response)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.auth.authenticator import Authenticator, Decided
@@ -33,6 +33,7 @@ class GatewayContext:
         log: Log,
         authenticator: Authenticator,
         administrators: Sequence[str],
+        count: Callable[[Principal], None],
     ) -> None:
         self._relay = relay
         self._ledger = ledger
@@ -43,6 +44,7 @@ class GatewayContext:
         self._exporter = log.exporter
         self._authenticator = authenticator
         self._administrators = frozenset(tuple(one.split("/", 1)) for one in administrators)
+        self._count = count
         self._cosignatures = Cosignatures(log.witnesses)
 
     async def authenticate(self, credentials: Credentials) -> Principal:
@@ -100,6 +102,7 @@ class GatewayContext:
     async def open_session(
         self, principal: Principal, nonce: bytes, cnf_jkt: bytes | None, ttl_s: int | None
     ) -> SessionView:
+        self._count(principal)
         return self._view(await self._ledger.open_explicit(principal, nonce, cnf_jkt, ttl_s))
 
     def sessions(self, principal: Principal) -> Sequence[SessionView]:

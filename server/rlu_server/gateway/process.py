@@ -189,6 +189,7 @@ class Gateway:
             secrets.token_hex(4),
         )
         self.responses = ResponseStore(settings.responses, self.ledger, clock)
+        self.responses.count = self.gate.count
         self.relay.responses = self.responses
         self.relay.crew = crew
         self.ledger.wipe = self.responses.close
@@ -202,6 +203,7 @@ class Gateway:
             settings.log,
             self.entrance.authenticator,
             settings.auth.administrators,
+            self.gate.count,
         )
         self.app = create_app(context, version)
         self.application.serve(self.app, self.relay.answered)

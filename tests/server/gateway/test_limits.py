@@ -185,6 +185,33 @@ async def test_a_full_line_is_an_overload_in_both_shapes(start: Start):
 # --- reserving and settling -------------------------------------------------------------------------------------------
 
 
+async def test_whatever_is_signed_counts_as_a_request(start: Start):
+    """Answers about kept responses and explicit sessions need no engine; each is a signature, and lines in the log for good."""
+    rig = await start("[default.principal]\nrequests_per_minute = 4\nconcurrent_requests = 1")
+    made = await rig.call(RESPONSES, {"model": "scripted", "input": "hi", "store": True})
+    path = f"{RESPONSES}/{made.json()['id']}"
+    await rig.settled()
+    assert (await rig.call(path, None, method="GET")).status == 200
+    for _ in range(5):
+        assert (await rig.call(f"{RESPONSES}/resp_other", None, method="GET")).status == 404
+    opened = await rig.call("/v1/rlu/sessions", {"nonce": "AAAAAAAAAAAAAAAA"})
+    assert opened.status == 201, opened.content
+    assert (await rig.call(f"{path}/input_items", None, method="GET")).status == 200
+    for target, method in ((path, "GET"), (path, "DELETE"), (f"{path}/input_items", "GET")):
+        refused = await rig.call(target, None, method=method)
+        assert (refused.status, refused.json()["error"]["code"]) == (429, "limit_requests")
+        assert int(refused.headers["retry-after"]) > 10
+        assert "rlu-receipt" not in refused.headers
+    refused = await rig.call("/v1/rlu/sessions", {"nonce": "AAAAAAAAAAAAAAAA"})
+    assert (refused.status, refused.json()["code"]) == (429, "limit_requests")
+    assert len(rig.gateway.responses) == 1, "a refused deletion deletes nothing"
+    # Looking at what is there is free, and so is ending it.
+    session = opened.json()["session"]
+    assert (await rig.call(f"/v1/rlu/sessions/{session}", None, method="GET")).status == 200
+    assert (await rig.call(f"/v1/rlu/sessions/{session}", None, method="DELETE")).status == 200
+    await rig.settled()
+
+
 async def test_many_answers_at_once_and_limits_of_other_apis_buy_nothing(start: Start):
     """However it is written, what may be generated is reserved before, or parallel requests would run far over the limit."""
     rig = await start("[default]\ntokens_per_minute = 1000000")
