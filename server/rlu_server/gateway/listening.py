@@ -9,8 +9,6 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from rlu_server.adapters.waiting import within
-
 PATH = b"/metrics"
 MAX_HEAD = 16 * 1024
 MAX_CONNECTIONS = 32
@@ -67,21 +65,19 @@ class MetricsServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
+        transport = writer.transport
+        # Whoever asks slowly, or does not read, is let go: places are few.
+        timer = asyncio.get_running_loop().call_later(TIMEOUT_S, transport.abort)
         try:
-            head = await within(asked, TIMEOUT_S)
-            if head is None:
-                return
+            head = await reader.readuntil(b"\r\n\r\n")
             writer.write(self._answer(head))
-            await writer.drain()
             writer.close()
+            await writer.wait_closed()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             pass
         finally:
-            if not asked.done():
-                asked.cancel()
-            if not writer.is_closing():
-                writer.transport.abort()
+            timer.cancel()
+            transport.abort()
 
     def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")

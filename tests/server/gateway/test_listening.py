@@ -74,6 +74,20 @@ async def test_who_says_nothing_does_not_stay(server: MetricsServer, monkeypatch
     assert await said(server, b"") == b""
 
 
+async def test_who_does_not_read_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "TIMEOUT_S", 0.05)
+    server = MetricsServer(("127.0.0.1", 0), lambda: bytes(64 << 20), "text/plain")
+    await server.start()
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", server.port))
+    await wire.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+    while not server._tasks:
+        await asyncio.sleep(0.001)
+    while server._tasks:
+        await asyncio.sleep(0.005)
+    wire.abort()
+    await server.close()
+
+
 async def test_only_so_many_at_once(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
     first = Wire(*await asyncio.open_connection("127.0.0.1", server.port))
