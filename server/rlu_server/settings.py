@@ -207,7 +207,7 @@ class Model(Section):
 
 
 class Uids(Section):
-    """User ids of the three processes, for a supervisor that is root; each one's group has the same number."""
+    """User ids of the three processes. A supervisor that is root gives them these; with `rlu serve --role` each was started as its own."""
 
     attestor: Annotated[int, Field(ge=1, lt=2**32 - 1)]
     engine: Annotated[int, Field(ge=1, lt=2**32 - 1)]
@@ -244,7 +244,7 @@ class Log(Section):
 class Settings(Section):
     state_dir: Path = Path("/var/lib/rlu")
     runtime_dir: Path | None = None
-    """In-memory directory for sockets and scratch; None: made by `rlu serve`."""
+    """In-memory directory for sockets and scratch; None: made by `rlu serve`. With `--role` it must be named, the same for all."""
     deployment: Deployment = Deployment()
     attestation: Attestation = Attestation()
     gateway: Gateway = Gateway()

@@ -8,6 +8,9 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import tomllib
+
+from rlu_server.supervisor import alone
 
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
 DECLARED_HOST_PATHS = {"/sys/kernel/config"}
@@ -29,6 +32,18 @@ def containers(rendered: Any) -> Iterator[tuple[str, Object]]:
     for name, spec in pods(rendered):
         for container in (*spec.get("initContainers", ()), *spec["containers"]):
             yield f"{name}/{container['name']}", container
+
+
+def roles(workload: Object) -> dict[str, Object]:
+    """The containers of an instance by the role that each runs."""
+    found = {one["name"]: one for one in workload["spec"]["template"]["spec"]["containers"]}
+    assert {name: one["command"][-1] for name, one in found.items()} == {name: name for name in found}
+    return found
+
+
+def mounts(container: Object) -> dict[str, bool]:
+    """Names of the volumes, and whether it may write."""
+    return {mount["name"]: not mount.get("readOnly", False) for mount in container["volumeMounts"]}
 
 
 def pod_labels(rendered: Any) -> Iterator[dict[str, str]]:
@@ -85,7 +100,9 @@ def test_pods_are_restricted(configuration: Any) -> None:
 
 def test_containers_are_restricted(configuration: Any) -> None:
     for name, container in containers(configuration):
-        assert container["securityContext"] == {
+        security = dict(container["securityContext"])
+        assert security.pop("runAsUser", 10001) > 0, name
+        assert security == {
             "allowPrivilegeEscalation": False,
             "privileged": False,
             "capabilities": {"drop": ["ALL"]},
@@ -127,8 +144,15 @@ def test_host_paths_are_the_declared_ones_for_the_declared_kinds(configuration: 
         v["hostPath"]["path"] for _, spec in pods(configuration) for v in spec["volumes"] if "hostPath" in v
     ]
     assert paths == (["/sys/kernel/config"] if tsm else [])
-    resources = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert ("smarter-devices/tpmrm0" in resources) == ('key = "tpm2"' in str(configuration.of("ConfigMap")))
+    limits = {role: one["resources"]["limits"] for role, one in roles(workload).items()}
+    tpm = 'key = "tpm2"' in str(configuration.of("ConfigMap"))
+    assert {role for role in limits if "smarter-devices/tpmrm0" in limits[role]} == (
+        {"attestor"} if tpm else set()
+    )
+    assert {role for role in limits if any("gpu" in name for name in limits[role])} <= {"engine"}
+    assert {role for role, one in roles(workload).items() if "tsm" in mounts(one)} == (
+        {"attestor"} if tsm else set()
+    )
 
 
 def test_every_pod_is_under_the_policy_that_denies(configuration: Any) -> None:
@@ -161,7 +185,7 @@ def test_whoever_may_go_out_may_go_to_named_places_only(configuration: Any) -> N
 def test_probes_and_the_end(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
     spec = workload["spec"]["template"]["spec"]
-    [container] = spec["containers"]
+    container = roles(workload)["gateway"]
     settings = "".join(c["data"].get("rlu.toml", "") for c in configuration.of("ConfigMap"))
     ready = int(re.search(r"^ready_timeout_s = (\d+)$", settings, re.M)[1])
     drain = int(re.search(r"^drain_timeout_s = (\d+)$", settings, re.M)[1])
@@ -169,7 +193,9 @@ def test_probes_and_the_end(configuration: Any) -> None:
     assert startup["periodSeconds"] * startup["failureThreshold"] > ready + 240
     assert container["readinessProbe"]["httpGet"]["path"] == startup["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    # All three pause, or those that the gateway needs would wait for its drain from too early on.
+    [[*_, waits]] = {tuple(one["lifecycle"]["preStop"]["exec"]["command"]) for one in spec["containers"]}
+    pause = int(re.fullmatch(r"import time; time\.sleep\((\d+)\)", waits)[1])
     # rlu_server.supervisor.server.STOP_TIMEOUT_S for each of three processes.
     assert spec["terminationGracePeriodSeconds"] > pause + drain + 3 * 20
 
@@ -225,4 +251,36 @@ def test_scratch_is_64_gib_unless_said_otherwise(rendered: Any) -> None:
 def test_only_the_operator_can_make_the_root_writable(rendered: Any) -> None:
     found = dict(containers(rendered("h200x8", {"pod": {"unsafeWritableRoot": True}})))
     writable = [n for n, c in found.items() if not c["securityContext"]["readOnlyRootFilesystem"]]
-    assert writable == ["StatefulSet/rlu/rlu"]
+    assert writable == ["StatefulSet/rlu/engine"]
+
+
+def test_each_role_is_a_user_of_its_own_as_the_settings_say(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    uids = {role: one["securityContext"]["runAsUser"] for role, one in roles(workload).items()}
+    assert len(set(uids.values())) == len(uids) == 3
+    [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]
+    assert tomllib.loads(text)["lock"]["uids"] == uids
+
+
+def test_nobody_writes_where_another_role_reads(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    seen = {role: mounts(one) for role, one in roles(workload).items()}
+    for volume in {name for found in seen.values() for name in found}:
+        assert sum(found.get(volume, False) for found in seen.values()) <= 1, volume
+    of = {volume: {role for role, found in seen.items() if volume in found} for volume in seen["attestor"]}
+    assert of["state"] == {"attestor"}
+    assert of["attestor-socket"] == {"attestor", "gateway"}
+    assert {role for role, found in seen.items() if "keys" in found} == {"gateway"}
+    assert {role for role, found in seen.items() if "model" in found} == {"engine"}
+
+
+def test_directories_are_those_of_the_server(configuration: Any) -> None:
+    [workload] = configuration.of("StatefulSet")
+    for role, container in roles(workload).items():
+        found = {
+            mount["mountPath"].removeprefix("/run/rlu/"): not mount.get("readOnly", False)
+            for mount in container["volumeMounts"]
+            if mount["mountPath"].startswith("/run/rlu/")
+        }
+        own = set(alone.written(role, ["engine"])) - {alone.private_facts(role), "keys"}
+        assert found == {**dict.fromkeys(own, True), **dict.fromkeys(alone.seen(role, ["engine"]), False)}

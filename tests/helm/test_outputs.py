@@ -123,7 +123,7 @@ def test_prometheus_reaches_the_metrics_and_nobody_else(rendered: Any) -> None:
     [service] = [s for s in release.of("Service") if s["metadata"]["name"] == "rlu-instances"]
     [port] = [one for one in service["spec"]["ports"] if one["name"] == scraped["port"]]
     [pods] = release.of("StatefulSet")
-    [container] = pods["spec"]["template"]["spec"]["containers"]
+    container = pods["spec"]["template"]["spec"]["containers"][0]
     [open_port] = [one for one in container["ports"] if one["name"] == port["targetPort"]]
     [serving] = [p for p in release.of("NetworkPolicy") if p["metadata"]["name"] == "rlu-serving"]
     let_in = {rule["ports"][0]["port"]: rule["from"] for rule in serving["spec"]["ingress"]}

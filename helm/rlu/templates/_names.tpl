@@ -29,14 +29,66 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
-{{- define "rlu.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{- define "rlu.reference" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ .image.repository }}:{{ .image.tag | default .version }}
 {{- end -}}
-{{- end -}}
+{{- end }}
+
+{{/* The engine's image. */}}
+{{- define "rlu.image" -}}
+{{ include "rlu.reference" (dict "image" .Values.image "version" .Chart.AppVersion) }}
+{{- end }}
+
+{{/* The image of gateway and attestor. */}}
+{{- define "rlu.gatewayImage" -}}
+{{ include "rlu.reference" (dict "image" .Values.gatewayImage "version" .Chart.AppVersion) }}
+{{- end }}
+
+{{/* A user for each role, in one group. The state belongs to the attestor, whose user is the first. */}}
+{{- define "rlu.uid.attestor" -}}
+{{ int64 .Values.pod.uid }}
+{{- end }}
+
+{{- define "rlu.uid.engine" -}}
+{{ add (int64 .Values.pod.uid) 1 }}
+{{- end }}
+
+{{- define "rlu.uid.gateway" -}}
+{{ add (int64 .Values.pod.uid) 2 }}
+{{- end }}
+
+{{- define "rlu.environment" -}}
+- name: RLU_CONFIG
+  value: /etc/rlu/rlu.toml
+- name: RLU_DATA_RESIDENCY_REGION
+  value: {{ .Values.deployment.region | quote }}
+- name: RLU_MODEL_UPDATE_SCHEDULE
+  value: {{ .Values.model.updateSchedule | quote }}
+- name: RLU_TELEMETRY_OPT_IN
+  value: {{ .Values.telemetry.optIn | quote }}
+{{- with .Values.attestation.keyPath }}
+- name: RLU_ATTESTATION_KEY_PATH
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Requests and limits are the same. */}}
+{{- define "rlu.resources" -}}
+{{- $all := merge (dict "cpu" .cpu "memory" .memory) (.more | default dict) -}}
+requests:
+  {{- toYaml $all | nindent 2 }}
+limits:
+  {{- toYaml $all | nindent 2 }}
+{{- end }}
+
+{{/* Until every proxy knows that this endpoint goes. All three pause, so that those the gateway needs outlast its drain. No image needs a shell. */}}
+{{- define "rlu.pause" -}}
+preStop:
+  exec:
+    command: [python3, -I, -S, -c, {{ printf "import time; time.sleep(%d)" (int64 .Values.gateway.preStopSeconds) | quote }}]
 {{- end }}
 
 {{- define "rlu.pullSecrets" -}}

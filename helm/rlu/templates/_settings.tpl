@@ -4,6 +4,8 @@
 {{- $full := include "rlu.fullname" . -}}
 {{- $ns := .Release.Namespace -}}
 state_dir = "/var/lib/rlu/state"
+# Each role's own; what one shows to another is mounted below.
+runtime_dir = "/run/rlu"
 
 [deployment]
 boundary = {{ $v.deployment.boundary | toJson }}
@@ -88,6 +90,10 @@ name = {{ $v.model.name | toJson }}
 aliases = { {{ range $i, $name := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ $name | toJson }} = {{ get $v.model.aliases $name | toJson }}{{ end }} }
 {{- end }}
 list_aliases = {{ $v.model.listAliases }}
+signature = {{ $v.model.signature | toJson }}
+{{- if $v.model.signers }}
+signers = ["/etc/rlu/model-signers.pem"]
+{{- end }}
 
 [lock]
 minimum_landlock_abi = {{ int64 $v.lock.minimumLandlockAbi }}
@@ -95,6 +101,11 @@ minimum_landlock_abi = {{ int64 $v.lock.minimumLandlockAbi }}
 engine_network = "shared"
 scratch_bytes = {{ mul (int64 $v.engine.scratchGib) 1073741824 }}
 unsafe_allow_swap = {{ $v.lock.unsafeAllowSwap }}
+
+[lock.uids]
+attestor = {{ include "rlu.uid.attestor" . }}
+engine = {{ include "rlu.uid.engine" . }}
+gateway = {{ include "rlu.uid.gateway" . }}
 
 [metrics]
 {{- if include "rlu.measured" . }}
