@@ -115,6 +115,7 @@ def _policy(
     rules.trust(out, observation, files)
     rules.times(out)
     if statement is not None:
+        rules.signers(out, statement)
         rules.accept(out, statement, proof)
         rules.channel(out, statement)
         rules.lock(out, statement)

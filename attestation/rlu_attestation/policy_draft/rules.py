@@ -70,6 +70,16 @@ def times(out: Writer) -> None:
         out.rule(name, str(seconds))
 
 
+def signers(out: Writer, statement: InstanceClaims) -> None:
+    """Who signed the models; nothing where one was not verified, because a rule would refuse it."""
+    found = [None if one.signature is None else one.signature.signer for one in statement.models]
+    if None in found:
+        return
+    ids = dict.fromkeys(b64u(one) for one in found if one is not None)
+    out.table("model")
+    out.rule("signers", array(list(ids)), f"Who signed the models; {SAID}. Compare with your vendor's key.")
+
+
 def accept(out: Writer, statement: InstanceClaims, proof: HardwareProof | None) -> None:
     place = Place() if proof is None else proof.place
     models = statement.models

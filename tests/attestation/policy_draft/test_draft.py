@@ -17,7 +17,7 @@ from rlu_attestation import policy_file
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.instance import FurtherModel, Software
+from rlu_attestation.instance import FurtherModel, ModelSignature, Software
 from rlu_attestation.policy import Policy
 from rlu_attestation.policy_draft import Draft, Observation, draft, observe, observe_evidence, require_sound
 from rlu_attestation.statements import Channel
@@ -327,6 +327,19 @@ def test_evidence_alone(kind: str) -> None:
     verdict = observation.judge(parsed(made_draft))
     assert (findings(verdict), verdict.exit_code) == ([], 0)
     assert verdict.step("policy.measurements").outcome is Outcome.PASSED
+
+
+def test_a_draft_names_who_signed_every_model() -> None:
+    signed = ModelSignature("verified", b"v" * 32)
+    further = FurtherModel("second", bytes(32), Software("vllm", "0.31.0", bytes(32)), signed)
+    bundle = made("tpm2", model_signature=signed, further_models=(further,))
+    found = drafted(looked(bundle, "tpm2"), "tpm2")
+    assert tomllib.loads(found.policy)["model"] == {"signers": [b64u(b"v" * 32)]}
+    other = made("tpm2", model_signature=ModelSignature("verified", b"o" * 32), further_models=(further,))
+    assert "policy.model_signer.mismatch" in findings(judged(found, other))
+    assert "policy.model_signer.mismatch" not in findings(judged(found, bundle))
+    unsure = made("tpm2", model_signature=ModelSignature("unsigned"), further_models=(further,))
+    assert "model" not in tomllib.loads(drafted(looked(unsure, "tpm2"), "tpm2").policy)
 
 
 def test_a_draft_accepts_every_model_that_was_seen() -> None:
