@@ -57,6 +57,8 @@ class Codex:
             f'base_url = "{caller.url}/v1"\nwire_api = "responses"\nenv_key = "RLU_API_KEY"\n'
         )
         given = {
+            # Codex runs commands in a login shell, whose start-up files are not the business of a test.
+            "HOME": str(self._home),
             "CODEX_HOME": str(self._home),
             "RLU_API_KEY": caller.key,
             "SSL_CERT_FILE": str(caller.certificate),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,13 @@ from absent_inputs import absent
 from e2e import claude as claude_code
 from e2e import codex as codex_cli
 from e2e import opencode
-from e2e.caller import Caller
+from e2e.caller import Caller, chat
 from e2e.processes import NO_WAY_OUT, environment, until
+from e2e.proofs import receipt
 from e2e.scripted_stack import GPT, MODEL, Scripted
-from e2e.served import RLU
+from e2e.served import MODEL as DEMO
+from e2e.served import RLU, Served
+from e2e.test_connect import connect, write_policy
 from e2e.test_javascript import HERE as JAVASCRIPT
 from e2e.test_javascript import TURNS, node
 from e2e.test_relayed import agent_book
@@ -78,7 +82,8 @@ def run(words: list[str], cwd: Path, given: dict[str, str]) -> str:
         text=True,
         timeout=TURN_S,
         cwd=cwd,
-        env={**base, **NO_WAY_OUT, **given},
+        # Agents run commands in a login shell, whose start-up files are not the business of a test.
+        env={**base, "HOME": str(cwd), **NO_WAY_OUT, **given},
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -181,6 +186,32 @@ def test_a_role_runs_with_its_own_model_effort_and_instructions(
     assert efforts == ("high", "low")
 
 
+@pytest.mark.codex
+def test_codex_waits_where_a_limit_says_so(scripted: Scripted, agent_directory: Path) -> None:
+    setup = written(scripted.limited, "codex", agent_directory / "home", "--model", MODEL, "--no-roles")
+    words = [str(codex_found()), *setup.command[1:], "exec", "--json", "--skip-git-repo-check", "hello"]
+    endless = chat("x", MODEL, stream=True, metadata={"script": "endless"})
+    with scripted.limited.begin("POST", "/v1/chat/completions", endless) as (_, held):
+        assert held.status == 200
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=agent_directory,
+            env={**environment({"HOME": str(agent_directory)}), **NO_WAY_OUT, **setup.environment},
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "429" in line:
+                break
+    # The one request that was allowed is over.
+    with process:
+        events = [json.loads(line) for line in process.stdout if line.startswith("{")]
+    assert events[-1]["type"] == "turn.completed", events
+
+
 def test_claude_code(scripted: Scripted, agent_directory: Path) -> None:
     binary = claude_code.found()
     if binary is None:
@@ -235,6 +266,16 @@ def test_python(scripted: Scripted, tmp_path: Path) -> None:
     setup = written(scripted.caller, "python", tmp_path)
     said = run([sys.executable, *setup.command[1:]], tmp_path, setup.environment)
     assert said == "hello yourself\n" * 2
+
+
+def test_behind_rlu_connect(scripted: Scripted, tmp_path: Path) -> None:
+    """What is written for the local proxy uses the run's own key, and every answer is proven."""
+    scripted.script(SAYS)
+    write = [*RLU, "clients", "python", "--key-variable", "OPENAI_API_KEY", "--write", "--yes"]
+    line = f'{shlex.join(write)} "$ANTHROPIC_BASE_URL" >&2 && {shlex.join([sys.executable, "rlu_client.py"])}'
+    done = connect(scripted, ["sh", "-c", line], write_policy(scripted, tmp_path), tmp_path)
+    assert (done.status, done.out) == (0, "hello yourself\n" * 2), done
+    assert (done.told[-1]["event"], done.told[-1]["receipts"]) == ("closed", 2)
 
 
 def test_javascript(scripted: Scripted, tmp_path: Path) -> None:
@@ -301,3 +342,37 @@ def test_agents_sdk_with_tools(scripted: Scripted, tmp_path: Path, model: str) -
     # The engine got the whole conversation, though the second request named the first answer only.
     assert len(second["input"]) > len(first["input"]) + 2
     assert {body["model"] for body in bodies(scripted, "/v1/chat/completions")} == {MODEL}
+
+
+# --- real vLLM ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("client", ["javascript", "agents", "opencode"])
+def test_with_vllm(served: Served, tmp_path: Path, client: str) -> None:
+    """Whatever this small model says, the client takes it for an answer."""
+
+    def counted() -> dict[str, int]:
+        sessions = served.caller.get("/v1/rlu/sessions").json()["sessions"]
+        return {one["session"]: one["last_seq"] for one in sessions}
+
+    before = counted()
+    setup = written(served.caller, client, tmp_path)
+    if client == "opencode":
+        binary = opencode.found() or absent("opencode", "no opencode below .cache/npm and none on PATH")
+        events = opencode.run(binary, tmp_path, "What is RLU?", setup.environment)
+        assert [event["type"] for event in events][-1] == "step_finish", events
+    elif client == "javascript":
+        (tmp_path / "node_modules").symlink_to(JAVASCRIPT / "node_modules")
+        assert run([node(), *setup.command[1:]], tmp_path, setup.environment).strip()
+    else:
+        words = [sys.executable, *setup.command[1:]]
+        assert run(words, tmp_path, agents_sdk(setup.environment)).strip()
+    # The same words may belong to a conversation that there was before.
+    made = [
+        receipt(served.caller, f"/v1/rlu/receipts/{session}/{number}")
+        for session, last in counted().items()
+        for number in range(before.get(session, 0) + 1, last + 1)
+    ]
+    assert made
+    assert {(one.status, one.model) for one in made} == {("complete", DEMO)}

@@ -169,7 +169,9 @@ def test_codex_calls_a_tool(scripted: Scripted, policy: Path, agent_directory: P
     workspace.mkdir()
     scripted.script(agent_book("echo from-the-tool > made-by-the-agent.txt; env > environment.txt"))
     words = [binary, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    done = connect(scripted, [*words, "Write the file."], policy, workspace, CODEX_HOME=str(home))
+    done = connect(
+        scripted, [*words, "Write the file."], policy, workspace, HOME=str(home), CODEX_HOME=str(home)
+    )
     assert done.status == 0, done
     events = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
     assert events[-1]["type"] == "turn.completed"

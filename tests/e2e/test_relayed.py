@@ -105,7 +105,7 @@ def test_a_client_that_leaves_is_noticed_by_the_engine_and_in_the_receipt(
 def agent_book(command: str) -> dict[str, object]:
     """Two steps: a shell command, whatever the agent calls that tool; then a closing sentence."""
     call = {
-        "exec_command": {"cmd": command},
+        "exec_command": {"cmd": command, "yield_time_ms": 30_000},
         "shell_command": {"command": command},
         "shell": {"command": ["bash", "-lc", command]},
         "Bash": {"command": command, "description": "write a file"},

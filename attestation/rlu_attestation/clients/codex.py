@@ -12,6 +12,8 @@ PROFILE = "rlu"
 ROLES_AT = "rlu-agents"
 """Not `agents/`: what is there Codex offers to every profile, also to those without this server."""
 THREADS = 12
+RETRIES = 10
+"""Twice Codex's own; more would have it wait for many minutes where nobody answers, since those waits double."""
 
 
 def setup(server: Server, *, highest: Effort = "high", roles: bool = True) -> Setup:
@@ -44,6 +46,8 @@ name = "RLU"
 base_url = {quoted(server.openai_url)}
 wire_api = "responses"
 env_key = "{server.key_variable}"
+# Where a limit says when to come back (429), Codex does, so many times; a limit of concurrent requests should allow for all agents.
+stream_max_retries = {RETRIES}
 
 [analytics]
 enabled = false

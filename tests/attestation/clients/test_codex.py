@@ -31,6 +31,7 @@ def test_the_profile() -> None:
             "base_url": "https://rlu.example/v1",
             "wire_api": "responses",
             "env_key": "MY_KEY",
+            "stream_max_retries": 10,
         }
     }
     # Nothing of this goes anywhere else.
