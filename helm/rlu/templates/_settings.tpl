@@ -94,6 +94,12 @@ signature = {{ $v.model.signature | toJson }}
 {{- if $v.model.signers }}
 signers = ["/etc/rlu/model-signers.pem"]
 {{- end }}
+{{- if ne $v.exposure.kind "none" }}
+
+[auth]
+# All clients have the address of what is in front of them: one that guesses would have all others wait.
+lockout_after = 0
+{{- end }}
 
 [lock]
 minimum_landlock_abi = {{ int64 $v.lock.minimumLandlockAbi }}
