@@ -113,7 +113,7 @@ async def test_one_goes_away_and_the_other_goes_on(pair: Rig) -> None:
 
 
 async def test_a_request_without_a_byte_goes_to_the_other_engine(pair: Rig) -> None:
-    _, there = await home(pair, "e")
+    here, there = await home(pair, "e")
     pair.engines[there].book = load_book(SOUND)
     body = json.dumps(pair.chat(script="reset")).encode()
     response = await pair.call(CHAT, body, headers={"session-id": "e"})
@@ -123,6 +123,8 @@ async def test_a_request_without_a_byte_goes_to_the_other_engine(pair: Rig) -> N
     assert (receipt.status, receipt.model) == ("complete", "scripted")
     pair.check_commitments(receipt, body, had(pair, there)[0], response.content)
     assert pair.gateway.relay.measures.engine_retries >= 1
+    [told, *_] = [event for event in pair.events if event["event"] == "engine_retried"]
+    assert (told["code"], told["engine"], told["level"]) == ("engine_lost", here, "warning")
 
 
 async def test_it_goes_there_once(pair: Rig) -> None:

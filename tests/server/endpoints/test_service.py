@@ -5,7 +5,10 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from rlu_server.core.apikeys import tenant_pseudonym
 from rlu_server.core.errors import CATALOGUE
+from rlu_server.core.responses import LABEL
+from rlu_server.core.routes import RELAYED
 from rlu_server.endpoints import Distribution, Measurement, Sample
 from rlu_server.endpoints.metrics import CONTENT_TYPE, MAX_SERIES, exposition
 
@@ -63,6 +66,22 @@ def test_labels_that_are_not_our_words_never_leave() -> None:
     assert text.count("rlu_leaky{") == 1
     assert "diagnosis" not in text
     assert "rlu_metrics_withheld 4.0" in text
+
+
+def test_all_our_words_leave() -> None:
+    """Every route's label, every code, models as operators name them, pseudonyms."""
+    routes = [route.path for route in RELAYED.values()]
+    words = {
+        "route": [*routes, "/", "/v1/models", "/v1/models/{id}", LABEL, "own", "other"],
+        "code": list(CATALOGUE),
+        "model": ["Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8", "qwen3-coder:30b", "m"],
+        "tenant": [tenant_pseudonym(bytes(32), "acme"), "other"],
+    }
+    measured = [
+        Measurement(f"by_{label}", "x", "gauge", tuple(Sample(((label, value),), 1) for value in values))
+        for label, values in words.items()
+    ]
+    assert "rlu_metrics_withheld 0.0" in exposition(measured).decode()
 
 
 def test_the_number_of_series_is_bounded() -> None:
