@@ -10,7 +10,7 @@ def text(demo: Demo, server: Server) -> str:
     """Plain text for the terminal."""
     base = f"{server.url}/v1"
     trusted = server.certificate is not None
-    node = f"NODE_EXTRA_CA_CERTS={server.certificate} " if trusted else ""
+    trust = f" --ca-file {server.certificate}" if trusted else ""
     exports = [f"export RLU_API_KEY=$(cat {demo.api_key})"]
     if trusted:
         exports.append(f"export SSL_CERT_FILE={server.certificate}")
@@ -22,22 +22,12 @@ Connect a client (base URL {base}, key in {demo.api_key}{f", CA file {server.cer
   curl{" --cacert $SSL_CERT_FILE" if trusted else ""} {base}/chat/completions -H "Authorization: Bearer $RLU_API_KEY" \\
       -H "Content-Type: application/json" -d '{{"model":"{MODEL_NAME}","messages":[{{"role":"user","content":"What is RLU?"}}]}}'
 
-  Codex CLI, in ~/.codex/config.toml, then: codex exec "What is RLU?"
-      model = "{MODEL_NAME}"
-      model_provider = "rlu"
-      [model_providers.rlu]
-      name = "RLU"
-      base_url = "{base}"
-      wire_api = "responses"
-      env_key = "RLU_API_KEY"
+  Codex CLI, Claude Code, opencode, SDKs: their exact configuration, printed; with --write written, after asking.
+      rlu clients codex {server.url}{trust}
+      (or claude, opencode, python, javascript, agents)
 
-  Claude Code:
-      {node}ANTHROPIC_BASE_URL={server.url} ANTHROPIC_API_KEY=$RLU_API_KEY \\
-      ANTHROPIC_MODEL={MODEL_NAME} ANTHROPIC_SMALL_FAST_MODEL={MODEL_NAME} CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 \\
-      claude -p "What is RLU?"
-
-  OpenAI SDK (Python):
-      OpenAI(base_url="{base}", api_key=os.environ["RLU_API_KEY"])     # SSL_CERT_FILE as above
+  With every answer proven before it counts:
+      rlu connect {server.url} --policy {demo.policy} -- codex exec "What is RLU?"
 
 Verify from anywhere:
   rlu verify {server.url} --policy {demo.policy} --api-key-file {demo.api_key}
