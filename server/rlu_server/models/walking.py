@@ -47,7 +47,7 @@ class Tree:
     files: tuple[Found, ...]
     """Sorted by the UTF-8 bytes of their paths."""
     stamps: Mapping[str, Stamp]
-    """Of files, directories and links, by path; `` is the directory itself."""
+    """Of files and directories, by path; the empty one is the directory itself. A link that changes shows in its directory's."""
 
     @property
     def size(self) -> int:
@@ -77,13 +77,10 @@ def walk(directory: Path) -> Tree:
             if path == SIGNATURE:
                 continue
             _utf8(path)
-            here = (folder / name).lstat()
-            linked = stat.S_ISLNK(here.st_mode)
+            linked = (folder / name).is_symlink()
             real = _inside(root, folder / name, path)
             status = real.stat()
             stamps[path] = stamp(status)
-            if linked:
-                stamps[f"{path}/"] = stamp(here)
             if stat.S_ISREG(status.st_mode):
                 found.append(Found(path, real, status.st_size, linked))
             elif not stat.S_ISDIR(status.st_mode):
