@@ -103,7 +103,15 @@ class Ledger:
             raise AttestorError("overloaded", f"{MAX_SESSIONS} sessions are open")
         data = statement.encode()
         leaf = leaf_hash(data)
-        session = Session(statement.session, leaf, statement.expires_at, statement.instance, leaf, owner)
+        session = Session(
+            statement.session,
+            leaf,
+            statement.expires_at,
+            statement.instance,
+            leaf,
+            owner,
+            statement.issued_at,
+        )
         return PendingSession(token, session, data, statement.issued_at)
 
     def find(self, session_id: str, owner: object) -> Session:
@@ -260,7 +268,8 @@ class Ledger:
                 raise LogCorrupt("log.index", f"leaf {record.index} stands where {self.tree.size} belongs")
             leaf = unb64u(record.leaf)
             if isinstance(record, records.SessionRecord):
-                self._enter(Session(record.session, leaf, record.exp, unb64u(record.profile), leaf, None))
+                profile = unb64u(record.profile)
+                self._enter(Session(record.session, leaf, record.exp, profile, leaf, None, record.iat))
             elif not isinstance(record, records.GapRecord):
                 self._replay_later(record, leaf)
             self.tree.put(leaf, records.meta(record))
@@ -321,6 +330,8 @@ class Ledger:
 
     def _receipt_stamp(self, session: Session, seq: int, now: int) -> Stamp:
         message = b"receipt\0" + session.leaf + seq.to_bytes(8, "big")
+        # After a correction of the clock a receipt would be older than its session, and nobody would believe it.
+        now = max(now, session.issued_at)
         return Stamp(self.issuer, now, hmac.digest(self._blind_key, message, "sha256")[:BLIND_SIZE])
 
     def _enter(self, session: Session) -> None:
@@ -346,6 +357,7 @@ class Ledger:
 
     def _draft_close(self, draft: Draft, pending: PendingClose, now: int) -> list[bytes]:
         session = pending.session
+        now = max(now, session.issued_at)
         lines: list[bytes] = []
         reason = pending.reason if pending.token is None else "session_closed"
         for seq in sorted(session.open):

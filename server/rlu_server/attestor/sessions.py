@@ -21,6 +21,8 @@ class Session:
     profile: bytes
     running: bytes
     owner: object | None
+    issued_at: int = 0
+    """0 for one that was open when its log's segment began, which does not say."""
     count: int = 0
     last_seq: int = 0
     next_seq: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rlu_attestation import cose, jose
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.log.gap import Gap
 from rlu_attestation.merkle import leaf_hash, verify_consistency
+from rlu_attestation.statements import Close, Receipt
 from rlu_server import swtpm
 from rlu_server.attestor import instances, messages
 from rlu_server.attestor.errors import LogCorrupt, NotReady
@@ -248,6 +250,21 @@ async def test_heads_do_not_go_back_in_time(tmp_path: Path) -> None:
         room.now += 300
         await gateway.open()
         assert cose.parse_head((await gateway.head()).head).iat == 1_000_100
+
+
+async def test_receipt_and_close_are_not_older_than_their_session(tmp_path: Path) -> None:
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        first, second = await gateway.begin(session), await gateway.begin(session)
+        room.now -= 100  # a correction of the clock
+        made = Receipt.parse((await gateway.record(session, first)).logged.statement)
+        assert made.issued_at == 1_000_000
+        assert second == 2, "open when the session is closed"
+        closed = Close.parse((await gateway.close_session(session)).logged.statement)
+        assert closed.issued_at == 1_000_000
+        times = [line.get("iat") for line in map(json.loads, room.deployment.log.read_text().splitlines())]
+        assert {time for time in times if time is not None} == {1_000_000}
 
 
 async def test_a_signer_that_returns_garbage_gets_nothing_into_the_log(
