@@ -134,8 +134,9 @@ def _served(
                 )
                 for devices in one.engine.devices or ("",) * one.engine.replicas
             )
-            canary = readiness.load_canary(directory)
             measured = verifying.measure(directory, in_force.model.signature, signers, progress)
+            # Later than it is measured: what is read here is what was signed, or the engine does not start.
+            canary = readiness.load_canary(directory)
             served.append(Served(starts, measured, canary, verifying.Unchanged(measured)))
     except (ArgumentRefused, VariableRefused) as error:
         raise Misconfigured(str(error)) from error
