@@ -32,7 +32,7 @@ _VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}(\.[0-9]{1,4})?")
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One report. Counts are since the gateway's start."""
 
-    profile: Literal["tag:rlu.internal,2026:telemetry#1"] = "tag:rlu.internal,2026:telemetry#1"
+    profile: Literal["tag:rlu.internal,2026:telemetry#1"]
     day: Day
     """Date of the report, UTC."""
     version: Version
