@@ -239,10 +239,10 @@ def test_demo_once_and_again(tmp_path: Path) -> None:
         assert "an emulated TPM is no hardware (exit code 11)" in done.stdout
         assert "total:" in done.stdout
         for needed in (
-            'wire_api = "responses"',
-            "ANTHROPIC_BASE_URL=https://localhost:",
             "--cacert",
-            "OpenAI(base_url=",
+            "rlu clients codex https://localhost:",
+            f"--ca-file {place / 'gateway.crt'}",
+            "rlu connect https://localhost:",
         ):
             assert needed in done.stdout
         keys.add((place / "api-key").read_text())
