@@ -78,6 +78,13 @@ async def test_workers_in_their_locks(tmp_path: Path, monkeypatch: pytest.Monkey
                 found = await eventually(up, by_port, "rlu_receipt_seconds_count", 6)
                 assert value(found, "rlu_tenant_exchanges_total{") == 6
                 await eventually(up, by_port, "rlu_attestor_signing_seconds_count", 1)
+                lines = [values for name, values in up.events if name == "request_answered"]
+                asked = [line for line in lines if line["route"] == "/v1/chat/completions"]
+                assert {(line["status"], line["outcome"], line["model"]) for line in asked} == {
+                    (200, "complete", "m")
+                }
+                assert len({line["request_id"] for line in asked}) == len(asked) == 6
+                assert up.said("output.withheld") == 0
         finally:
             await asyncio.to_thread(relay.close)
     spans = [
