@@ -18,6 +18,7 @@ from rlu_attestation.commitment import Tag
 from rlu_attestation.encoding import b64u
 from rlu_attestation.instance import (
     FurtherModel,
+    ModelSignature,
     Predecessor,
     Software,
     arguments_digest,
@@ -56,6 +57,10 @@ def instances() -> list[dict[str, Any]]:
     )
     several = replace(deployment.instance_claims(), further_models=(further, replace(further, name="third")))
     made.append(_instance("with-further-models", several.encode(), deployment.jws(several.encode())))
+    signature = ModelSignature("verified", hashlib.sha256(b"signer").digest())
+    unsigned = replace(further, signature=ModelSignature("unsigned"))
+    signed = replace(deployment.instance_claims(), model_signature=signature, further_models=(unsigned,))
+    made.append(_instance("with-signed-model", signed.encode(), deployment.jws(signed.encode())))
     return made
 
 
