@@ -9,6 +9,7 @@ It has no engine, no keys of the instance, no session; NetworkPolicies let only 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -32,6 +33,8 @@ MAX_QUESTION = 32 * 1024
 MAX_TELEMETRY = 4 << 20
 AT_ONCE = 64
 IDLE_S = 15.0
+REQUEST_S = 60.0
+"""For one request from end to end, its answer included. Without it, who sends a byte now and then would keep a place for as long as it likes."""
 OTLP = {f"/v1/otlp/{kind}": f"/v1/{kind}" for kind in ("traces", "metrics", "logs")}
 OTLP_TYPES = frozenset({"application/json", "application/x-protobuf"})
 
@@ -174,7 +177,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().finish_request(request, client_address)
             return
         # In the request's own thread: a client that does not shake hands keeps nobody else waiting.
-        with self._context.wrap_socket(request, server_side=True) as secure:
+        with self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
+            with _deadline(secure):
+                secure.do_handshake()
             super().finish_request(secure, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -186,6 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     timeout = IDLE_S
+
+    def handle_one_request(self) -> None:
+        with _deadline(self.connection):
+            super().handle_one_request()
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
@@ -252,6 +261,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: request lines are what clients make them."""
+
+
+@contextlib.contextmanager
+def _deadline(connection: socket.socket) -> Iterator[None]:
+    """Ends the connection when it takes longer than `REQUEST_S`; its thread then reads its end."""
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(
+                connection, socket.SHUT_RDWR
+            )  # below TLS, which belongs to the other thread
+
+    timer = threading.Timer(REQUEST_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _event(event: str, code: str) -> None:

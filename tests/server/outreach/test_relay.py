@@ -20,6 +20,7 @@ from fakes.api_server import ApiServer
 from fakes.collector import Collector
 from fakes.issuer import Authority, Issuer
 from rlu_server.core.auth import reviews
+from rlu_server.outreach import relay as relay_module
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import BadAddress, target
 from rlu_server.outreach.relay import KeySet, Plan, Relay
@@ -207,3 +208,38 @@ def test_the_cluster_around_a_pod(tmp_path: Path):
     assert around == Cluster("https://[fd00::1]:6443", tmp_path / "ca.crt", tmp_path / "token")
     with pytest.raises(BadAddress):
         Cluster.around({})
+
+
+HEAD_WITHOUT_END = (b"POST /v1/tokenreview HTTP/1.1\r\nX: ", b"x")
+CONTENT_WITHOUT_END = (b"POST /v1/tokenreview HTTP/1.1\r\nContent-Length: 9999\r\n\r\n", b"x")
+HELLO_WITHOUT_END = (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\0")
+"""The beginning of a ClientHello of 512 bytes."""
+
+
+@pytest.mark.parametrize("sent", [HEAD_WITHOUT_END, CONTENT_WITHOUT_END, HELLO_WITHOUT_END])
+def test_a_byte_now_and_then_keeps_no_place(
+    serve: Callable[..., Relay], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: tuple[bytes, bytes]
+):
+    """Each byte begins the idle time anew: as many such clients as there are places would keep everybody out."""
+    monkeypatch.setattr(relay_module, "REQUEST_S", 0.3)
+    certificate = None
+    if sent is HELLO_WITHOUT_END:
+        address = x509.IPAddress(ip_address("127.0.0.1"))
+        _, pem = Authority().issue(address, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
+        (tmp_path / "tls.pem").write_bytes(pem)
+        certificate = (tmp_path / "tls.pem", tmp_path / "tls.pem")
+    cluster = Cluster("https://127.0.0.1:9", tmp_path / "ca", tmp_path / "token")
+    relay = serve(Plan(cluster, events=lambda *_: None), certificate=certificate)
+    with socket.create_connection(("127.0.0.1", relay.port)) as client:
+        client.sendall(sent[0])
+        client.settimeout(0.05)
+        for _ in range(200):  # of a thread that is never ended, ten seconds
+            try:
+                client.sendall(sent[1])
+                if client.recv(4096) == b"":
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+    pytest.fail("it kept its place")
