@@ -34,7 +34,7 @@ MAX_TELEMETRY = 4 << 20
 AT_ONCE = 64
 IDLE_S = 15.0
 REQUEST_S = 60.0
-"""For one request from end to end, its answer included. Without it, who sends a byte now and then would keep a place for as long as it likes."""
+"""For one request from end to end, its answer included: who sends a byte now and then keeps no place for longer."""
 OTLP = {f"/v1/otlp/{kind}": f"/v1/{kind}" for kind in ("traces", "metrics", "logs")}
 OTLP_TYPES = frozenset({"application/json", "application/x-protobuf"})
 
