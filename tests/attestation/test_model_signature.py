@@ -106,6 +106,12 @@ def test_a_policy_names_signers(
     verdict = verdict_of(deployment, bundle, policy)
     assert failed(verdict) == ([] if code is None else [code])
     assert any(step.id == "policy.model_signer" for step in verdict.steps) == (accepted is not None)
+    (told,) = (one.value for one in verdict.claims if one.name == "model")
+    assert {"verified": "signed by", "unsigned": "NOT signed", "failed": "NOT what was signed"}.get(
+        stated.result if stated else "", ""
+    ) in told
+    assert ("NOT" in told) == (stated is not None and stated.result != "verified")
+    assert ("sign" in told) == (stated is not None)
 
 
 def test_the_rule_in_a_file() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import InstanceClaims, PostureValue, Software
+from rlu_attestation.instance import FurtherModel, InstanceClaims, ModelSignature, PostureValue, Software
 from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim, Source
 from rlu_attestation.verifier.context import VerifiedInstance
@@ -42,9 +42,7 @@ def claims_of(instance: VerifiedInstance, policy: Policy) -> tuple[Claim, ...]:
         Claim("verified_boot", "on" if claims.oemboot else "off or unknown", stated),
         Claim("debug", debug_state(instance), debug),
         Claim("tls", _tls(claims), stated),
-        Claim(
-            "model", "; ".join(f"{one.name}, manifest {b64u(one.manifest)}" for one in claims.models), stated
-        ),
+        Claim("model", "; ".join(map(_model, claims.models)), stated),
         Claim("engine", "; ".join(_software(one.engine, "arguments") for one in claims.models), stated),
         Claim("gateway", _software(claims.gateway, "image"), stated),
         Claim("hardware_profile", claims.hardware_profile, stated),
@@ -124,6 +122,19 @@ def _place(instance: VerifiedInstance, stated: Source) -> tuple[Claim, ...]:
 def _tls(claims: InstanceClaims) -> str:
     spki = claims.tls.spki_sha256
     return claims.tls.origin if spki is None else f"{claims.tls.origin}, key {b64u(spki)}"
+
+
+def _model(model: FurtherModel) -> str:
+    told = f"{model.name}, manifest {b64u(model.manifest)}"
+    match model.signature:
+        case None:
+            return told
+        case ModelSignature("verified", bytes(signer)):
+            return f"{told}, signed by {b64u(signer)}"
+        case ModelSignature("failed"):
+            return f"{told}, NOT what was signed or not signed by who is trusted"
+        case _:
+            return f"{told}, NOT signed"
 
 
 def _software(software: Software, digest: str) -> str:
