@@ -13,6 +13,8 @@ PATH = b"/metrics"
 MAX_HEAD = 16 * 1024
 MAX_CONNECTIONS = 32
 TIMEOUT_S = 10.0
+MAX_NAME = 64
+"""Longer values of events do not pass the supervisor."""
 _PLAIN = b"text/plain; charset=utf-8"
 
 
@@ -37,6 +39,14 @@ class MetricsServer:
         """The port that is listened on."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def name(self) -> str:
+        """Where it listens, for the operator; of a path that is too long for an event, its end."""
+        if not isinstance(self._where, Path):
+            return f"{self._where[0]}:{self.port}"
+        path = str(self._where)
+        return path if len(path) <= MAX_NAME else self._where.name
 
     async def start(self) -> None:
         """Listen. Raises OSError."""

@@ -241,6 +241,7 @@ class Gateway:
             _publish(self.places.certificate, self.tls.certificate_pem)
         if self.metrics is not None:
             await self.metrics.start()
+            self.events.emit("metrics_listening", at=self.metrics.name)
         if self.crew is None:
             self._server = await self._listen()
         else:

@@ -119,7 +119,9 @@ async def test_a_port_or_nothing(tmp_path: Path) -> None:
     with_port = {"metrics": {"listen": "127.0.0.1:0"}}
     async with Rig(tmp_path, sections=with_port) as rig:
         assert rig.gateway.metrics is not None
-        wire = Wire(*await asyncio.open_connection("127.0.0.1", rig.gateway.metrics.port))
+        port = rig.gateway.metrics.port
+        assert [e["at"] for e in rig.events if e["event"] == "metrics_listening"] == [f"127.0.0.1:{port}"]
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", port))
         await wire.send(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert b"rlu_ready" in (await wire.response()).content
         wire.abort()

@@ -102,6 +102,7 @@ async def test_as_it_is_without_a_word_in_the_settings(
     stand_in(monkeypatch)
     async with running(tmp_path, make_settings(tmp_path)) as up:
         listener = up.place.path / "gateway" / "metrics.sock"
+        assert [values["at"] for name, values in up.events if name == "metrics_listening"] == [str(listener)]
         assert (await up.ask())[0] == 200
         found = await eventually(up, lambda: exports.metrics(listener), "rlu_receipt_seconds_count", 1)
         assert value(found, "rlu_ready") == 1
