@@ -359,6 +359,8 @@ class _Connection(asyncio.Protocol):
             raise ValueError("an answer to nothing")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer, which would be taken for a header of the next answer
         name = name.lower()
         if name in _PASSED_ON or name == b"content-length":
             self._headers[name] = value

@@ -167,6 +167,18 @@ async def test_an_answer_that_had_begun_is_never_asked_for_twice(fake: Fake, eng
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
         OK + OK,
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Type: a\rb\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Type: a\x00b\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhix\r\n",
+        b"ICY 200 OK\r\n\r\n",
+        OK + b"and more than was said",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 40_000 + OK,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200_000 + b"\r\n",
     ],
 )
 async def test_what_is_no_answer_ends_the_connection(fake: Fake, engine: Engine, answer: bytes):
@@ -183,6 +195,20 @@ async def test_interim_answers_are_passed_over(fake: Fake, engine: Engine):
     assert (asked.content, [h.status for h in asked.heads]) == (b"hi", [200])
     assert (await ask(engine)).content == b"hi"
     assert fake.connections == 1
+
+
+async def test_a_trailer_is_not_the_next_answer_s_header(fake: Fake, engine: Engine):
+    """The connection serves other tenants next."""
+    first = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+        b"Content-Type: text/evil\r\nRetry-After: 99\r\n\r\n"
+    )
+    second = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nho"
+    fake.answer = lambda connection, request: first if request == 1 else second
+    assert (await ask(engine)).content == b"hi"
+    (head,) = (await ask(engine)).heads
+    assert fake.connections == 1
+    assert (head.content_type, head.retry_after) == (b"application/octet-stream", None)
 
 
 async def test_an_engine_that_is_not_there(tmp_path: Path):
