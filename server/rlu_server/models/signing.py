@@ -329,10 +329,12 @@ class _Object:
             raise Malformed("model.signature.encoding", "the signature is not JSON") from error
 
     def text(self, name: str) -> str:
-        return self._of(name, str)
+        value: str = self._of(name, str)
+        return value
 
     def array(self, name: str) -> list[object]:
-        return self._of(name, list)
+        value: list[object] = self._of(name, list)
+        return value
 
     def object(self, name: str) -> _Object:
         return _Object(self.value.get(name))
