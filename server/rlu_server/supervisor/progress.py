@@ -27,6 +27,7 @@ SAYS = {
     "gateway.starting": "starting the gateway",
     "gateway.ready": "gateway listening",
     "gateway.exited": "the gateway ended; it is started again",
+    "metrics_listening": "metrics for whoever can reach them",
     "proving": "gateway verifies the attestor and proves the engine",
     "serving": "serving",
     "draining": "draining: finishing what runs, signing every session's close",
@@ -69,6 +70,8 @@ class Steps:
         self._said.add(name)
         if "status" in values:
             text += f" (status {values['status']})"
+        if "at" in values:
+            text += f": {values['at']}"
         with contextlib.suppress(OSError):
             self.say(text, style="yellow" if name.endswith(FAILURES) else "")
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from rlu_server.supervisor.progress import Steps
 
 TOLD = """
 import os, sys
@@ -38,3 +42,9 @@ def test_a_full_disk_behind_standard_output_stops_nothing(shown: str, tmp_path: 
         assert json.loads(last)["event"] == "gateway.ready"
     else:
         assert last.endswith("gateway listening")
+
+
+def test_an_operator_is_told_where_the_metrics_are() -> None:
+    stream = io.StringIO()
+    Steps(Console(file=stream, width=200)).event("metrics_listening", {"at": "127.0.0.1:9464"})
+    assert stream.getvalue().rstrip().endswith("metrics for whoever can reach them: 127.0.0.1:9464")
