@@ -42,8 +42,8 @@ async def read_posture(handle: int) -> dict[str, Any]:
 class Output:
     """Reads a child's output, line by line.
 
-    A JSON object with an `event` is passed on if its values are codes, routes, names and numbers. Any other text is kept while `starting`, when there
-    cannot be content in it yet, to explain a failed start; afterwards it is counted and forgotten.
+    A JSON object with an `event` is passed on if its values are codes, routes, names and numbers. Any other text is kept while `starting`,
+    when there cannot be content in it yet, to explain a failed start; afterwards it is counted and forgotten.
     """
 
     def __init__(self, on_event: Event) -> None:
