@@ -170,7 +170,8 @@ def attestor(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Prog
 
 
 def gateway(settings: Settings, runtime: Runtime, host: Host, uid: int) -> Program:
-    """The gateway: one port to listen on, a second if metrics have one, no connection to anywhere but a relay that was named; reads its settings and the copies."""
+    """The gateway: one port to listen on, a second if metrics have one; no connection to anywhere but a relay that was named. It reads its
+    settings and the copies."""
     who = users(settings, host)
     relay_port, relay_place = relay(settings)
     # A rule for /proc/self is one for the process that made it. Forks of it need theirs, which do not exist yet.
