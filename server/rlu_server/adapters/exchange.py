@@ -179,7 +179,7 @@ class Exchange:
         relay = self._relay
         self._taken = taken
         self._passage.model, self._passage.request_bytes = taken.model, taken.received.size
-        tokens = spending.reserved(self._route.api, taken.forwarded.size, taken.output_limit, taken.answers)
+        tokens = self._reserved(taken)
         try:
             relay.engine.check(taken.model, self._route.path)
             ask = Ask(taken.model, taken.priority, tokens)
@@ -484,6 +484,9 @@ class Exchange:
         if usage is None and status == "failed":
             return 0
         assert self._taken is not None
+        if not (self._started or self._taken.stream):
+            # It was being made as a whole, and nobody saw how far it had come.
+            return self._reserved(self._taken)
         return spending.used(self._route.api, self._taken.forwarded.size, usage, self._response.size)
 
     def _refuse(self, error: GatewayError, lines: list[bytes] | None = None) -> None:
@@ -491,6 +494,10 @@ class Exchange:
         self._passage.code, self._passage.status, self._passage.refused = error.code, error.status, True
         self._end()
         self._connection.refuse(error, lines)
+
+    def _reserved(self, taken: Taken) -> int:
+        """Tokens it is taken for, before anybody knows."""
+        return spending.reserved(self._route.api, taken.forwarded.size, taken.output_limit, taken.answers)
 
     def _end(self, spent: int | None = None) -> None:
         if not self._over:

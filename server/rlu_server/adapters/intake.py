@@ -43,6 +43,7 @@ class Taken(msgspec.Struct, frozen=True):
     asked: Asked | None = None
     output_limit: int | None = None
     answers: int = 1
+    stream: bool = False
     priority: Priority = Priority.INTERACTIVE
 
     @property
@@ -119,6 +120,7 @@ class Intake:
             found.asked,
             found.output_limit,
             found.answers,
+            found.stream,
             asking.asked(self._incoming.headers, flex=found.flex),
         )
 

@@ -26,6 +26,7 @@ BOOK = {
     "default": {"events": 2, "input_tokens": 20, "cached_tokens": 15},
     "scripts": {
         "endless": {"events": 100_000, "interval_ms": 20},
+        "late": {"first_ms": 60_000},
         "short": {"events": 2, "interval_ms": 5, "first_ms": 5},
         "close": {"events": 50, "interval_ms": 40, "fault": {"kind": "close", "after": 3}},
         "status": {"fault": {"kind": "status", "status": 500}},
@@ -183,6 +184,21 @@ async def test_a_full_line_is_an_overload_in_both_shapes(start: Start):
 
 
 # --- reserving and settling -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_leaving_before_an_answer_is_seen_is_not_a_way_to_compute_for_nothing(
+    start: Start, stream: bool
+):
+    """Whoever asks for a whole answer and leaves while it is made has used the engine, and nobody saw how much."""
+    rig = await start("[default]\ntokens_per_minute = 1000000")
+    wire = await rig.wire()
+    await wire.send(rig.request(CHAT, rig.chat(stream=stream, script="late", max_tokens=1500, n=2)))
+    await rig.eventually(lambda: any(b'"late"' in one.body for one in rig.engine.seen))
+    wire.abort()
+    await rig.settled()
+    level = rig.gate._accounts._accounts[("acme",)].tokens.level(rig.gate.monotonic())
+    assert (1_000_000 - level > 3_000) is not stream
 
 
 async def test_whatever_is_signed_counts_as_a_request(start: Start):
