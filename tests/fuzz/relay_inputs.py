@@ -109,16 +109,19 @@ def plan_of(draw: random.Random, key: str, *, hostile: bool) -> Plan:
     """A connection. Towards a hostile engine, clients are good ones."""
     markers = [b"mk%016xz" % draw.getrandbits(64) for _ in range(draw.choice((1, 1, 2, 3, 5)))]
     valid = hostile or draw.random() < 0.3
+    ending: Ending = "wait" if valid and draw.random() < 0.8 else draw.choice(("wait", "half", "leave"))
     requests = [_request(draw, key, marker, strange=not valid) for marker in markers]
-    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    stream = b"".join(requests)
-    if not valid:
+    if valid:
+        # Whoever waits says that nothing follows, so that all answers are seen and no timeout is waited for.
+        requests[-1] = requests[-1].replace(b"Host: x\r\n", b"Host: x\r\nConnection: close\r\n", 1)
+        stream = b"".join(requests)
+    else:
+        stream = b"".join(requests)
         for _ in range(draw.choice((0, 1, 1, 2, 4, 8))):
             stream = _changed(draw, stream)
-    ending: Ending = "wait" if valid and draw.random() < 0.8 else draw.choice(("wait", "half", "leave"))
-    # A good client that waits says that it is done, so that a batch need not wait for the idle timeout.
-    stream += b"" if valid and ending == "wait" else last
-    return Plan(_cut(draw, stream), markers, valid, hostile, ending != "leave" or draw.random() < 0.5, ending)
+        stream += b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    reads = ending != "leave" or draw.random() < 0.5
+    return Plan(_cut(draw, stream), markers, valid, hostile, reads, ending)
 
 
 def _request(draw: random.Random, key: str, marker: bytes, *, strange: bool) -> bytes:
