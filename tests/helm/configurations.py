@@ -116,7 +116,16 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
                 "acceptWaivers": True,
             },
             "service": {"affinitySeconds": 0, "annotations": {"c": "d"}},
-            "telemetry": {"optIn": True},
+            "licence": {
+                "secret": "licence",
+                "validation": {"url": "https://vendor.example/licence", "egress": [MIRROR]},
+            },
+            "telemetry": {
+                "optIn": True,
+                "url": "https://vendor.example/telemetry",
+                "keySecret": "telemetry",
+                "egress": [MIRROR],
+            },
         },
     ),
     "model from an image": (

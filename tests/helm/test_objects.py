@@ -14,8 +14,14 @@ from rlu_server.supervisor import alone
 
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
 DECLARED_HOST_PATHS = {"/sys/kernel/config"}
-STATEFUL = ("StatefulSet", "Job")
 Object = dict[str, Any]
+
+
+def template(item: Object) -> Any:
+    """The template of the pods that an object makes; None: it makes none."""
+    if item["kind"] in ("StatefulSet", "Job"):
+        return item["spec"]["template"]
+    return item["spec"]["jobTemplate"]["spec"]["template"] if item["kind"] == "CronJob" else None
 
 
 def pods(rendered: Any) -> Iterator[tuple[str, Object]]:
@@ -24,8 +30,8 @@ def pods(rendered: Any) -> Iterator[tuple[str, Object]]:
         name = f"{item['kind']}/{item['metadata']['name']}"
         if item["kind"] == "Pod":
             yield name, item["spec"]
-        elif item["kind"] in STATEFUL:
-            yield name, item["spec"]["template"]["spec"]
+        elif (made := template(item)) is not None:
+            yield name, made["spec"]
 
 
 def containers(rendered: Any) -> Iterator[tuple[str, Object]]:
@@ -50,8 +56,8 @@ def pod_labels(rendered: Any) -> Iterator[dict[str, str]]:
     for item in (*rendered.objects, *rendered.hooks):
         if item["kind"] == "Pod":
             yield item["metadata"]["labels"]
-        elif item["kind"] in STATEFUL:
-            yield item["spec"]["template"]["metadata"]["labels"]
+        elif (made := template(item)) is not None:
+            yield made["metadata"]["labels"]
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:

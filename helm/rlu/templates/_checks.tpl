@@ -32,6 +32,11 @@
 {{- if and $v.exposure.inferencePool.endpointPicker (not (and (eq $v.exposure.kind "gateway") (eq $v.exposure.mode "terminating"))) }}{{ fail "exposure.inferencePool: an endpoint picker reads the session header, so it needs exposure.kind: gateway and exposure.mode: terminating; with passthrough, affinity is by each instance's own name" }}{{ end -}}
 {{- if and (eq $v.autoscaling.kind "keda") (not $v.autoscaling.prometheusAddress) }}{{ fail "autoscaling.prometheusAddress: KEDA asks a Prometheus server; give its address" }}{{ end -}}
 {{- if and (ne $v.autoscaling.kind "none") (lt (int64 $v.autoscaling.maxReplicas) (int64 $v.replicas)) }}{{ fail "autoscaling.maxReplicas is less than replicas" }}{{ end -}}
+{{- with $v.telemetry }}{{ if and .optIn (not (and .url .keySecret .egress)) }}{{ fail "telemetry.optIn: url, keySecret and egress are needed: say where reports go, which Secret has the key that signs them (rlu telemetry keygen), and whom the job may reach" }}{{ end }}{{ end -}}
+{{- with $v.licence }}
+{{- if and .secret (not .vendorKeys) }}{{ fail "licence.vendorKeys: name the keys in licence.secret that hold the vendor's public keys" }}{{ end -}}
+{{- if and .validation.url (not (and .secret .validation.egress)) }}{{ fail "licence.validation.url: licence.secret and licence.validation.egress are needed: what to ask about, and whom the job may reach" }}{{ end -}}
+{{- end -}}
 {{- $policies := 0 }}{{ range (list $v.verify.policy.configMap $v.verify.policy.secret $v.verify.policy.inline) }}{{ if . }}{{ $policies = add1 $policies }}{{ end }}{{ end -}}
 {{- if gt (int $policies) 1 }}{{ fail "verify.policy: give one of configMap, secret and inline" }}{{ end -}}
 {{- end }}

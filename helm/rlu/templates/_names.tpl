@@ -120,7 +120,7 @@ capabilities:
 
 {{/* Whether metrics have a port. */}}
 {{- define "rlu.measured" -}}
-{{- if or .Values.monitoring.listen .Values.monitoring.serviceMonitor (ne .Values.autoscaling.kind "none") }}true{{ end -}}
+{{- if or .Values.monitoring.listen .Values.monitoring.serviceMonitor .Values.telemetry.optIn (ne .Values.autoscaling.kind "none") }}true{{ end -}}
 {{- end }}
 
 {{/* How many instances there may be: each needs a name of its own. */}}

@@ -126,4 +126,11 @@ export_limit = {{ int64 $v.log.exportLimit }}
 export_when_behind = {{ $v.log.exportWhenBehind | toJson }}
 exporter = {{ $v.log.exporter | toJson }}
 witnesses = {{ $v.log.witnesses | toJson }}
+{{- if $v.licence.secret }}
+
+[licence]
+file = "/etc/rlu/licence/licence.jws"
+vendor_keys = [{{ range $i, $key := $v.licence.vendorKeys }}{{ if $i }}, {{ end }}{{ printf "/etc/rlu/licence/%s" $key | toJson }}{{ end }}]
+answer_file = "/etc/rlu/licence/answer.jws"
+{{- end }}
 {{- end }}

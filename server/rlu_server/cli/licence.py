@@ -180,7 +180,10 @@ def validate(
     except OSError as error:
         raise Unusable("licence.file", f"cannot use {error.filename}: {error.strerror}") from error
     if as_json:
-        print_json({"licence": answer.licence, "status": answer.status, "iat": answer.issued_at})
+        kept = read_text(place.answer)
+        print_json(
+            {"licence": answer.licence, "status": answer.status, "iat": answer.issued_at, "answer": kept}
+        )
     else:
         print(f"The vendor says of licence {answer.licence}: {answer.status}.")
     if answer.status != "good":

@@ -1,0 +1,155 @@
+"""What goes to a vendor: off unless asked for, each with a job and a NetworkPolicy of its own; the serving pods have no way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rlu_attestation.cli.app import load as command
+from rlu_server import settings as configuration
+from rlu_server.licence.place import place_of
+
+VENDOR = {"ipBlock": {"cidr": "192.0.2.20/32"}}
+LICENCE = {"secret": "licence", "vendorKeys": ["a.pem", "b.pem"]}
+BOTH = {
+    "replicas": 2,
+    "licence": {
+        **LICENCE,
+        "validation": {"url": "https://licence.vendor.example/v1", "caKey": "ca.pem", "egress": [VENDOR]},
+    },
+    "telemetry": {
+        "optIn": True,
+        "url": "https://telemetry.vendor.example/v1",
+        "proxy": "http://proxy.internal:3128",
+        "port": 3128,
+        "keySecret": "telemetry",
+        "egress": [VENDOR],
+    },
+}
+
+
+def pod(job: Any) -> Any:
+    return job["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def settings_of(rendered: Any, container: Any, folder: Path) -> configuration.Settings:
+    text = next(c["data"]["rlu.toml"] for c in rendered.of("ConfigMap") if "rlu.toml" in c["data"])
+    (folder / "rlu.toml").write_text(text, "utf-8")
+    return configuration.load(folder / "rlu.toml", {item["name"]: item["value"] for item in container["env"]})
+
+
+def policies(rendered: Any) -> dict[str, Any]:
+    return {item["metadata"]["name"]: item["spec"] for item in rendered.of("NetworkPolicy")}
+
+
+@pytest.mark.parametrize("changes", [{}, {"licence": LICENCE}], ids=["nothing", "a licence"])
+def test_off_by_default(rendered: Any, changes: Any) -> None:
+    made = rendered("h200x8", changes)
+    assert made.of("CronJob") == []
+    assert {"rlu-telemetry", "rlu-licence"}.isdisjoint(policies(made))
+    assert "vendor.example" not in yaml.safe_dump_all(made.objects)
+
+
+def test_each_job_is_configured_as_its_command_reads_it(rendered: Any, tmp_path: Path) -> None:
+    made = rendered("h200x8", BOTH)
+    licence, telemetry = sorted(made.of("CronJob"), key=lambda item: item["metadata"]["name"])
+    for job in (licence, telemetry):
+        assert len(pod(job)["spec"]["containers"]) == 2
+        for container in pod(job)["spec"]["containers"]:
+            _, name, sub, *options = container["command"]
+            known = {
+                option for p in command(name).commands[sub].params for option in (*p.opts, *p.secondary_opts)
+            }
+            assert {option for option in options if option.startswith("--")} <= known
+    [container, _] = pod(telemetry)["spec"]["containers"]
+    found = settings_of(made, container, tmp_path).telemetry
+    assert (found.opt_in, found.url, found.proxy) == (
+        True,
+        BOTH["telemetry"]["url"],
+        BOTH["telemetry"]["proxy"],
+    )
+    assert found.metrics == "http://rlu-0.rlu-instances.rlu.svc:9464"
+    assert found.key == Path("/etc/rlu/telemetry/telemetry-key.pem")
+    [container, _] = pod(licence)["spec"]["containers"]
+    settings = settings_of(made, container, tmp_path)
+    assert settings.licence.validation_url == "https://licence.vendor.example/v1"
+    assert settings.licence.ca_file == Path("/etc/rlu/licence/ca.pem")
+    assert settings.licence.answer_file == Path("/tmp/answer.jws")
+    assert container["command"][-1] == "https://rlu-0.rlu.svc:443"
+
+
+def test_who_may_go_where(rendered: Any) -> None:
+    made = rendered("h200x8", BOTH)
+    known = policies(made)
+    for name, port, target in (("telemetry", 3128, 9464), ("licence", 443, 8443)):
+        spec = known[f"rlu-{name}"]
+        assert spec["policyTypes"] == ["Egress"]
+        out, serving, names = spec["egress"]
+        assert out == {"ports": [{"port": port, "protocol": "TCP"}], "to": [VENDOR]}
+        assert serving["ports"] == [{"port": target, "protocol": "TCP"}]
+        assert {rule["port"] for rule in names["ports"]} == {53}
+        [job] = [item for item in made.of("CronJob") if item["metadata"]["name"] == f"rlu-{name}"]
+        labels = pod(job)["metadata"]["labels"]
+        assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+        # It is let in where it asks, and the policy of the serving pods does not mean it.
+        [rule] = [r for r in known["rlu-serving"]["ingress"] for p in r["ports"] if p["port"] == target]
+        assert any(
+            peer["podSelector"].get("matchLabels", {}).items() <= labels.items() for peer in rule["from"]
+        )
+        assert not known["rlu-serving"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert known["rlu-serving"]["egress"] == []
+
+
+def test_jobs_are_as_restricted_as_everything_else(rendered: Any) -> None:
+    for job in rendered("h200x8", BOTH).of("CronJob"):
+        spec = pod(job)["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        assert volumes["temporary"]["emptyDir"]["medium"] == "Memory"
+        assert "persistentVolumeClaim" not in str(spec)
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            writable = [m["name"] for m in container["volumeMounts"] if not m.get("readOnly")]
+            assert writable == ["temporary"]
+
+
+def test_the_attestor_sees_the_licence_and_nobody_else(rendered: Any, tmp_path: Path) -> None:
+    made = rendered("h200x8", {"licence": LICENCE})
+    [workload] = made.of("StatefulSet")
+    spec = workload["spec"]["template"]["spec"]
+    holders = {c["name"]: m for c in spec["containers"] for m in c["volumeMounts"] if m["name"] == "licence"}
+    assert list(holders) == ["attestor"]
+    assert "subPath" not in holders["attestor"], "or a new licence would not arrive"
+    [volume] = [volume for volume in spec["volumes"] if volume["name"] == "licence"]
+    assert volume["secret"]["secretName"] == "licence"
+    place = place_of(settings_of(made, spec["containers"][0], tmp_path))
+    assert place is not None
+    directory = Path(holders["attestor"]["mountPath"])
+    assert (place.file, place.answer) == (directory / "licence.jws", directory / "answer.jws")
+    assert list(place.vendor_keys) == [directory / "a.pem", directory / "b.pem"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"telemetry": {**BOTH["telemetry"], "url": ""}}, "telemetry.optIn"),
+        ({"telemetry": {**BOTH["telemetry"], "keySecret": ""}}, "telemetry.optIn"),
+        ({"telemetry": {**BOTH["telemetry"], "egress": []}}, "telemetry.optIn"),
+        ({"licence": {**LICENCE, "vendorKeys": []}}, "licence.vendorKeys"),
+        ({"licence": {**BOTH["licence"], "secret": ""}}, "licence.validation.url"),
+        ({"telemetry": {"url": "http://vendor.example"}}, "url"),
+        ({"telemetry": {"egress": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}}, "egress"),
+        ({"telemetry": {"schedule": "daily"}}, "schedule"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(rendered: Any, changes: Any, named: str) -> None:
+    with pytest.raises(Exception, match=named):
+        rendered("h200x8", changes)
