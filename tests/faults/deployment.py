@@ -26,7 +26,6 @@ DISK_BYTES = 48 * MIB
 TENANTS = ("acme", "globex")
 RESPONSE_TIMEOUT_S = 4.0
 """Longest silence of the engine; the stand-in's `stall` takes so long."""
-SILENCE_S = 30.0
 
 
 class Faulted(Node):
@@ -81,7 +80,6 @@ class Faulted(Node):
         own["attestation"]["tcti"] = self.proxy.tcti
         own["gateway"].update(workers=self._workers, response_timeout_s=RESPONSE_TIMEOUT_S)
         own["lock"].update(scratch_bytes=32 * MIB)
-        # By default the session tables allow what one machine can hold; here every request is one of a few clients.
         return Settings.model_validate(own)
 
     @property
@@ -101,8 +99,10 @@ class Faulted(Node):
             return [] if self.tpm is None else [self.tpm.pid]
         if target == "supervisor":
             return [self.pid]
-        if target == "worker":
-            return [below for hub in self.role("gateway") for below in descendants(hub)]
+        if target in ("hub", "worker"):
+            # The master forks the hub first, and /proc lists children in the order of their birth.
+            forked = [list(descendants(master)) for master in self.role("gateway")]
+            return [pid for each in forked for pid in (each[:1] if target == "hub" else each[1:])]
         tops = self.role(target)
         return [*tops, *(below for top in tops for below in descendants(top))]
 

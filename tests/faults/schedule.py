@@ -16,7 +16,7 @@ CLOCK_S = (-600.0, -90.0, 30.0, 90.0)
 """Jumps of the clock, which are taken back. Forward by more than two minutes, and nothing is signed after the return, by design."""
 STALLED = ("engine", "gateway", "attestor", "filter", "tpm")
 KILLED = (*STALLED, "supervisor")
-OF_WORKERS = ("worker",)
+OF_WORKERS = ("worker", "hub")
 OPEN_FILES = ("gateway", "attestor", "engine")
 
 

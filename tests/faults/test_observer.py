@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from faults.observer import SETTLED_S, Observed, lost_together, violations
@@ -51,3 +53,31 @@ def test_only_what_was_under_way_is_excused(began: float, excused: bool) -> None
     assert (found == []) == excused, found
     if not excused:
         assert found == ["receipts: exchange ('AAAA', 1) is not in the log"]
+
+
+def test_after_a_restart_of_the_attestor_receipts_are_counted() -> None:
+    """It gives what it had not logged new numbers; a receipt too few is noticed all the same."""
+    head = '{"head":"AAAA","kind":"head","size":1}\n'
+    line = (
+        '{"iat":1,"index":0,"kind":"receipt","leaf":"%s","seq":4,"session":"AAAAAAAAAAAAAAAAAAAAAA","status":"complete","usage":[0,0,0]}\n'
+        % ("A" * 43)
+    )
+    first, second = call(5.0, 1.0), call(7.0, 1.0)
+    for number, one in enumerate((first, second), 1):
+        one.headers = {"rlu-receipt": f"/v1/rlu/receipts/AAAAAAAAAAAAAAAAAAAAAA/{number}"}
+    seen = Observed(
+        [first],
+        [],
+        [],
+        (line + head).encode(),
+        recovered_s=0.1,
+        audit=[],
+        exit_status=0,
+        attestor_restarted=True,
+    )
+    assert violations(seen) == []
+    found = violations(replace(seen, calls=[first, second]))
+    assert [str(one) for one in found] == [
+        "receipts: session AAAAAAAAAAAAAAAAAAAAAA: 1 receipts for 2 answers"
+    ]
+    assert violations(replace(seen, attestor_restarted=False))

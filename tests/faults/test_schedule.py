@@ -12,13 +12,13 @@ def test_a_seed_is_one_schedule() -> None:
 def test_the_number_of_workers_can_be_given() -> None:
     assert {generate(seed, 2).workers for seed in range(20)} == {2}
     targets = {step.target for seed in range(200) for step in generate(seed, 1).steps}
-    assert "worker" not in targets
+    assert not targets & {"worker", "hub"}
 
 
 def test_every_fault_is_drawn() -> None:
     steps = [step for seed in range(300) for step in generate(seed).steps]
     assert {step.kind for step in steps} == set(KINDS)
-    every = ("engine", "gateway", "attestor", "filter", "tpm", "worker")
+    every = ("engine", "gateway", "attestor", "filter", "tpm", "worker", "hub")
     assert {step.target for step in steps if step.kind == "stall"} == set(every)
     assert {step.target for step in steps if step.kind == "kill"} == {*every, "supervisor"}
 

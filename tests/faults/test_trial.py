@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,15 +29,14 @@ ONE = Schedule(
     1,
     (
         Step("flood_tls", 0.1, 0.6, "", 40),
-        Step("signer_slow", 0.2, 1.0, "", 0.1),
-        Step("disk_full", 0.5, 1.2),
-        Step("flood_requests", 0.8, 0.5, "", 30),
-        Step("kill", 1.9, 0.3, "gateway"),
-        Step("engine_bad", 2.0, 1.5),
-        Step("kill", 3.0, 0.3, "engine"),
-        Step("clock", 3.2, 1.0, "", -600.0),
-        Step("few_files", 4.4, 0.8, "gateway", 2),
-        Step("kill", 5.5, 0.3, "attestor"),
+        Step("signer_slow", 0.2, 0.8, "", 0.1),
+        Step("clock", 1.1, 1.2, "", -600.0),
+        Step("disk_full", 2.4, 1.2),
+        Step("flood_requests", 2.8, 0.5, "", 30),
+        Step("engine_bad", 3.6, 1.2),
+        Step("few_files", 3.8, 0.8, "gateway", 2),
+        Step("kill", 4.8, 0.3, "engine"),
+        Step("kill", 5.2, 0.3, "gateway"),
     ),
 )
 TWO = Schedule(
@@ -50,6 +50,7 @@ TWO = Schedule(
         Step("signer_garbles", 3.6, 0.6, "", 0.5),
         Step("kill", 4.3, 0.5, "tpm"),
         Step("signer_hangs_up", 5.2, 0.6, "", 0.3),
+        Step("kill", 6.0, 0.3, "attestor"),
         Step("kill", 6.0, 0.0, "supervisor"),
     ),
 )
@@ -69,12 +70,28 @@ def judged(outcome: Outcome) -> None:
     assert set(seen.memory) == {"supervisor", "attestor", "gateway", "filter", "engine"}
 
 
+def said(outcome: Outcome) -> set[tuple[str, object]]:
+    events = [json.loads(line) for line in outcome.said.splitlines() if line.startswith("{")]
+    return {(event["event"], event.get("code", event.get("status"))) for event in events}
+
+
 def test_everything_holds_with_one_worker(one: Outcome) -> None:
     judged(one)
+    # The faults were there.
+    assert said(one) >= {
+        ("signer.failed", "clock.set_back"),
+        ("gateway.exited", -9),
+        ("engine.exited", -9),
+    }
+    assert (("log.write_failed", "errno.28") in said(one)) == (os.geteuid() == 0)
+    assert bool(one.omitted) == (os.geteuid() != 0)
 
 
 def test_everything_holds_with_two_workers(manufactured_tpm: Path) -> None:
-    judged(trial.run(TWO, manufactured_tpm))
+    two = trial.run(TWO, manufactured_tpm)
+    judged(two)
+    assert said(two) >= {("worker_lost", -9), ("signer.failed", "tpm.unreachable"), ("attestor.exited", -9)}
+    assert two.said.count('"event": "measuring"') == 2, "the supervisor was killed, and started again"
 
 
 def test_every_kind_is_among_them() -> None:

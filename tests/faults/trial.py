@@ -111,7 +111,8 @@ class _Trial:
             audit=await asyncio.to_thread(self._audit),
             exit_status=status,
             left=left,
-            lost=lost_together(self._told()),
+            lost=lost_together(told := self._told()),
+            attestor_restarted=any(event["event"] == "attestor.exited" for event in told),
         )
 
     async def _break(self) -> None:
@@ -179,7 +180,9 @@ class _Trial:
         exchanges = [proofs.exchange(caller, answer) for answer in answers]
         made = proofs.bundle(caller, session, exchanges, close=True)
         self.traffic.closed.append(session)
-        steps = proofs.unproven(proofs.judge(made))
+        # What was signed while the clock was ahead is believed when its time has come.
+        ahead = max((step.amount for step in self._schedule.steps if step.kind == "clock"), default=0.0)
+        steps = proofs.unproven(proofs.judge(made, at=int(time.time() + max(ahead, 0.0))))
         if len(calls) < sum(call.asked == session for call in self.traffic.calls):
             # Of those that were broken off the client has no receipt to show.
             steps = [step for step in steps if step[2] != "close.running.partial"]
