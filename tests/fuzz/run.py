@@ -117,6 +117,8 @@ def _limit_memory() -> None:
 def watched(name: str) -> list[str]:
     """The rooms whose coverage guides a target: instrumenting all of them would take longer than a short run."""
     first = name.partition("-")[0]
+    if first in ("model", "safetensors"):
+        return ["rlu_server.models"]
     rooms = {
         "gcp": ["evidence.gcp_vtpm"],
         "ima": ["tpm"],

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from fakes import amd, aws, intel
 from fakes.deployment import Deployment
 from fakes.ima import FakeIma
@@ -29,6 +32,9 @@ from rlu_attestation.tpm import eventlog, ima_log
 from rlu_attestation.tpm.attest import parse_attest, parse_signature
 from rlu_attestation.tpm.public import parse_public
 from rlu_attestation.verdict import Result
+from rlu_server.models import signing, tensors
+from rlu_server.models.manifest import File, Manifest
+from rlu_server.models.signing import Signers
 
 ROOT = b"\x07" * 32
 EXAMPLE = Path(__file__).resolve().parents[2] / "attestation" / "policy.example.toml"
@@ -108,6 +114,28 @@ def _gpu(what: str) -> Callable[[], list[bytes]]:
     ]
 
 
+@functools.cache
+def _signer() -> tuple[ec.EllipticCurvePrivateKey, dict[str, Any]]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    manifest = Manifest((File("config.json", 2, bytes(32)), File("a/b.safetensors", 1, ROOT)))
+    return key, json.loads(signing.sign(manifest, "m", key))
+
+
+def _model_signature(data: bytes) -> object:
+    key, _ = _signer()
+    return signing.verify(data, Signers((key.public_key(),)))
+
+
+def _model_statement(data: bytes) -> object:
+    """What is in the envelope, signed as it stands, so that it is read at all."""
+    key, made = _signer()
+    to_sign = b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(data), data)
+    signature = base64.b64encode(key.sign(to_sign, ec.ECDSA(hashes.SHA256()))).decode()
+    envelope = {**made["dsseEnvelope"], "payload": base64.b64encode(data).decode()}
+    envelope["signatures"] = [{"sig": signature}]
+    return _model_signature(json.dumps({**made, "dsseEnvelope": envelope}).encode())
+
+
 TARGETS: dict[str, Target] = {
     "bundle": Target(bundle.parse, lambda: [_bundle()]),
     "policy": Target(_policy, lambda: [EXAMPLE.read_bytes()]),
@@ -147,6 +175,14 @@ TARGETS: dict[str, Target] = {
     "nvidia-rim": Target(nvidia_kind.parse_rim, _gpu("rims")),
     "nvidia-ocsp": Target(nvidia_kind.parse_ocsp, _gpu("ocsp")),
     "inspect": Target(explain, lambda: [_bundle(), _item("tdx"), amd.ark("Milan").der]),
+    "model-signature": Target(_model_signature, lambda: [json.dumps(_signer()[1]).encode()]),
+    "model-statement": Target(
+        _model_statement, lambda: [base64.b64decode(_signer()[1]["dsseEnvelope"]["payload"])]
+    ),
+    "safetensors-header": Target(
+        lambda data: tensors.parse(Path("fuzzed"), data, 4),
+        lambda: [b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'],
+    ),
     "instance sev-snp": _instance("sev-snp"),
     "instance tdx": _instance("tdx"),
     "instance nitro": _instance("nitro"),
