@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 import pytest
 
 INPUTS = {
-    "agents": "OpenAI's Agents SDK (scripts/setup.sh test)",
     "apiserver": "a Kubernetes API server (KUBEBUILDER_ASSETS)",
     "claude": "Claude Code (scripts/setup.sh test)",
     "codex": "the Codex CLI (scripts/setup.sh test)",
@@ -23,6 +22,7 @@ INPUTS = {
     "gpu": "a GPU with its driver",
     "helm": "Helm's engine, helm-sdkpy (scripts/setup.sh test)",
     "node": "Node.js 20 or later, and the packages of tests/interop and tests/e2e/javascript (scripts/setup.sh test)",
+    "openai-agents": "OpenAI's Agents SDK (scripts/setup.sh test)",
     "opencode": "opencode (scripts/setup.sh test)",
     "tpm": "swtpm (scripts/setup.sh test)",
     "vectors": "published attestation evidence (RLU_VECTORS)",

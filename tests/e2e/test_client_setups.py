@@ -289,7 +289,7 @@ def test_javascript(scripted: Scripted, tmp_path: Path) -> None:
 def agents_sdk(given: dict[str, str]) -> dict[str, str]:
     """The environment in which OpenAI's Agents SDK is found."""
     if not AGENTS_SDK.is_dir():
-        absent("agents", "nothing at .cache/agents-sdk")
+        absent("openai-agents", "nothing at .cache/agents-sdk")
     return {**given, "PYTHONPATH": os.pathsep.join([str(AGENTS_SDK)])}
 
 
