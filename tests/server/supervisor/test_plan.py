@@ -116,6 +116,22 @@ def test_users_of_their_own(tmp_path: Path) -> None:
     assert profile["other_users"] == [2, 3]
 
 
+def test_one_role_alone_stays_who_it_is_and_knows_the_others() -> None:
+    settings = configuration.load(None, {}, {"lock": {"uids": {"attestor": 1, "engine": 2, "gateway": 3}}})
+    host = replace(HOST, alone=True)
+    assert plan.users(settings, host) == dict.fromkeys(plan.ROLES)
+    attestor = plan.attestor(settings, RUNTIME, host, 1)
+    assert attestor.arguments[-2:] == ("--allow-uid", "3")
+    profile = profiles.compose("attestor", attestor.additions)
+    assert "user" not in profile
+    assert profile["other_users"] == [2, 3]
+    # A root of its own would take a user namespace, and there the gateway looks like everybody else.
+    assert "mounts" not in profile
+    assert "mounts" in profiles.compose("gateway", plan.gateway(settings, RUNTIME, host, 3).additions)
+    together = plan.attestor(settings, RUNTIME, HOST, 0)
+    assert "mounts" in profiles.compose("attestor", together.additions)
+
+
 def test_what_is_waived_is_only_what_was_named() -> None:
     full = profiles.packaged("engine")["require"]
     swap = profiles.compose("engine", Additions(allow_swap=True))["require"]
