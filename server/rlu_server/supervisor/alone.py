@@ -101,11 +101,8 @@ class _Alone(Server):
         self._served_once = False
         self._killed = False
 
-    def _make_directories(self) -> None:
-        open_directories(self._runtime, self.role, self._engines)
-
     def _prepare(self) -> None:
-        self._make_directories()
+        open_directories(self._runtime, self.role, self._engines)
         facts.write_text(self._runtime.facts / plan.CONFIG, facts.toml(self._deployment.settings))
 
     def kill(self) -> None:
