@@ -22,7 +22,7 @@ async def test_a_restarted_engine_that_answers_otherwise_does_not_serve(tmp_path
     async with running(tmp_path, settings) as up:
         assert (up.said("engine.known_answer"), up.said("engine.known_answer_wrong")) == (1, 0)
         assert (await up.ask())[0] == 200
-        (model / "garbage").touch()
+        (model / "model.sig").touch()
         assert up.server.engine.child is not None
         os.kill(up.server.engine.child.pid, signal.SIGKILL)
         await up.until(lambda: up.said("engine.start_failed") >= 1)
@@ -32,7 +32,7 @@ async def test_a_restarted_engine_that_answers_otherwise_does_not_serve(tmp_path
         assert (await up.call("GET", "/readyz"))[0] == 503
         assert ANSWER not in json.dumps(up.events)
 
-        (model / "garbage").unlink()
+        (model / "model.sig").unlink()
         await up.until(lambda: up.said("engine.ready") == 2)
         await up.until(lambda: up.said("engine_ready") == 2)
         assert (await up.ask())[0] == 200

@@ -29,7 +29,9 @@ async def main() -> None:
         sys.exit(9)
     print("SECRET-IN-ENGINE-OUTPUT", flush=True)
     # How a test asks for an engine that answers otherwise than it did.
-    answer = "Garbage." if os.path.exists(os.path.join(options.model, "garbage")) else ANSWER
+    # An empty signature is the sign: the only file that may come and go without making it another model.
+    sign = os.path.join(options.model, "model.sig")
+    answer = "Garbage." if os.path.exists(sign) and os.path.getsize(sign) == 0 else ANSWER
     book = replace(ScriptBook(), default=Script(turns=(Turn(text=answer),)), model=options.served_model_name)
     server = await serve(Engine(book), uds=options.uds)
     stopped = asyncio.Event()
