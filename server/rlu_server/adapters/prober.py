@@ -78,6 +78,7 @@ class Prober:
 
     async def _prove(self, generation: Generation) -> None:
         replica, name = self._replica, self._replica.standing.name
+        replica.standing.proving = True  # whoever comes from here on can wait for what comes out
         absent = await self.honours_salts(generation)
         if replica.engine.generation() != generation:
             self._engines.unproven(replica, alive=False)

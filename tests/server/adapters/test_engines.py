@@ -272,6 +272,30 @@ async def test_who_leaves_before_an_engine_had_the_request_leaves_nothing_behind
         assert had(rig, "engine") == []
 
 
+async def test_requests_wait_for_a_proof_that_nobody_asked_for(tmp_path: Path) -> None:
+    """The prober found another start by itself, as at the start of a gateway or worker: that is no reason to refuse."""
+    async with Rig(tmp_path, {}, BOOK) as rig:
+        (prober,) = rig.gateway.probers
+        prober._period_s = 1000.0
+        replica = rig.gateway.engine.replicas[0]
+        go_on, honours = asyncio.Event(), prober.honours_salts
+
+        async def slowly(generation: Any) -> Any:
+            await go_on.wait()
+            return await honours(generation)
+
+        prober.honours_salts = slowly  # type: ignore[method-assign]
+        replica.standing.probed, replica.proven, replica.seen = False, None, None
+        look = asyncio.ensure_future(prober.look())
+        await rig.eventually(lambda: replica.seen is not None)
+        asked = asyncio.ensure_future(talk(rig, "m"))
+        await rig.eventually(lambda: any(rig.gateway.engine._waiting.values()) or asked.done())
+        go_on.set()
+        assert (await asked).status == 200
+        await look
+        assert not replica.standing.proving
+
+
 async def test_an_engine_that_turns_out_unfit_was_not_given_what_waited(tmp_path: Path) -> None:
     async with Rig(tmp_path, {}, BOOK) as rig:
         for prober in rig.gateway.probers:
