@@ -68,7 +68,8 @@ class Licensing:
     @property
     def refusal(self) -> str | None:
         """The code with which sessions are refused."""
-        return INVALID if self.standing is None else self.standing.refusal
+        standing = self.standing  # the thread that looks may change it
+        return INVALID if standing is None else standing.refusal
 
     def check(self) -> None:
         """May a session be opened?
@@ -82,13 +83,14 @@ class Licensing:
 
     def condition(self) -> LicenceCondition:
         """For the operator's metrics."""
-        if self.standing is None:
+        standing = self.standing
+        if standing is None:
             return LicenceCondition(ends_in_s=None, refuses_in_s=None, refusing=True)
         at = max(self._clock(), self._mark.at)
         return LicenceCondition(
-            ends_in_s=self.standing.ends_at - at,
-            refuses_in_s=self.standing.refuses_at - at,
-            refusing=self.standing.refusal is not None,
+            ends_in_s=standing.ends_at - at,
+            refuses_in_s=standing.refuses_at - at,
+            refusing=standing.refusal is not None,
         )
 
     async def run(self, head_at: Callable[[], int]) -> None:
@@ -99,7 +101,7 @@ class Licensing:
         """
         while True:
             await asyncio.sleep(LOOK_S)
-            self.look(head_at())
+            await asyncio.to_thread(self.look, head_at())  # the mark is written to the disk
 
     def look(self, head_at: int) -> None:
         """Read everything, and judge it."""
