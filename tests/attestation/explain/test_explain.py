@@ -22,7 +22,7 @@ from rlu_attestation.errors import Malformed, RluError, Unsupported
 from rlu_attestation.evidence import tpm2
 from rlu_attestation.explain import Section, explain
 from rlu_attestation.explain.statements import MEANINGS
-from rlu_attestation.instance import CanaryMention, FurtherModel, Predecessor, Software
+from rlu_attestation.instance import CanaryMention, FurtherModel, LicenceMention, Predecessor, Software
 
 VECTORS = Path(__file__).resolve().parents[3] / "attestation" / "vectors"
 
@@ -77,6 +77,7 @@ def test_every_claim_of_every_statement_has_a_meaning(deployment: Deployment, bu
         deployment.instance_claims(),
         predecessor=Predecessor("urn:x", b"head"),
         canary=CanaryMention(bytes(32), 1, "clean"),
+        licence=LicenceMention(bytes(32), 1),
         further_models=(FurtherModel("another", bytes(32), Software("vllm", "0.32.0", bytes(32))),),
     )
     statements = [explain(deployment.jws(claims.encode()).encode())]

@@ -38,6 +38,7 @@ def test_everything_genuine_is_verified(deployment: Deployment, bundle: Bundle) 
         "gpu.match",
         "continuity",
         "policy.canary",
+        "policy.model_signer",
     } - gpu_steps()
     inapplicable = [step.id for step in verdict.steps if step.outcome is Outcome.NOT_APPLICABLE]
     assert inapplicable == [
@@ -120,7 +121,7 @@ def test_a_broken_statement_leaves_every_later_step_named_and_not_checked(
     assert verdict.claims == ()
     # Which hardware's steps would have to be made, nobody knows then: `key.hardware` stands for them.
     hardware = {step for kind in ROOMS for step in steps_of(kind)} | {"gpu.match"} | gpu_steps()
-    unasked = {"continuity", "policy.canary"}
+    unasked = {"continuity", "policy.canary", "policy.model_signer"}
     assert {step.id for step in verdict.steps} == set(STEPS) - hardware - unasked
     failed = {step.id: step.code for step in verdict.failures}
     assert failed["statement.signature"] == "statement.signature.not_checked"
