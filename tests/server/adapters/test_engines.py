@@ -250,7 +250,7 @@ async def test_not_ready_before_every_model_was(tmp_path: Path) -> None:
 
 
 async def test_who_leaves_before_an_engine_had_the_request_leaves_nothing_behind(tmp_path: Path) -> None:
-    """While the only engine is looked at, a client that comes and goes must not fill memory, nor is anything said to have been forwarded."""
+    """While the only engine is looked at, who comes and goes must not fill memory, and nothing is said to have been forwarded."""
     async with Rig(tmp_path, {}, BOOK) as rig:
         for prober in rig.gateway.probers:
             prober._period_s = 1000.0
