@@ -15,6 +15,7 @@ from fakes.attestor_process import AttestorProcess, Deployment
 from fakes.rig import Rig
 from fakes.vendor import DAY, Vendor
 from rlu_server.adapters import sampler
+from rlu_server.telemetry.counters import counted
 
 CHAT, RESPONSES, MESSAGES, SESSIONS = (
     "/v1/chat/completions",
@@ -93,6 +94,10 @@ async def test_new_sessions_are_refused_and_open_ones_finish(
         left = re.search(r"^rlu_licence_expires_seconds (\S+)$", await rig.metrics(), re.MULTILINE)
         assert left is not None
         assert -21 * DAY < float(left[1]) <= -20 * DAY
+
+        # What telemetry would count is what the gateway exports.
+        assert counted((await rig.metrics()).encode())["rlu_receipts_total", "complete"] == 2
+        assert (deployment.state / "attestation" / "licence-time").exists()
 
         # A new licence, and everything goes on.
         VENDOR.install(tmp_path, not_before=now - 100 * DAY, expires_at=now + 400 * DAY)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,13 @@ VENDOR = Vendor()
 LICENCE = VENDOR.licence()
 TEXT = LICENCE.sign(VENDOR.key)
 KEYS = [VENDOR.key.public_key()]
+KNOWN = (
+    "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoiMUlHMnRNSDdKMndiSlpuT2Y4TEp6UWl0S2Y3TE12b0FFbHN1RE1WTTU0WSIsInR5cCI6InJsdS1saWNlbmNlK2p3dCJ9",
+    "eyJleHAiOjE4MDc3NzYwMDAsImlhdCI6MTgwMDAwMDAwMCwiaXNzIjoiRXhhbXBsZSIsImp0aSI6IkEtMTciLCJuYmYiOjE4MDAwMDAwMDAsIn"
+    "Byb2ZpbGUiOiJ0YWc6cmx1LmludGVybmFsLDIwMjY6bGljZW5jZSMxIiwicmx1X2ZlYXR1cmVzIjpbImF1ZGl0IiwicmVzcG9uc2VzIl0sInJs"
+    "dV9ncmFjZV9zIjoxMjA5NjAwLCJybHVfbm9kZXMiOjIsInN1YiI6IkFDTUUifQ",
+    "Au6YY0lwvQ-C3Pm5qUE2VBiLrrkS8VTspeqhb0cIWAWoopIlm-sP5xBIlFM8oBjaNKQPSDrMYu261jDcpWBbCw",
+)
 ANSWER = Answer("A-17", "good", AT, bytes(32))
 
 
@@ -34,6 +42,12 @@ def test_what_a_vendor_signed(alg: str) -> None:
     vendor = Vendor(alg)
     text = LICENCE.sign(vendor.key)
     assert Licence.verify(text, [*KEYS, vendor.key.public_key()]) == LICENCE
+
+
+def test_byte_for_byte() -> None:
+    """A licence of a known key: whoever reads FORMATS section 16 must come to the same."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    assert LICENCE.sign(key) == ".".join(KNOWN)
 
 
 def test_another_key() -> None:
