@@ -6,12 +6,15 @@ went and came, the SHA-256 of what went, and what became of it. It holds nothing
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from rlu_attestation.errors import RluError
 from rlu_server.outreach.http import Unreachable, request, target, trust
@@ -55,24 +58,24 @@ class Mailbox:
         Raises:
             Unreachable: `relay.…`, `relay.status`.
             BadAddress: `relay.url`, `relay.proxy`; nothing was sent.
-            OSError: the CAs cannot be read; nothing was sent. Or it cannot be noted.
+            OSError: the CAs cannot be read, or the journal cannot be written; nothing was sent.
         """
         parts = target(self.url)
         context = trust(self.ca_file)
         given = {"Content-Type": media_type}
         answer, result = b"", "sent"
-        try:
-            status, _, answer = request(
-                "POST", self.url, context, MAX_ANSWER, content, given, proxy=self.proxy
-            )
-            if status not in (200, 201, 202, 204):
-                raise Unreachable("relay.status", f"{parts.hostname} answered with status {status}")
-        except RluError as error:
-            result = error.code
-            raise
-        finally:
-            self._note(
-                Crossing(
+        with self._noting() as journal:
+            try:
+                status, _, answer = request(
+                    "POST", self.url, context, MAX_ANSWER, content, given, proxy=self.proxy
+                )
+                if status not in (200, 201, 202, 204):
+                    raise Unreachable("relay.status", f"{parts.hostname} answered with status {status}")
+            except RluError as error:
+                result = error.code
+                raise
+            finally:
+                crossing = Crossing(
                     time=now,
                     job=self.job,
                     destination=f"{parts.hostname}:{parts.port or 443}",
@@ -82,16 +85,20 @@ class Mailbox:
                     sha256=hashlib.sha256(content).hexdigest(),
                     result=result,
                 )
-            )
+                for stream in (sys.stderr, journal):
+                    if stream is not None:
+                        print(json.dumps(asdict(crossing)), file=stream, flush=True)
         return answer
 
-    def _note(self, crossing: Crossing) -> None:
-        line = json.dumps(asdict(crossing))
-        print(line, file=sys.stderr)
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[TextIO | None]:
+        """The journal, open before anything is sent: nothing leaves that cannot be noted."""
         if self.journal is None:
+            yield None
             return
         descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                yield file
+            finally:
+                os.fsync(file.fileno())

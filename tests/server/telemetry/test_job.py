@@ -150,5 +150,11 @@ def test_without_a_journal(site: Site) -> None:
     assert not (site.directory / "egress.jsonl").exists()
 
 
+def test_nothing_leaves_that_cannot_be_noted(site: Site) -> None:
+    (site.directory / "egress.jsonl").mkdir()
+    assert site.refusal("send") == (2, "telemetry.file")
+    assert site.vendor.requests == []
+
+
 def test_a_key_is_not_overwritten(site: Site) -> None:
     assert site.refusal("keygen") == (2, "file.exists")
