@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -186,4 +187,6 @@ def _summary(results: list[dict[str, Any]]) -> int:
 
 
 if __name__ == "__main__":
+    # A run that is told to end leaves no deployment, and no disk mounted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -62,7 +62,7 @@ def run(schedule: Schedule, manufactured: Path, plant: Callable[[Traffic], None]
             trial = _Trial(schedule, deployment)
             if plant is not None:
                 plant(trial.traffic)
-            observed = asyncio.run(trial.run())
+            observed = asyncio.run(trial.run_or_give_up())
             said = deployment.log.read_text("utf-8", "replace")
         finally:
             deployment.abandon()
@@ -80,6 +80,14 @@ class _Trial:
         self.proven = 0
         self._before: dict[str, int] = {}
         self._most: dict[str, int] = {}
+
+    async def run_or_give_up(self) -> Observed:
+        """Interrupted, no thread goes on waiting."""
+        try:
+            return await self.run()
+        except BaseException:
+            self._deployment.give_up()
+            raise
 
     async def run(self) -> Observed:
         await asyncio.to_thread(self._deployment.start)
