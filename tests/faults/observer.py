@@ -43,7 +43,7 @@ from rlu_server.attestor.records import (
 MARKER = re.compile(rb"mk-[a-z]+-[0-9]{8}-[0-9a-f]{8}")
 GROWTH_BYTES = 160 << 20
 """Most that a process may have beyond what it had before anything was broken."""
-RECOVERY_S = 45.0
+RECOVERY_S = 90.0
 """Longest time until it serves again: the supervisor's longest pause, and a start on a busy machine."""
 SETTLED_S = 1.0
 """An exchange that ended so long ago is in the log, unless the signer or the disk is in trouble."""
