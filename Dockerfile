@@ -14,7 +14,9 @@ ARG ROCM_IMAGE=docker.io/vllm/vllm-openai-rocm:v0.32.0
 # --- the gateway's root, put together from what it needs ---
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
-    SOURCE_DATE_EPOCH=0 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 DEBIAN_FRONTEND=noninteractive
+    SOURCE_DATE_EPOCH=0 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 DEBIAN_FRONTEND=noninteractive \
+    CFLAGS=-g0 LDFLAGS=-Wl,--build-id=none
+# The last two: debugging information would name pip's temporary directory, which is another each time.
 RUN apt-get update && apt-get install -y --no-install-recommends \
     ca-certificates gcc libc6-dev libffi-dev libtss2-dev libtss2-tcti-device0 libtss2-tcti-swtpm0 pkg-config python3-dev python3-venv
 WORKDIR /src

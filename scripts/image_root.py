@@ -35,6 +35,7 @@ UNUSED = (
     "dist-packages",
     "site-packages",
     "__pycache__",
+    "config-3*",
     "venv",
 )
 DATA = ("/etc/ssl/certs/ca-certificates.crt", "/etc/nsswitch.conf", "/usr/share/zoneinfo/UTC")
