@@ -301,7 +301,10 @@ class Settings(Section):
     def engine_priorities(self) -> bool:
         """Do all engines schedule by priority? An engine that does not may refuse a request that has one."""
         return all(
-            map(_schedules_by_priority, (self.engine.arguments, *(one.arguments for one in self.further_engines)))
+            map(
+                _schedules_by_priority,
+                (self.engine.arguments, *(one.arguments for one in self.further_engines)),
+            )
         )
 
 
