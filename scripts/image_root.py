@@ -3,7 +3,7 @@
 
 In it: the interpreter with its standard library, the virtual environment, every shared library that these load, the TPM's transports, the
 certificate authorities, two users, and the lists of what is in it. Not in it: a shell, a package manager, a compiler, Debian's tools.
-Bytecode is compiled here, without times, since nothing can write it later; everything else about times is the builder's (--timestamp).
+Bytecode is compiled here, since nothing can write it later. No times: two builds of the same things are to be the same.
 """
 
 from __future__ import annotations
@@ -146,6 +146,10 @@ def main(environment: Path, sbom: Path, root: Path) -> None:
             prependdir="/",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
+    for path in (root, *root.rglob("*")):
+        os.utime(
+            path, (0, 0), follow_symlinks=False
+        )  # the builder's history has a digest of the copied files, times included
 
 
 if __name__ == "__main__":
