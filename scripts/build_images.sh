@@ -30,7 +30,7 @@ build() { # target, options...
     local target=$1 file
     shift
     file=$(mktemp)
-    buildah build --pull-never --network=host --format docker --timestamp 0 --layers=false --target "$target" \
+    buildah build --pull-never --network=host --format oci --timestamp 0 --layers=false --target "$target" \
         --tag "rlu-$target:$version" --iidfile "$file" "$@" . >&2
     cat "$file"
     rm -f "$file"
