@@ -39,7 +39,7 @@ FAULTS = (
 """What is broken meanwhile."""
 PLACES = (
     "disk", "state", "output", "runtime", "temporary", "home", "shared_memory", "system_v", "deleted_files", "file_systems",
-    "system_logs", "journal", "kernel_log", "swap", "core_dumps", "log_export", "otlp_export", "metrics",
+    "system_logs", "journal", "kernel_log", "swap", "core_dumps", "log_export", "otlp_export", "metrics", "traces",
 )  # fmt: skip
 """Where is searched."""
 UNPLANTED = frozenset({"journal", "kernel_log", "swap"})

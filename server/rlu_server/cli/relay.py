@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -66,11 +65,11 @@ def relay(
     except RluError as error:
         fail(error, as_json=False)
         raise typer.Exit(error.exit_code) from error
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked in every thread and waited for: a handler runs when the main thread wakes, which a signal to another one need not do.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     running.start()
-    stop.wait()
+    signal.sigwait(ends)
     running.close()
 
 

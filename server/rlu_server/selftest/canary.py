@@ -4,7 +4,7 @@
 2  every kind of marked request is made; then again and again while one thing after the other is broken
 3  while nothing is under way: the runtime directory, deleted files that are open, metrics, the exported log
 4  the supervisor is killed, starts again, and is asked to stop under load
-5  leaks are planted at every place; every place is searched; the disk is unmounted and searched as raw bytes
+5  leaks are planted at every place; every place is searched, and the traces that arrived; the disk is unmounted and searched as raw bytes
 6  what was found and nobody planted is a leak; what was planted and not found makes the place count as not searched
 """
 
@@ -150,9 +150,7 @@ class CanaryTest:
         )
         self._runtimes.add(node.runtime)
 
-        self._say("sending marked requests of every kind")
-        for shot in composer.all():
-            await self._make(node, shot)
+        spans = await self._make_all(node, composer)
         if self._options.breaking:
             await self._break(node, faults)
         await wait_ready(node, 120)
@@ -184,7 +182,9 @@ class CanaryTest:
 
         scanner = Scanner(self._index(composer, planted, tokenizers))
         self._say(f"searching for {len(composer.markers)} markers")
-        self._search(scanner, planted, where, image)
+        search = Search(scanner, planted, where)
+        search.traces(node.traces, *spans)
+        self._search(scanner, search, where, image)
         scanner.take(early)
         return self._outcome(began, composer, faults, scanner, planted, where, stated)
 
@@ -199,6 +199,14 @@ class CanaryTest:
         )
 
     # --- what is sent ---
+
+    async def _make_all(self, node: Node, composer: Composer) -> tuple[int, int]:
+        """Every kind once. Gives how many spans of engines arrived, and how many at least were to."""
+        self._say("sending marked requests of every kind")
+        for shot in composer.all():
+            await self._make(node, shot)
+        wanted = max(1, self._returned)  # an answer that held a marker was an engine's
+        return await asyncio.to_thread(node.traces.arrived, wanted), wanted
 
     async def _make(self, node: Node, shot: Shot) -> None:
         self._exchanges[shot.kind] += 1
@@ -260,8 +268,7 @@ class CanaryTest:
         self._tokens = True
         return [lambda text: [int(i) for i in loaded.encode(text, add_special_tokens=False).ids]]
 
-    def _search(self, scanner: Scanner, planted: Plants, where: Where, image: Image) -> None:
-        search = Search(scanner, planted, where)
+    def _search(self, scanner: Scanner, search: Search, where: Where, image: Image) -> None:
         if not search.runtime_gone(self._runtimes):
             where.cannot("runtime", "a runtime directory was left behind")
         began = time.monotonic()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.jose import jws_parse
@@ -14,6 +11,7 @@ from rlu_attestation.log_client import LogClient
 from rlu_server.export.exporting import Export
 from rlu_server.export.otlp import OtlpSink
 from rlu_server.export.sinks import FileSink, Sink
+from rlu_server.selftest.collector import Collector
 
 _NONCE = bytes(32)
 TIMEOUT_S = 10.0
@@ -46,31 +44,10 @@ def as_file(url: str, key: str, place: Path) -> bytes:
 
 
 def as_otlp(url: str, key: str, place: Path) -> bytes:
-    """The bodies that an OTLP collector gets. Raises RluError."""
-    bodies: list[bytes] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(str(self.headers).encode() + self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            return
-
-    with HTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            sink = OtlpSink(f"http://127.0.0.1:{server.server_port}", None, None)
-            _export(url, key, sink, place / "otlp-export.cursor")
-        finally:
-            server.shutdown()
-            thread.join()
-    return b"\n".join(bodies)
+    """Every byte that an OTLP collector gets. Raises RluError."""
+    with Collector() as collector:
+        _export(url, key, OtlpSink(collector.url, None, None), place / "otlp-export.cursor")
+        return collector.received
 
 
 def _export(url: str, key: str, sink: Sink, cursor: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlu_server.selftest.caller import Caller, Shot
-from rlu_server.selftest.node import Node
+from rlu_server.selftest.node import STOP_S, Node
 from rlu_server.selftest.scenarios import Composer
 
 LOAD = 3
@@ -83,7 +83,7 @@ class Faults:
         tpm.stop()
         tpm.start()
         # The keys that were loaded are gone with it; a new attestor loads them again.
-        self._node.kill("attestor")
+        await self._killed("attestor")
         await self._recovered("tpm_lost")
 
     async def scratch_full(self) -> None:
@@ -120,7 +120,7 @@ class Faults:
                 used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
                 resource.prlimit(pid, resource.RLIMIT_AS, (used, used))
             await self._during()
-            self._node.kill("engine")
+            await self._killed("engine")
         await self._recovered("engine_memory")
 
     async def kill_supervisor(self) -> None:
@@ -148,6 +148,17 @@ class Faults:
                 return
             await self._during()
         await self._recovered(f"kill_{role}")
+
+    async def _killed(self, role: str) -> None:
+        """Kill it and wait for its end: until then what follows would be told that it is ready."""
+        before = set(self._node.role(role))
+        if self._node.kill(role):
+            await asyncio.to_thread(
+                self._node.until,
+                lambda: not before <= set(self._node.role(role)),
+                STOP_S,
+                f"the {role}'s end",
+            )
 
     @contextlib.asynccontextmanager
     async def _load(self) -> AsyncIterator[None]:

@@ -27,6 +27,7 @@ from rlu_server.cli.keyfile import change
 from rlu_server.core import apikeys
 from rlu_server.registrar import demo as registrar
 from rlu_server.registrar.enrolling import Place
+from rlu_server.selftest.traces import Traces
 from rlu_server.settings import Settings
 from rlu_server.supervisor import facts, models
 
@@ -74,6 +75,7 @@ class Node:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.tpm: swtpm.SoftwareTpm | None = None
+        self.traces = Traces(place / "relay", self._command)
         self.settings = self._own(settings)
         self.keys = Keys("", "")
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +85,7 @@ class Node:
         self.runtime = place
 
     def prepare(self) -> None:
-        """Directories, TPM, registration, keys.
+        """Directories, TPM, registration, relay, keys.
 
         Raises:
             SwtpmError, RluError: the emulated TPM refused.
@@ -93,8 +95,9 @@ class Node:
         if self.tpm is not None:
             self.tpm.start()
             self._register(self.tpm)
-        self.keys = Keys(self.mint("canary", "asks"), self.mint("canary", "exports"))
         uids = self.settings.lock.uids
+        self.traces.start(self.environment, self.log, None if uids is None else uids.gateway)
+        self.keys = Keys(self.mint("canary", "asks"), self.mint("canary", "exports"))
         if uids is not None:
             for path in (self.state, *self.state.rglob("*")):
                 os.chown(path, uids.attestor, uids.attestor)
@@ -235,6 +238,7 @@ class Node:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self.traces.stop()
         if self.tpm is not None:
             self.tpm.stop()
 
@@ -252,8 +256,10 @@ class Node:
         """The operator's settings, with whatever would touch the node itself replaced."""
         changes: dict[str, Any] = given.model_dump()
         changes.update(state_dir=self.state, runtime_dir=None)
-        # Who may come in, and how much, is for keys of its own. Traces have nowhere to go; what is in them is in the access log too.
-        del changes["auth"], changes["admission"], changes["tracing"], changes["metrics"]
+        # Who may come in, and how much, is for keys of its own. Every request is traced, to a collector of its own.
+        del changes["admission"], changes["metrics"]
+        changes["auth"] = {"relay": self.traces.relay}
+        changes["tracing"]["sample"] = 1.0
         fetched = given.state_dir.expanduser().resolve()
         for engine in (changes["model"], *changes["further_engines"]):
             engine["path"] = str(models.directory(engine["path"], fetched))

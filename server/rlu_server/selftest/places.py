@@ -19,6 +19,7 @@ from rlu_attestation.canary import UNPLANTED
 from rlu_server.selftest import plants, system_v
 from rlu_server.selftest.plants import Plants
 from rlu_server.selftest.scan import Scanner, Searched, changed_files
+from rlu_server.selftest.traces import Traces
 
 MOST_BYTES = 32 << 30
 """Of changed files at one place; what is beyond is named as not searched."""
@@ -141,6 +142,19 @@ class Search:
         account.items, account.size = 1, size
 
     # --- when it has ended ---
+
+    def traces(self, traces: Traces, arrived: int, wanted: int) -> None:
+        """What a collector of traces got, with a plant that goes there as spans do. Ends relay and collector.
+
+        Args:
+            arrived: spans that were there when `wanted` were waited for.
+        """
+        if arrived < wanted:
+            self._where.cannot("traces", f"{arrived} of {wanted} spans arrived")
+        if not traces.send(self._plants.content("traces")):
+            self._where.cannot("traces", "the relay did not take the plant")
+        traces.stop()  # the relay's log is on the disk, which is unmounted
+        self._scanner.content("traces", "traces", traces.received)
 
     def plant(self) -> None:
         """Leaks on purpose, at every place that takes one."""

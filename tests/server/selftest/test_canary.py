@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ import tokenizers
 
 from rlu_attestation.canary import EXCHANGES, FAULTS, PLACES
 from rlu_server import settings as configuration
+from rlu_server.core import tracing
+from rlu_server.core.tracing import Span
 from rlu_server.selftest.caller import Shot
 from rlu_server.selftest.canary import CanaryTest, Options, Outcome
 from rlu_server.selftest.node import Node
@@ -111,7 +114,8 @@ def test_it_leaves_nothing_itself(outcome: Outcome, settings: Settings, home: Pa
 
 
 class Leaky(CanaryTest):
-    """A deployment that keeps a chat's body for a moment, on its disk, and deletes it; and a header's in shared memory for good."""
+    """A deployment that keeps a chat's body for a moment, on its disk, and deletes it; a header's in shared memory for good; and another's
+    in a span."""
 
     left = Path("/dev/shm") / f"rlu-leaky-{os.getpid()}"
 
@@ -124,6 +128,9 @@ class Leaky(CanaryTest):
             kept.unlink()
         if shot.kind == "headers":
             self.left.write_text(shot.headers["x-codex-turn-metadata"].encode().hex())
+        if shot.kind == "chat_system":
+            told = {"user": json.loads(shot.body)["user"]}
+            assert node.traces.send(tracing.encode([Span("0" * 32, "0" * 16, "", "x", 1, 1, 2, told)], {}))
 
 
 def test_leaks_are_found_and_named(settings: Settings, home: Path) -> None:
@@ -138,7 +145,9 @@ def test_leaks_are_found_and_named(settings: Settings, home: Path) -> None:
     assert any(leak.startswith("shared_memory: headers as hex: ") for leak in found.leaks)
     # Deleted, and still on the disk: only the raw image shows it.
     assert any(leak.startswith("disk: chat_tools as text: ") for leak in found.leaks) == ROOT
-    assert {leak.split(" as ")[0] for leak in found.leaks} <= {"shared_memory: headers", "disk: chat_tools"}
+    assert any(leak.startswith("traces: chat_system as text: ") for leak in found.leaks)
+    expected = {"shared_memory: headers", "disk: chat_tools", "traces: chat_system"}
+    assert {leak.split(" as ")[0] for leak in found.leaks} <= expected
 
 
 def test_interrupted_it_leaves_nothing(settings: Settings, home: Path) -> None:

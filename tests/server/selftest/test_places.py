@@ -15,7 +15,7 @@ from rlu_server.selftest.plants import SCENARIO, Plants
 from rlu_server.selftest.scan import Scanner
 from rlu_server.selftest.unpack import KINDS
 
-IN_MEMORY = ("log_export", "otlp_export", "metrics")
+IN_MEMORY = ("log_export", "otlp_export", "metrics", "traces")
 
 
 def where(base: Path) -> Where:
