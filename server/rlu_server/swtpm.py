@@ -13,6 +13,7 @@ so that nothing outside it is read or written.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -69,14 +70,18 @@ def manufacture(directory: Path) -> None:
 class SoftwareTpm:
     """A running swtpm; a context manager that stops it.
 
+    Args:
+        user: who is to reach it beside us, such as an attestor with a user id of its own.
+
     Attributes:
         directory: its state, see above.
         tcti: what `settings.attestation.tcti` takes.
         pid: the swtpm process.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, user: int | None = None) -> None:
         self.directory = directory
+        self._user = user
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = directory.resolve() / "swtpm.sock"
 
@@ -127,11 +132,18 @@ class SoftwareTpm:
         while process.poll() is None and time.monotonic() < deadline:
             if _listens(self._control) and self._socket.exists():
                 self._process = process
+                self._open_to_user()
                 return self
             time.sleep(0.01)
         process.kill()
         process.wait()
         raise SwtpmError(f"swtpm did not start; see {self.directory / 'swtpm.log'}")
+
+    def _open_to_user(self) -> None:
+        if self._user is not None:
+            self.directory.chmod(0o711)
+            for path in (self._socket, self._control):
+                os.chown(path, self._user, -1)
 
     @property
     def _control(self) -> Path:

@@ -279,7 +279,8 @@ class Node:
             "gpu": {**changes["attestation"]["gpu"], "evidence": "none"},
         }
         if all(shutil.which(tool) for tool in swtpm.TOOLS):
-            self.tpm = swtpm.SoftwareTpm(self.place / "tpm")
+            uids = given.lock.uids
+            self.tpm = swtpm.SoftwareTpm(self.place / "tpm", None if uids is None else uids.attestor)
             attestation["tcti"] = self.tpm.tcti
         else:
             attestation["insecure_software_key"] = True
