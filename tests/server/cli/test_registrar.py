@@ -39,7 +39,11 @@ def test_an_operator_enrols_a_machine(software_tpm: swtpm.SoftwareTpm, tmp_path:
     before = attestor(deployment.config)
     assert before.returncode == 2
     assert "enrol this TPM" in before.stderr
-    assert json.loads(before.stdout) == {"event": "attestor.refused_to_start", "code": "enrolment.missing"}
+    assert json.loads(before.stdout) == {
+        "event": "attestor.refused_to_start",
+        "level": "error",
+        "code": "enrolment.missing",
+    }
 
     issuer = str(swtpm.issuer_certificate(software_tpm.directory))
     done = attestor(deployment.config, "request", "--ek-chain", issuer, "-o", str(files["request"]))
