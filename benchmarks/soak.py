@@ -69,7 +69,7 @@ class Findings:
         if self.attestor.beyond(LEAF_BYTES * min(self.requests, SEGMENT_LEAVES)):
             found.append(f"the attestor's memory grew by {_mb(self.attestor.grown)}")
         if self.errors:
-            found.append(f"{self.errors} connections failed")
+            found.append(f"{self.errors} requests were refused or lost")
         if not self.requests:
             found.append("no request was served")
         return found

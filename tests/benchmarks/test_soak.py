@@ -51,7 +51,7 @@ def test_every_finding_is_a_problem() -> None:
         ({"gateway_peak": 300 * MB}, "300.0 MB is its bound"),
         ({"gateway": grown}, "the gateway's memory grew by 100.0 MB"),
         ({"attestor": grown}, "the attestor's memory grew by 100.0 MB"),
-        ({"errors": 1}, "1 connections failed"),
+        ({"errors": 1}, "1 requests were refused or lost"),
         ({"requests": 0}, "no request was served"),
     ):
         (problem,) = replace(good, **change).problems()  # type: ignore[arg-type]
