@@ -576,11 +576,11 @@ def test_how_the_program_ends_is_how_the_launcher_ends(room: Room) -> None:
 def test_signals_reach_the_program_and_nothing_outlives_the_launcher(room: Room) -> None:
     code = (
         "import os, signal, subprocess, sys\n"
-        "def ended(*_): print('told', flush=True); raise SystemExit(3)\n"
+        "def ended(*_): os.write(1, b'told\\n'); raise SystemExit(3)\n"  # a signal may come within a print
         "signal.signal(signal.SIGTERM, ended)\n"
         "subprocess.Popen(['/bin/sleep', '600'], start_new_session=True)\n"
-        "print('up', flush=True)\n"
-        "signal.pause()\n"
+        "os.write(1, b'up\\n')\n"
+        "while True: signal.pause()\n"
     )
     for number, status, said in ((signal.SIGTERM, 3, {"told\n"}), (signal.SIGKILL, -9, {"told\n", ""})):
         with room.begin(code) as process:
