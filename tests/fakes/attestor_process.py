@@ -23,7 +23,7 @@ from rlu_server.attestor.messages import Answer
 from rlu_server.registrar.demo import enrol
 from rlu_server.registrar.enrolling import Place
 
-START_S = 20.0
+START_S = 60.0
 A = TypeVar("A")
 INSTANCE_FACTS: dict[str, Any] = {
     "boundary": "laptop",
@@ -123,7 +123,7 @@ class AttestorProcess:
         """Send a signal and wait; returns the exit status."""
         assert self._process is not None
         self._process.send_signal(number)
-        status = self._process.wait(20)
+        status = self._process.wait(60)
         self._process = None
         if number == signal.SIGKILL:
             self.socket.unlink(missing_ok=True)  # so that `start` waits for the new one

@@ -55,7 +55,7 @@ class ScriptedPlatform(SoftwarePlatform):
         return super().collect(root)
 
     def _wait(self) -> None:
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if self.failing:
             raise HardwareUnavailable("tpm.unreachable", "scripted")
 

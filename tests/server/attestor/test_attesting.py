@@ -13,6 +13,7 @@ from rlu_attestation import jose
 from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_server.attestor import attesting, facts, messages, server
+from waiting import until
 
 
 def claims_of(statement: str) -> InstanceClaims:
@@ -76,10 +77,10 @@ async def test_it_is_renewed_on_schedule_though_nobody_asks(
         assert "statement.renewed" not in room.event_names()
         room.platform.failing = True
         room.now += 1
-        await asyncio.sleep(0.2)
-        assert "statement.renewal_failed" in room.event_names()
+        await until(lambda: "statement.renewal_failed" in room.event_names())
         room.platform.failing = False
-        await asyncio.sleep(0.2)
+        await until(lambda: "statement.renewed" in room.event_names())
+        await asyncio.sleep(0.1)  # some looks more
         assert room.event_names().count("statement.renewed") == 1
         await gateway.head()  # nothing unasked was sent in between
         assert room.ledger.find(session, next(iter(room.server.connections)).gateway).id == session
@@ -92,7 +93,7 @@ async def test_a_crowd_of_nonces_shares_one_quote(tmp_path: Path) -> None:
         room.platform.gate.clear()
         nonces = [bytes([i]) * 16 for i in range(40)]
         ids = [gateway.send(messages.Attest(id=1000 + i, nonce=nonce)) for i, nonce in enumerate(nonces)]
-        await asyncio.sleep(0.2)
+        await gateway.head()  # all of them have arrived
         room.platform.gate.set()
         claims = []
         for request_id in ids:
@@ -115,9 +116,8 @@ async def test_sessions_are_signed_between_the_statements_of_a_crowd(tmp_path: P
         gateway = await room.greeted()
         room.platform.gate.clear()
         crowd = [gateway.send(messages.Attest(id=1000 + i, nonce=bytes(16))) for i in range(60)]
-        await asyncio.sleep(0.2)
         opening = gateway.send(gateway.opening())
-        await asyncio.sleep(0.2)
+        await gateway.head()  # all of them have arrived
         room.platform.gate.set()
         order = [(await gateway.receive()).id for _ in range(61)]
         assert order.index(opening) <= 3
@@ -130,7 +130,7 @@ async def test_too_many_at_once_are_overloaded(tmp_path: Path, monkeypatch: pyte
         gateway = await room.greeted()
         room.platform.gate.clear()
         ids = [gateway.send(messages.Attest(id=1000 + i, nonce=bytes(16))) for i in range(30)]
-        await asyncio.sleep(0.2)
+        await gateway.head()  # all of them have arrived
         room.platform.gate.set()
         answers = [await gateway.answer(i) for i in ids]
         codes = {a.code for a in answers if isinstance(a, messages.Failure)}

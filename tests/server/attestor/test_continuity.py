@@ -23,15 +23,7 @@ from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
-
-
-async def until(condition: object, seconds: float = 5.0) -> None:
-    for _ in range(int(seconds / 0.01)):
-        if condition():  # type: ignore[operator]
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about")
-
+from waiting import until
 
 # --- segments ---
 

@@ -25,6 +25,7 @@ from rlu_server.attestor.drift import Watch
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.tpm.attestation_key import Endorsement, EnrolledKey
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
+from waiting import until
 
 SECRET = b"s" * 32
 RULES = (
@@ -64,14 +65,6 @@ async def watched(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about")
 
 
 async def refused(gateway: GatewaySide) -> str:

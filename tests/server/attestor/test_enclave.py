@@ -110,7 +110,7 @@ class Slow:
 
     def collect(self, root: bytes) -> Evidence:
         self.entered.set()
-        assert self.may_go_on.wait(10)
+        assert self.may_go_on.wait(60)
         return lambda proof: b"{}"
 
     async def hold(self, gateway: GatewaySide) -> int:
@@ -118,7 +118,7 @@ class Slow:
         self.may_go_on.clear()
         self.entered.clear()
         asked = gateway.send(messages.Attest(id=100, nonce=bytes(16)))
-        assert await asyncio.to_thread(self.entered.wait, 10)
+        assert await asyncio.to_thread(self.entered.wait, 60)
         return asked
 
 
@@ -128,7 +128,7 @@ async def test_slow_gpus_do_not_hold_up_sessions(tmp_path: Path) -> None:
     async with running_room(tmp_path, collectors=(slow,)) as room:
         gateway = await room.greeted()
         asked = await slow.hold(gateway)
-        await asyncio.wait_for(gateway.open(), 5)
+        await asyncio.wait_for(gateway.open(), 60)
         slow.may_go_on.set()
         made = await gateway.answer(asked)
         assert isinstance(made, messages.Attestation)
@@ -143,7 +143,7 @@ async def test_a_slow_tee_does_not_hold_up_sessions(tmp_path: Path) -> None:
     async with running_room(tmp_path, platform=platform) as room:
         gateway = await room.greeted()
         asked = await slow.hold(gateway)
-        await asyncio.wait_for(gateway.open(), 5)
+        await asyncio.wait_for(gateway.open(), 60)
         slow.may_go_on.set()
         assert isinstance(await gateway.answer(asked), messages.Attestation)
 

@@ -25,6 +25,7 @@ from rlu_server.attestor.rotation import Rotation
 from rlu_server.attestor.slots import KeySlots, continuity_of
 from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.settings import load
+from waiting import until
 
 
 async def act(deployment: Deployment, action: asking.Action) -> asking.Outcome:
@@ -32,12 +33,10 @@ async def act(deployment: Deployment, action: asking.Action) -> asking.Outcome:
     directory = deployment.state / "attestation"
     asked = asking.Asked(action, action)
     asking.ask(directory, asked)
-    for _ in range(1000):
-        outcome = asking.answered(directory, asked)
-        if outcome is not None:
-            return outcome
-        await asyncio.sleep(0.02)
-    raise AssertionError("the attestor does not answer")
+    found: list[asking.Outcome | None] = []
+    await until(lambda: found.append(asking.answered(directory, asked)) or found[-1], lambda: "no answer")
+    assert found[-1] is not None
+    return found[-1]
 
 
 def claims_of(welcome: messages.Welcome) -> InstanceClaims:
@@ -63,11 +62,7 @@ async def prove(gateway: GatewaySide, welcome: messages.Welcome, logged: message
 
 
 async def until_retired(process: AttestorProcess) -> None:
-    for _ in range(500):
-        if "key.retired" in process.events():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("the old key is still there")
+    await until(lambda: "key.retired" in process.events(), process.output)
 
 
 @pytest.mark.tpm
@@ -279,14 +274,12 @@ async def schedule(room: Room) -> None:
     day = 86400
     for days, expected in ((75, 0), (76, 1), (76, 1), (77, 2)):
         room.now = days * day
-        await asyncio.sleep(0.1)
+        await until(lambda expected=expected: room.event_names().count("key.rotation_due") >= expected)  # type: ignore[misc]
+        await asyncio.sleep(0.1)  # some looks more: it says so once a day
         assert room.event_names().count("key.rotation_due") == expected, days
     assert "key.rotated" not in room.event_names()
     room.now = 90 * day
-    for _ in range(200):
-        if "key.retired" in room.event_names():
-            break
-        await asyncio.sleep(0.02)
+    await until(lambda: "key.retired" in room.event_names())
     assert "key.rotated" in room.event_names()
     assert room.server.attestor.issuer != room.issuer
 

@@ -18,6 +18,7 @@ from rlu_attestation.errors import Malformed
 from rlu_attestation.statements import Receipt
 from rlu_server.attestor import frames, messages, server
 from rlu_server.attestor.messages import MAX_FRAME
+from waiting import PATIENCE_S, until
 
 encode = msgspec.msgpack.Encoder().encode
 
@@ -31,7 +32,7 @@ async def rest(gateway: GatewaySide) -> list[messages.Answer]:
     found = []
     try:
         while True:
-            found.append(await asyncio.wait_for(gateway.receive(), 5))
+            found.append(await asyncio.wait_for(gateway.receive(), PATIENCE_S))
     except (asyncio.IncompleteReadError, ConnectionError):
         return found
 
@@ -116,7 +117,7 @@ async def test_connections_are_limited(tmp_path: Path, monkeypatch: pytest.Monke
         third = await room.connect()
         assert await rest(third) == []
         await first.disconnect()
-        await asyncio.sleep(0.05)
+        await until(lambda: len(room.server.connections) == 1)
         await room.greeted()
 
 
@@ -276,8 +277,4 @@ async def test_a_gateway_that_does_not_read_is_not_read_from(
 
 
 async def wait_for_close(room: Room) -> None:
-    for _ in range(500):
-        if room.lines("close") and room.ledger.sessions == 0:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the session was not closed")
+    await until(lambda: room.lines("close") and room.ledger.sessions == 0)

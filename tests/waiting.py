@@ -1,0 +1,34 @@
+"""Waiting for what has to happen: for the state itself, never for a time in which it ought to have come about.
+
+A machine under load stops any process at any line for seconds. So a test waits for states and events, and with patience: the limit
+is there to end a test that would otherwise hang, and says nothing about speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+PATIENCE_S = 60.0
+LOOK_S = 0.01
+
+
+def _nothing() -> str:
+    return "it did not come about"
+
+
+async def until(condition: Callable[[], object], why: Callable[[], object] = _nothing) -> None:
+    """Look, in turn with everything else in this loop, until something is so; fail with `why` when it never is."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        await asyncio.sleep(LOOK_S)
+
+
+def wait_until(condition: Callable[[], object], why: Callable[[], object] = _nothing) -> None:
+    """`until`, where there is no loop."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        time.sleep(LOOK_S)
