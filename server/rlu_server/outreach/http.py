@@ -48,6 +48,30 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
+def connect(
+    parts: SplitResult, context: ssl.SSLContext, proxy: str = "", timeout_s: float = TIMEOUT_S
+) -> http.client.HTTPConnection:
+    """A connection to an address that `target` checked; it is opened by the first request.
+
+    Args:
+        proxy: as of `request`.
+
+    Raises:
+        BadAddress: `relay.proxy`.
+    """
+    assert parts.hostname is not None
+    if proxy:
+        return _tunnel(parts, proxy, context, timeout_s)
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=context)
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+
+
+def path_of(parts: SplitResult) -> str:
+    """What a request line names."""
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
 def request(
     method: str,
     url: str,
@@ -67,19 +91,9 @@ def request(
         BadAddress: `relay.url`, `relay.proxy`.
     """
     parts = target(url)
-    assert parts.hostname is not None
-    connection: http.client.HTTPConnection
-    if proxy:
-        connection = _tunnel(parts, proxy, context)
-    elif parts.scheme == "https":
-        connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=TIMEOUT_S, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection = connect(parts, context, proxy)
     try:
-        connection.request(method, path, content, dict(headers or {}))
+        connection.request(method, path_of(parts), content, dict(headers or {}))
         with connection.getresponse() as response:
             data = response.read(most + 1)
             kind = response.headers.get("Content-Type", "")
@@ -95,7 +109,9 @@ def request(
     return status, kind, data
 
 
-def _tunnel(parts: SplitResult, proxy: str, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+def _tunnel(
+    parts: SplitResult, proxy: str, context: ssl.SSLContext, timeout_s: float
+) -> http.client.HTTPSConnection:
     try:
         way = urlsplit(proxy)
         port = way.port
@@ -105,7 +121,7 @@ def _tunnel(parts: SplitResult, proxy: str, context: ssl.SSLContext) -> http.cli
         raise BadAddress("relay.proxy", f"{proxy!r}: give an http://host:port")
     if parts.scheme != "https":
         raise BadAddress("relay.proxy", "through a proxy only https goes")
-    connection = http.client.HTTPSConnection(way.hostname, port, timeout=TIMEOUT_S, context=context)
+    connection = http.client.HTTPSConnection(way.hostname, port, timeout=timeout_s, context=context)
     assert parts.hostname is not None
     connection.set_tunnel(parts.hostname, parts.port or 443)
     return connection

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -64,7 +64,7 @@ class Mailbox:
         context = trust(self.ca_file)
         given = {"Content-Type": media_type}
         answer, result = b"", "sent"
-        with self._noting() as journal:
+        with noting(self.journal) as note:
             try:
                 status, _, answer = request(
                     "POST", self.url, context, MAX_ANSWER, content, given, proxy=self.proxy
@@ -75,30 +75,34 @@ class Mailbox:
                 result = error.code
                 raise
             finally:
-                crossing = Crossing(
-                    time=now,
-                    job=self.job,
-                    destination=f"{parts.hostname}:{parts.port or 443}",
-                    proxy=self.proxy,
-                    sent=len(content),
-                    received=len(answer),
-                    sha256=hashlib.sha256(content).hexdigest(),
-                    result=result,
+                note(
+                    Crossing(
+                        time=now,
+                        job=self.job,
+                        destination=f"{parts.hostname}:{parts.port or 443}",
+                        proxy=self.proxy,
+                        sent=len(content),
+                        received=len(answer),
+                        sha256=hashlib.sha256(content).hexdigest(),
+                        result=result,
+                    )
                 )
-                for stream in (sys.stderr, journal):
-                    if stream is not None:
-                        print(json.dumps(asdict(crossing)), file=stream, flush=True)
         return answer
 
-    @contextlib.contextmanager
-    def _noting(self) -> Iterator[TextIO | None]:
-        """The journal, open before anything is sent: nothing leaves that cannot be noted."""
-        if self.journal is None:
-            yield None
-            return
-        descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            try:
-                yield file
-            finally:
-                os.fsync(file.fileno())
+
+@contextlib.contextmanager
+def noting(path: Path | None) -> Iterator[Callable[[Crossing], None]]:
+    """The journal, open before anything is sent: nothing leaves that cannot be noted. None: standard error only."""
+    with contextlib.ExitStack() as stack:
+        journal: TextIO | None = None
+        if path is not None:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            journal = stack.enter_context(os.fdopen(descriptor, "w", encoding="ascii"))
+            stack.callback(os.fsync, journal.fileno())
+
+        def note(crossing: Crossing) -> None:
+            for stream in (sys.stderr, journal):
+                if stream is not None:
+                    print(json.dumps(asdict(crossing)), file=stream, flush=True)
+
+        yield note
