@@ -13,7 +13,7 @@ import typer
 from rlu_attestation import policy_signature
 from rlu_attestation.encoding import b64u
 from rlu_attestation.files import read, write_new
-from rlu_server.licence.jws import MAX_TEXT
+from rlu_attestation.signed_json import MAX_TEXT
 from rlu_server.settings import Settings, SettingsError, load
 from rlu_server.telemetry import job
 from rlu_server.telemetry.counters import Unset

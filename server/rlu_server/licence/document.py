@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rlu_attestation import canonical
+from rlu_attestation import canonical, signed_json
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.policy_signature import PrivateKey, PublicKey
-from rlu_server.licence import jws
 
 TYPE, PROFILE = "rlu-licence+jwt", "tag:rlu.internal,2026:licence#1"
 ANSWER_TYPE, ANSWER_PROFILE = "rlu-licence-answer+jwt", "tag:rlu.internal,2026:licence-answer#1"
@@ -75,7 +74,7 @@ class Licence:
 
     def sign(self, key: PrivateKey) -> str:
         """The licence file, without a line's end."""
-        return jws.sign(TYPE, self.to_json(), key)
+        return signed_json.sign(TYPE, self.to_json(), key)
 
     @classmethod
     def verify(cls, text: str, keys: Iterable[PublicKey]) -> Licence:
@@ -85,7 +84,7 @@ class Licence:
             Malformed: `licence.encoding`, `licence.claims`.
             Untrusted: `licence.key`, `licence.signature`.
         """
-        payload = jws.verify(TYPE, text, keys, "licence")
+        payload = signed_json.verify(TYPE, text, keys, "licence")
         try:
             with Members(payload, "licence") as members:
                 members.exactly("profile", PROFILE)
@@ -158,7 +157,7 @@ class Answer:
             "statement_sha256": b64u(self.statement),
             "status": self.status,
         }
-        return jws.sign(ANSWER_TYPE, payload, key)
+        return signed_json.sign(ANSWER_TYPE, payload, key)
 
     @classmethod
     def verify(cls, text: str, keys: Iterable[PublicKey]) -> Answer:
@@ -168,7 +167,7 @@ class Answer:
             Malformed: `licence.answer.encoding`, `licence.answer.claims`.
             Untrusted: `licence.answer.key`, `licence.answer.signature`.
         """
-        payload = jws.verify(ANSWER_TYPE, text, keys, "licence.answer")
+        payload = signed_json.verify(ANSWER_TYPE, text, keys, "licence.answer")
         try:
             with Members(payload, "licence answer") as members:
                 members.exactly("profile", ANSWER_PROFILE)

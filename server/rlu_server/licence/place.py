@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.policy_signature import MAX_KEY, PublicKey, load_public_key
+from rlu_attestation.signed_json import MAX_TEXT
 from rlu_server.licence.document import Answer, Licence, digest
-from rlu_server.licence.jws import MAX_TEXT
 from rlu_server.settings import Settings
 
 

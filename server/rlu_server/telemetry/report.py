@@ -14,10 +14,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from rlu_attestation import canonical
+from rlu_attestation import canonical, signed_json
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.policy_signature import PrivateKey, PublicKey
-from rlu_server.licence import jws
 
 TYPE = "rlu-telemetry+jwt"
 PROFILE = "tag:rlu.internal,2026:telemetry#1"
@@ -55,7 +54,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def sign(self, key: PrivateKey) -> str:
         """What is sent. With an Ed25519 key it is the same every time."""
-        return jws.sign(TYPE, msgspec.to_builtins(self), key)
+        return signed_json.sign(TYPE, msgspec.to_builtins(self), key)
 
 
 COUNTERS: Mapping[str, tuple[str, str]] = {
@@ -124,7 +123,7 @@ def parse(text: str, key: PublicKey) -> Report:
         Malformed: `telemetry.encoding`, `telemetry.report`: not exactly the fields above.
         Untrusted: `telemetry.key`, `telemetry.signature`.
     """
-    return _checked(jws.verify(TYPE, text, [key], "telemetry"))
+    return _checked(signed_json.verify(TYPE, text, [key], "telemetry"))
 
 
 def _checked(value: object) -> Report:

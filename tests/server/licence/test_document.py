@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.vendor import AT, DAY, Vendor
-from rlu_attestation import canonical, policy_signature
+from rlu_attestation import canonical, policy_signature, signed_json
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError
-from rlu_server.licence import jws
 from rlu_server.licence.document import ANSWER_TYPE, TYPE, Answer, Licence, Question
 
 VENDOR = Vendor()
@@ -95,12 +94,12 @@ def test_every_claim_is_signed(name: str) -> None:
 )
 def test_claims_that_are_none(change: dict[str, Any]) -> None:
     """Signed by the vendor, and still not a licence."""
-    assert code(jws.sign(TYPE, {**LICENCE.to_json(), **change}, VENDOR.key)) == "licence.claims"
+    assert code(signed_json.sign(TYPE, {**LICENCE.to_json(), **change}, VENDOR.key)) == "licence.claims"
 
 
 def test_documents_of_another_type() -> None:
     assert code(ANSWER.sign(VENDOR.key)) == "licence.encoding"
-    assert code(jws.sign(ANSWER_TYPE, LICENCE.to_json(), VENDOR.key)) == "licence.encoding"
+    assert code(signed_json.sign(ANSWER_TYPE, LICENCE.to_json(), VENDOR.key)) == "licence.encoding"
     with pytest.raises(RluError, match=r"licence\.answer\.encoding"):
         Answer.verify(TEXT, KEYS)
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.vendor import Vendor
+from rlu_attestation import signed_json
 from rlu_attestation.errors import RluError
-from rlu_server.licence import jws
 from rlu_server.telemetry.counters import counted
 from rlu_server.telemetry.report import COUNTERS, TYPE, Report, compose, magnitude, parse, version_of
 
@@ -76,7 +76,10 @@ def test_signed_and_read() -> None:
         parse(text, Vendor().key.public_key())
     header, payload, signature = text.split(".")
     with pytest.raises(RluError, match=r"telemetry\.signature"):
-        parse(f"{header}.{jws.sign(TYPE, {}, VENDOR.key).split('.')[1]}.{signature}", VENDOR.key.public_key())
+        parse(
+            f"{header}.{signed_json.sign(TYPE, {}, VENDOR.key).split('.')[1]}.{signature}",
+            VENDOR.key.public_key(),
+        )
     assert payload
 
 
@@ -100,7 +103,7 @@ def test_signed_and_read() -> None:
 )
 def test_nothing_else_is_a_report(change: dict[str, Any]) -> None:
     """Also if our own key signed it."""
-    text = jws.sign(TYPE, {**msgspec.to_builtins(made()), **change}, VENDOR.key)
+    text = signed_json.sign(TYPE, {**msgspec.to_builtins(made()), **change}, VENDOR.key)
     with pytest.raises(RluError, match=r"telemetry\.report"):
         parse(text, VENDOR.key.public_key())
 
@@ -110,7 +113,7 @@ def test_a_field_that_is_missing() -> None:
         payload = msgspec.to_builtins(made())
         del payload[name]
         with pytest.raises(RluError, match=r"telemetry\.report"):
-            parse(jws.sign(TYPE, payload, VENDOR.key), VENDOR.key.public_key())
+            parse(signed_json.sign(TYPE, payload, VENDOR.key), VENDOR.key.public_key())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Signed documents of two parties who know each other's keys: compact JWS (RFC 7515) over canonical JSON, ES256 or Ed25519 (RFC 9864).
+"""Signed documents between parties who know each other's keys: compact JWS (RFC 7515) over canonical JSON, ES256 or Ed25519 (RFC 9864).
 
 The header is exactly `{"alg","kid","typ"}`; the key that the reader trusts decides the algorithm, the file only has to agree. A document of
 one type is never taken for one of another.
@@ -20,6 +20,7 @@ from rlu_attestation.errors import Malformed, RluError, Untrusted
 from rlu_attestation.policy_signature import PrivateKey, PublicKey, algorithm, key_id
 
 MAX_TEXT = 16 * 1024
+"""Characters of a document, unless the reader allows more."""
 SIGNATURE_SIZE = 64
 
 
@@ -37,24 +38,25 @@ def sign(typ: str, payload: dict[str, Any], key: PrivateKey) -> str:
     return f"{signing_input}.{b64u(signature)}"
 
 
-def verify(typ: str, text: str, keys: Iterable[PublicKey], room: str) -> dict[str, Any]:
+def verify(typ: str, text: str, keys: Iterable[PublicKey], room: str, most: int = MAX_TEXT) -> dict[str, Any]:
     """The payload of a document that one of these keys signed.
 
     Args:
         room: what codes begin with.
+        most: characters that are read.
 
     Raises:
         Malformed: `<room>.encoding`.
         Untrusted: `<room>.key`, `<room>.signature`.
     """
     malformed = f"{room}.encoding"
-    parts = text.split(".") if len(text) <= MAX_TEXT else []
+    parts = text.split(".") if len(text) <= most else []
     if len(parts) != 3:
-        raise Malformed(malformed, f"not a compact JWS of at most {MAX_TEXT} characters")
+        raise Malformed(malformed, f"not a compact JWS of at most {most} characters")
     try:
         header, payload, signature = (unb64u(part) for part in parts)
         named = canonical.decode(header)
-        content = canonical.decode(payload)
+        content = canonical.decode(payload, most)
     except RluError as error:
         raise Malformed(malformed, error.message) from error
     if set(named) != {"alg", "kid", "typ"} or named["typ"] != typ or len(signature) != SIGNATURE_SIZE:
