@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -35,7 +35,7 @@ class Crossing:
     received: int
     sha256: str
     result: str
-    """`sent`, or the code of what went wrong."""
+    """`sent`, `status.<number>` of a service that refused, or the code of what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,14 @@ class Mailbox:
             BadAddress: `relay.url`, `relay.proxy`; nothing was sent.
             OSError: the CAs cannot be read, or the journal cannot be written; nothing was sent.
         """
+        return self.ask(content, media_type, now, refusals=())[1]
+
+    def ask(self, content: bytes, media_type: str, now: int, refusals: Collection[int]) -> tuple[int, bytes]:
+        """As `post`, for a service whose refusals say why: status and content.
+
+        Args:
+            refusals: statuses beyond those of success whose content is given too; noted as `status.<number>`.
+        """
         parts = target(self.url)
         context = trust(self.ca_file)
         given = {"Content-Type": media_type}
@@ -69,7 +77,9 @@ class Mailbox:
                 status, _, answer = request(
                     "POST", self.url, context, MAX_ANSWER, content, given, proxy=self.proxy
                 )
-                if status not in (200, 201, 202, 204):
+                if status in refusals:
+                    result = f"status.{status}"
+                elif status not in (200, 201, 202, 204):
                     raise Unreachable("relay.status", f"{parts.hostname} answered with status {status}")
             except RluError as error:
                 result = error.code
@@ -87,7 +97,7 @@ class Mailbox:
                         result=result,
                     )
                 )
-        return answer
+        return status, answer
 
 
 @contextlib.contextmanager

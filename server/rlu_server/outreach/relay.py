@@ -9,18 +9,13 @@ It has no engine, no keys of the instance, no session; NetworkPolicies let only 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import socketserver
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from rlu_attestation.errors import RluError
@@ -28,13 +23,10 @@ from rlu_server.core.auth import reviews
 from rlu_server.outreach import key_sets
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import Unreachable, request, trust
+from rlu_server.outreach.listening import IDLE_S, Handler, Listener, server_context
 
 MAX_QUESTION = 32 * 1024
 MAX_TELEMETRY = 4 << 20
-AT_ONCE = 64
-IDLE_S = 15.0
-REQUEST_S = 60.0
-"""For one request from end to end, its answer included: who sends a byte now and then keeps no place for longer."""
 OTLP = {f"/v1/otlp/{kind}": f"/v1/{kind}" for kind in ("traces", "metrics", "logs")}
 OTLP_TYPES = frozenset({"application/json", "application/x-protobuf"})
 
@@ -73,11 +65,7 @@ class Relay:
         self._plan = plan
         self._stop = threading.Event()
         self._unix = Path(listen.removeprefix("unix:")) if listen.startswith("unix:") else None
-        context = None
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate)
-        self._server = _Server(plan, context)
+        self._server = _Server(plan, server_context(certificate))
         try:
             self._server.listen(self._address(listen))
         except BaseException:
@@ -133,93 +121,40 @@ class Relay:
             self._plan.events("jwks_failed", type(error).__name__)
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    daemon_threads = True
-    block_on_close = True
-    allow_reuse_address = True
-
+class _Server(Listener):
     def __init__(self, plan: Plan, context: ssl.SSLContext | None) -> None:
-        super().__init__(("", 0), _Handler, bind_and_activate=False)
-        self.socket.close()
+        super().__init__(_Handler, context, lambda code: plan.events("relay_connection_failed", code))
         self.plan = plan
-        self._context = context
-        self._places = threading.BoundedSemaphore(AT_ONCE)
-
-    def listen(self, address: str | tuple[str, int]) -> None:
-        if isinstance(address, str):
-            self.socket = socket.socket(socket.AF_UNIX)
-        else:
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            self.socket = socket.socket(family)
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(address)
-        if isinstance(address, str):
-            os.chmod(address, 0o660)
-        self.server_address = self.socket.getsockname()
-        self.socket.listen(AT_ONCE)
-
-    def process_request(self, request: object, client_address: object) -> None:
-        if not self._places.acquire(blocking=False):
-            self.shutdown_request(request)  # type: ignore[arg-type]
-            return
-        super().process_request(request, client_address)  # type: ignore[arg-type]
-
-    def process_request_thread(self, request: object, client_address: object) -> None:
-        try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
-        finally:
-            self._places.release()
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        assert isinstance(request, socket.socket)
-        request.settimeout(IDLE_S)
-        if self._context is None:
-            super().finish_request(request, client_address)
-            return
-        # In the request's own thread: a client that does not shake hands keeps nobody else waiting.
-        with self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
-            with _deadline(secure):
-                secure.do_handshake()
-            super().finish_request(secure, client_address)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        error = sys.exc_info()[0]
-        self.plan.events("relay_connection_failed", error.__name__ if error else "")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     server: _Server
-    timeout = IDLE_S
-
-    def handle_one_request(self) -> None:
-        with _deadline(self.connection):
-            super().handle_one_request()
+    product = "rlu-relay"
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
-            self._answer(200, "application/json", b'{"status":"ok"}')
+            self.answer(200, "application/json", b'{"status":"ok"}')
         else:
-            self._refuse(404, "route_not_found")
+            self.refuse(404, "route_not_found")
 
     def do_POST(self) -> None:
         plan = self.server.plan
         try:
             if self.path == reviews.PATH and plan.cluster is not None:
-                self._answer(200, "application/json", self._review(plan.cluster))
+                self.answer(200, "application/json", self._review(plan.cluster))
             elif self.path in OTLP and plan.collector:
-                self._answer(*self._telemetry(plan))
+                self.answer(*self._telemetry(plan))
             else:
-                self._refuse(404, "route_not_found")
+                self.refuse(404, "route_not_found")
         except ValueError as error:
-            self._refuse(400, "malformed")
+            self.refuse(400, "malformed")
             plan.events("relay_refused", type(error).__name__)
         except Unreachable as error:
-            self._refuse(502, error.code)
+            self.refuse(502, error.code)
             plan.events("relay_failed", error.code)
 
     def _review(self, cluster: Cluster) -> bytes:
-        question = self._content(MAX_QUESTION)
+        question = self.content(MAX_QUESTION)
         reviews.check_question(question)
         return cluster.review(question)
 
@@ -228,58 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
         if kind not in OTLP_TYPES:
             raise ValueError("content type")
         url = plan.collector.rstrip("/") + OTLP[self.path]
-        content = self._content(MAX_TELEMETRY)
+        content = self.content(MAX_TELEMETRY)
         given = {"Content-Type": kind}
         if self.headers.get("Content-Encoding", "") == "gzip":
             given["Content-Encoding"] = "gzip"
         return request("POST", url, trust(plan.ca_file), 1 << 20, content, given)
-
-    def _content(self, most: int) -> bytes:
-        length = self.headers.get("Content-Length", "")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > most:
-            raise ValueError("length")
-        data = self.rfile.read(int(length))
-        if len(data) != int(length):
-            raise ValueError("cut short")
-        return data
-
-    def _refuse(self, status: int, code: str) -> None:
-        self.close_connection = True
-        self._answer(status, "application/json", json.dumps({"code": code}).encode())
-
-    def _answer(self, status: int, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind or "application/octet-stream")
-        self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def version_string(self) -> str:
-        return "rlu-relay"
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: request lines are what clients make them."""
-
-
-@contextlib.contextmanager
-def _deadline(connection: socket.socket) -> Iterator[None]:
-    """Ends the connection when it takes longer than `REQUEST_S`; its thread then reads its end."""
-
-    def end() -> None:
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(
-                connection, socket.SHUT_RDWR
-            )  # below TLS, which belongs to the other thread
-
-    timer = threading.Timer(REQUEST_S, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _event(event: str, code: str) -> None:

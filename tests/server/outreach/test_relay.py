@@ -20,7 +20,7 @@ from fakes.api_server import ApiServer
 from fakes.collector import Collector
 from fakes.issuer import Authority, Issuer
 from rlu_server.core.auth import reviews
-from rlu_server.outreach import relay as relay_module
+from rlu_server.outreach import listening
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import BadAddress, target
 from rlu_server.outreach.relay import KeySet, Plan, Relay
@@ -221,7 +221,7 @@ def test_a_byte_now_and_then_keeps_no_place(
     serve: Callable[..., Relay], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: tuple[bytes, bytes]
 ):
     """Each byte begins the idle time anew: as many such clients as there are places would keep everybody out."""
-    monkeypatch.setattr(relay_module, "REQUEST_S", 0.3)
+    monkeypatch.setattr(listening, "REQUEST_S", 0.3)
     certificate = None
     if sent is HELLO_WITHOUT_END:
         address = x509.IPAddress(ip_address("127.0.0.1"))

@@ -1,0 +1,161 @@
+"""A small HTTP server for jobs with few clients: one thread a request, bounded in number, size and time; TLS if it has a certificate.
+
+Not for clients of the model: they meet the gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import socketserver
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+AT_ONCE = 64
+IDLE_S = 15.0
+REQUEST_S = 60.0
+"""For one request from end to end, its answer included: who sends a byte now and then keeps no place for longer."""
+
+
+def server_context(certificate: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    """TLS with a certificate and its key (PEM); None: plain.
+
+    Raises:
+        OSError: they cannot be read or do not belong together.
+    """
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves one thread a request, at most `AT_ONCE`.
+
+    Args:
+        context: to serve TLS with; None: plain.
+        on_failure: told the kind of error that ended a connection.
+    """
+
+    daemon_threads = True
+    block_on_close = True
+    allow_reuse_address = True
+
+    def __init__(
+        self, handler: type[Handler], context: ssl.SSLContext | None, on_failure: Callable[[str], None]
+    ) -> None:
+        super().__init__(("", 0), handler, bind_and_activate=False)
+        self.socket.close()
+        self._context = context
+        self._on_failure = on_failure
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+
+    def listen(self, address: str | tuple[str, int]) -> None:
+        if isinstance(address, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+        else:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            self.socket = socket.socket(family)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(address)
+        if isinstance(address, str):
+            os.chmod(address, 0o660)
+        self.server_address = self.socket.getsockname()
+        self.socket.listen(AT_ONCE)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)  # type: ignore[arg-type]
+            return
+        super().process_request(request, client_address)  # type: ignore[arg-type]
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+        finally:
+            self._places.release()
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        assert isinstance(request, socket.socket)
+        request.settimeout(IDLE_S)
+        if self._context is None:
+            super().finish_request(request, client_address)
+            return
+        # In the request's own thread: a client that does not shake hands keeps nobody else waiting.
+        with self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
+            with _deadline(secure):
+                secure.do_handshake()
+            super().finish_request(secure, client_address)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exc_info()[0]
+        self._on_failure(error.__name__ if error else "")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads and answers one request; subclasses have `do_GET` and `do_POST`, and say who they are."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_S
+    product = "rlu"
+
+    def handle_one_request(self) -> None:
+        with _deadline(self.connection):
+            super().handle_one_request()
+
+    def content(self, most: int) -> bytes:
+        """The request's content. Raises ValueError: it has no length, is longer than `most`, or was cut short."""
+        length = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > most:
+            raise ValueError("length")
+        data = self.rfile.read(int(length))
+        if len(data) != int(length):
+            raise ValueError("cut short")
+        return data
+
+    def refuse(self, status: int, code: str) -> None:
+        """A refusal that is nothing but its code."""
+        self.close_connection = True
+        self.answer(status, "application/json", json.dumps({"code": code}).encode())
+
+    def answer(self, status: int, kind: str, content: bytes) -> None:
+        """Send an answer."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind or "application/octet-stream")
+        self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def version_string(self) -> str:
+        return self.product
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing: request lines are what clients make them."""
+
+
+@contextlib.contextmanager
+def _deadline(connection: socket.socket) -> Iterator[None]:
+    """Ends the connection when it takes longer than `REQUEST_S`; its thread then reads its end."""
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(
+                connection, socket.SHUT_RDWR
+            )  # below TLS, which belongs to the other thread
+
+    timer = threading.Timer(REQUEST_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
