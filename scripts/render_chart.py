@@ -40,7 +40,7 @@ CLUSTER_KINDS: dict[str, tuple[str, ...]] = {
     "batch/v1": ("CronJob", "Job"),
     "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
     "policy/v1": ("PodDisruptionBudget",),
-    "rbac.authorization.k8s.io/v1": ("Role", "RoleBinding"),
+    "rbac.authorization.k8s.io/v1": ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
 }
 CUSTOM_KINDS: dict[str, tuple[str, ...]] = {
     "cert-manager.io/v1": ("Certificate",),
@@ -52,6 +52,8 @@ CUSTOM_KINDS: dict[str, tuple[str, ...]] = {
     "monitoring.coreos.com/v1": ("PrometheusRule", "ServiceMonitor"),
 }
 """What the chart may use beyond Kubernetes, by default all installed."""
+UNSCOPED = frozenset({"ClusterRole", "ClusterRoleBinding"})
+"""Kinds whose objects belong to no namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def _documents(kubernetes: str, kinds: Mapping[str, tuple[str, ...]]) -> dict[st
                 {
                     "name": _plural(kind),
                     "singularName": "",
-                    "namespaced": True,
+                    "namespaced": kind not in UNSCOPED,
                     "kind": kind,
                     "verbs": ["get"],
                 }
@@ -244,7 +246,8 @@ def manifest(preset: str) -> str:
     )
     bodies = []
     for item in rendered.objects:
-        item["metadata"]["namespace"] = NAMESPACE
+        if item["kind"] not in UNSCOPED:
+            item["metadata"]["namespace"] = NAMESPACE
         labels = item["metadata"]["labels"]
         del labels["helm.sh/chart"]
         labels["app.kubernetes.io/managed-by"] = "kubectl"

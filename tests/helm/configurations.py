@@ -12,6 +12,52 @@ GATEWAY = {
     "gateway": {"name": "edge", "namespace": "infra", "sectionName": "tls"},
 }
 TERMINATING = {"mode": "terminating", "terminating": {"declared": True, "secretName": "terminator"}}
+RELAY = {
+    "enabled": True,
+    "clusterIP": "10.96.0.20",
+    "tls": {"secretName": "relay-tls", "issuer": {"name": "internal"}},
+    "tokenReview": {"enabled": True, "egress": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]},
+    "otlp": {
+        "url": "https://otel.monitoring.svc:4318",
+        "caConfigMap": "otel-ca",
+        "egress": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    },
+}
+AUTH = {
+    "configMap": "rlu-auth",
+    "administrators": ["acme/alice"],
+    "issuers": [
+        {
+            "name": "corporate",
+            "issuer": "https://login.example.org",
+            "audience": ["rlu"],
+            "jwksKey": "corporate.jwks.json",
+            "algorithms": ["RS256"],
+            "tenant": "acme",
+            "principalClaim": ["email"],
+            "principalPrefix": "corporate:",
+            "required": {"groups": "rlu-users", "mfa": True, "level": 2},
+            "clockSkewSeconds": 0,
+        },
+        {
+            "name": "cluster",
+            "issuer": "https://kubernetes.default.svc.cluster.local",
+            "audience": ["rlu"],
+            "review": True,
+            "tenantClaim": ["kubernetes.io", "namespace"],
+            "tenants": ["team-a"],
+        },
+    ],
+    "certificates": {
+        "mode": "optional",
+        "caKey": "ca.pem",
+        "crlKey": "crl.pem",
+        "rules": [
+            {"source": "uri", "pattern": "spiffe://example.org/{tenant}/agent/{principal}"},
+            {"source": "dns", "pattern": "{principal}.agents.example.org", "tenant": "acme"},
+        ],
+    },
+}
 ISSUER = {"declared": True, "secretName": "terminator", "issuer": {"name": "internal"}}
 
 CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,7 +109,42 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "networkPolicy": {"from": [PEER], "monitoringFrom": [PEER], "dns": True},
         },
     ),
-    "KEDA": ("h200x8", {"autoscaling": {"kind": "keda", "prometheusAddress": "http://prometheus:9090"}}),
+    "relay, auth, traces, several engines, KEDA": (
+        "h200x8",
+        {
+            "relay": RELAY,
+            "auth": AUTH,
+            "tracing": {"sample": 0.05, "continueClients": True},
+            "admission": {"limits": "[default]\nweight = 2\n"},
+            "model": {"aliases": {"claude-*": "small"}, "signers": "a public key"},
+            "attestation": {"policy": {"configMap": "drift"}},
+            "engine": {"replicas": 2, "devices": ["0,1,2", "3,4,5"]},
+            "furtherEngines": [
+                {
+                    "name": "small",
+                    "subPath": "small",
+                    "arguments": ["--enforce-eager"],
+                    "environment": {"NCCL_P2P_LEVEL": "NVL"},
+                    "maxModelLen": 8192,
+                    "kvCacheGib": 2,
+                    "devices": ["6"],
+                },
+                {"name": "smaller", "subPath": "b/smaller"},
+            ],
+            "externalSecrets": [
+                {
+                    "name": "relay-tls",
+                    "storeName": "vault",
+                    "data": [{"key": "tls.key", "remoteKey": "rlu/relay", "property": "key"}],
+                }
+            ],
+            "autoscaling": {
+                "kind": "keda",
+                "prometheusAddress": "http://prometheus:9090",
+                "kvCachePercent": 85,
+            },
+        },
+    ),
     "model from a hub's mirror, updates": (
         "h200x8",
         {

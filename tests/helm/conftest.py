@@ -77,9 +77,24 @@ def rendered(charts: ModuleType, preset_values: dict[str, dict[str, Any]]) -> Re
     return render
 
 
+@pytest.fixture(scope="session")
+def one_of(rendered: Render) -> Render:
+    """one_of(name) → that configuration, rendered for the oldest Kubernetes that it works on."""
+
+    def render(name: str) -> Any:
+        preset, changes = shapes.CONFIGURATIONS[name]
+        return rendered(preset, changes, kubernetes=f"1.{shapes.NEEDS.get(name, 29)}.0")
+
+    return render
+
+
 @pytest.fixture(scope="session", params=list(shapes.CONFIGURATIONS))
-def configuration(request: pytest.FixtureRequest, rendered: Render) -> Any:
-    """Each configuration in turn, rendered for the oldest Kubernetes that it works on."""
-    preset, changes = shapes.CONFIGURATIONS[request.param]
-    minor = shapes.NEEDS.get(request.param, 29)
-    return rendered(preset, changes, kubernetes=f"1.{minor}.0")
+def configuration(request: pytest.FixtureRequest, one_of: Render) -> Any:
+    """Each configuration in turn."""
+    return one_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def configurations(one_of: Render) -> list[Any]:
+    """All of them."""
+    return [one_of(name) for name in shapes.CONFIGURATIONS]

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import tomllib
 
+from rlu_server.settings_auth import Auth
+
 
 def lockout(rendered: Any) -> object:
     text = next(c["data"]["rlu.toml"] for c in rendered.of("ConfigMap") if "rlu.toml" in c["data"])
@@ -22,4 +24,5 @@ def test_one_client_behind_a_proxy_does_not_lock_the_others_out(rendered: Any, k
 
 
 def test_with_addresses_of_their_own_clients_that_guess_wait(rendered: Any) -> None:
-    assert lockout(rendered("h200x8", {})) is None
+    assert lockout(rendered("h200x8", {})) == Auth().lockout_after > 0
+    assert lockout(rendered("h200x8", {"auth": {"lockoutAfter": 3}})) == 3

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import tomllib
 
+from rlu_server.settings import Settings
 from rlu_server.supervisor import alone
 
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
@@ -19,7 +20,7 @@ Object = dict[str, Any]
 
 def template(item: Object) -> Any:
     """The template of the pods that an object makes; None: it makes none."""
-    if item["kind"] in ("StatefulSet", "Job"):
+    if item["kind"] in ("DaemonSet", "Deployment", "Job", "StatefulSet"):
         return item["spec"]["template"]
     return item["spec"]["jobTemplate"]["spec"]["template"] if item["kind"] == "CronJob" else None
 
@@ -176,8 +177,16 @@ def test_serving_pods_have_no_way_out(configuration: Any) -> None:
     for policy in configuration.of("NetworkPolicy"):
         if selects(policy["spec"]["podSelector"], labels):
             for rule in policy["spec"].get("egress", []):
-                assert {port["port"] for port in rule["ports"]} == {53}
                 assert rule["to"] != []
+                if {port["port"] for port in rule["ports"]} == {53}:
+                    continue
+                # The relay of this release, and only where there is one.
+                [relay] = configuration.of("Deployment")
+                [peer] = rule["to"]
+                assert set(peer) == {"podSelector"}
+                assert peer["podSelector"]["matchLabels"] == relay["spec"]["selector"]["matchLabels"]
+                [port] = relay["spec"]["template"]["spec"]["containers"][0]["ports"]
+                assert rule["ports"] == [{"port": port["containerPort"], "protocol": "TCP"}]
 
 
 def test_whoever_may_go_out_may_go_to_named_places_only(configuration: Any) -> None:
@@ -217,12 +226,11 @@ def test_one_at_a_time_without_a_spare_node(configuration: Any) -> None:
 
 def test_services_find_the_pods_and_routes_find_the_services(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
-    labels = workload["spec"]["template"]["metadata"]["labels"]
     services = {item["metadata"]["name"]: item["spec"] for item in configuration.of("Service")}
     assert workload["spec"]["serviceName"] in services
     for spec in services.values():
         own = {k: v for k, v in spec["selector"].items() if k != "statefulset.kubernetes.io/pod-name"}
-        assert own.items() <= labels.items()
+        assert any(own.items() <= one.items() for one in pod_labels(configuration))
     for route in (*configuration.of("TLSRoute"), *configuration.of("HTTPRoute")):
         for backend in route["spec"]["rules"][0]["backendRefs"]:
             pools = [pool["metadata"]["name"] for pool in configuration.of("InferencePool")]
@@ -282,11 +290,13 @@ def test_nobody_writes_where_another_role_reads(configuration: Any) -> None:
 
 def test_directories_are_those_of_the_server(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
+    [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]
+    engines = [place for place, _ in Settings.model_validate(tomllib.loads(text)).fleet()]
     for role, container in roles(workload).items():
         found = {
             mount["mountPath"].removeprefix("/run/rlu/"): not mount.get("readOnly", False)
             for mount in container["volumeMounts"]
             if mount["mountPath"].startswith("/run/rlu/")
         }
-        own = set(alone.written(role, ["engine"])) - {alone.private_facts(role), "keys"}
-        assert found == {**dict.fromkeys(own, True), **dict.fromkeys(alone.seen(role, ["engine"]), False)}
+        own = set(alone.written(role, engines)) - {alone.private_facts(role), "keys"}
+        assert found == {**dict.fromkeys(own, True), **dict.fromkeys(alone.seen(role, engines), False)}

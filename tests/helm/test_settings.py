@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tomllib
+from pydantic import BaseModel
 
 from fakes.model_configs import LLAMA_70B, encoded
 from rlu_attestation.cli.app import COMMANDS, load
 from rlu_server import settings as configuration
 from rlu_server.core.limits.rules import parse_file, rule_for
 from rlu_server.engine import arguments, environment
+from rlu_server.settings_auth import Auth
 from rlu_server.sizing import GPUS, Wish, helm_values, read_model, size
 from rlu_server.supervisor.runtime import LONGEST
 
@@ -113,12 +116,80 @@ def test_what_a_pod_mounts_is_what_the_settings_name(configuration: Any, tmp_pat
     assert len(str(settings.runtime_dir)) < LONGEST
     if settings.attestation.collateral_dir is not None:
         assert str(settings.attestation.collateral_dir) in attestor
+    if settings.attestation.policy is not None:
+        assert str(settings.attestation.policy.parent) in attestor
+    for one in settings.further_engines:
+        assert Path(one.path).is_relative_to("/models")
+    for file in files_of(settings.auth):
+        # A directory: a file of its own would not follow the ConfigMap.
+        assert "subPath" not in gateway[str(file.parent)]
+        assert str(file.parent) not in engine
+
+
+def files_of(auth: Auth) -> list[Path]:
+    """What [auth] reads."""
+    places = [one.jwks_file for one in auth.issuers]
+    places += [auth.certificates.ca_file, auth.certificates.crl_file, auth.relay_ca_file]
+    return [one for one in places if one is not None]
+
+
+NOT_FOR_PODS = {
+    "gateway.insecure_plain_http": "verification and the probes need TLS",
+    "engine.python": "the image's",
+    "attestation.key_path": "a variable",
+    "deployment.region": "a variable",
+    "model.update_schedule": "a variable",
+    "telemetry": "variables of the job that sends, see test_vendor",
+    "licence.validation_url": "a variable of the job that asks",
+    "licence.ca_file": "a variable of the job that asks",
+    "licence.proxy": "a variable of the job that asks",
+}
+"""Settings that no value sets in the file, and why."""
+
+
+def names_of(section: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Every setting, dotted; of a list of sections, those within."""
+    for name, field in section.model_fields.items():
+        inner = next((one for one in sections_in(field.annotation)), None)
+        if inner is None:
+            yield path + name
+        else:
+            yield from names_of(inner, f"{path}{name}.")
+
+
+def sections_in(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for below in get_args(kind):
+        yield from sections_in(below)
+
+
+def names_in(value: Any, path: str = "") -> Iterator[str]:
+    """The same of a parsed file."""
+    for name, below in value.items():
+        inner = below if isinstance(below, list) and below and isinstance(below[0], dict) else [below]
+        yield path + name
+        for one in inner:
+            if isinstance(one, dict):
+                yield from names_in(one, f"{path}{name}.")
+
+
+def test_every_setting_is_reached_by_a_value(configurations: list[Any]) -> None:
+    """A new setting takes a value, or a reason."""
+    found: set[str] = set()
+    for made in configurations:
+        [text] = [c["data"]["rlu.toml"] for c in made.of("ConfigMap") if "rlu.toml" in c["data"]]
+        found |= set(names_in(tomllib.loads(text)))
+    known = set(names_of(configuration.Settings))
+    exempt = {name for name in known if any(f"{name}.".startswith(f"{one}.") for one in NOT_FOR_PODS)}
+    assert known - exempt - found == set()
 
 
 def test_instances_are_named_in_the_certificate(configuration: Any, tmp_path: Path) -> None:
     names = set(settings_of(configuration, tmp_path).gateway.hostnames)
     for service in configuration.of("Service"):
-        if service["spec"].get("clusterIP") != "None":
+        serves = service["spec"]["selector"]["app.kubernetes.io/component"] == "serving"
+        if serves and service["spec"].get("clusterIP") != "None":
             assert f"{service['metadata']['name']}.rlu.svc" in names
     for route in configuration.of("TLSRoute"):
         assert set(route["spec"]["hostnames"]) <= names

@@ -39,4 +39,48 @@
 {{- end -}}
 {{- $policies := 0 }}{{ range (list $v.verify.policy.configMap $v.verify.policy.secret $v.verify.policy.inline) }}{{ if . }}{{ $policies = add1 $policies }}{{ end }}{{ end -}}
 {{- if gt (int $policies) 1 }}{{ fail "verify.policy: give one of configMap, secret and inline" }}{{ end -}}
+{{- include "rlu.checks.auth" . -}}
+{{- include "rlu.checks.engines" . -}}
+{{- end }}
+
+{{/* Who may come in, and by which relay it is asked. */}}
+{{- define "rlu.checks.auth" -}}
+{{- $v := .Values -}}
+{{- range $v.auth.issuers -}}
+{{- if not (or .jwksKey .review) }}{{ fail (printf "auth.issuers: %s needs jwksKey, or review: true, or both" .name) }}{{ end -}}
+{{- if and .jwksKey (not $v.auth.configMap) }}{{ fail (printf "auth.configMap: name the ConfigMap that holds %s" .jwksKey) }}{{ end -}}
+{{- if and .review (not (and $v.relay.enabled $v.relay.tokenReview.enabled)) }}{{ fail (printf "auth.issuers: %s is to be reviewed by the cluster, which needs relay.enabled and relay.tokenReview.enabled" .name) }}{{ end -}}
+{{- if eq (empty .tenant) (empty .tenantClaim) }}{{ fail (printf "auth.issuers: %s takes either tenant or tenantClaim" .name) }}{{ end -}}
+{{- if ne (empty .tenants) (empty .tenantClaim) }}{{ fail (printf "auth.issuers: %s: tenantClaim takes tenants, the names that it may say" .name) }}{{ end -}}
+{{- end -}}
+{{- with $v.auth.certificates -}}
+{{- if ne .mode "off" -}}
+{{- if not (and $v.auth.configMap .caKey .rules) }}{{ fail "auth.certificates: auth.configMap, caKey and rules are needed: which CAs sign clients' certificates, and whom their names make" }}{{ end -}}
+{{- if and (ne $v.exposure.kind "none") (eq $v.exposure.mode "terminating") }}{{ fail "auth.certificates: behind a terminator no client's certificate arrives; use exposure.mode: passthrough" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- with $v.relay -}}
+{{- if .enabled -}}
+{{- if not (and .clusterIP .tls.secretName) }}{{ fail "relay.enabled: clusterIP (a free address of the cluster's service range) and tls.secretName (a certificate for that address) are needed; tls.issuer has cert-manager make it" }}{{ end -}}
+{{- if not (or .tokenReview.enabled .otlp.url) }}{{ fail "relay.enabled: nothing to do; set tokenReview.enabled or otlp.url" }}{{ end -}}
+{{- if and .tokenReview.enabled (not .tokenReview.egress) }}{{ fail "relay.tokenReview.egress: list the API server's addresses (kubectl get endpointslices kubernetes); NetworkPolicy peers know no names" }}{{ end -}}
+{{- if and .otlp.url (not .otlp.egress) }}{{ fail "relay.otlp.egress: say whom the relay may reach as the collector" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.tracing.sample (not (and $v.relay.enabled $v.relay.otlp.url)) }}{{ fail "tracing.sample: traces go by way of the relay; set relay.enabled and relay.otlp.url, or sample: 0" }}{{ end -}}
+{{- end }}
+
+{{/* Several engines in one pod, and autoscaling by what they say. */}}
+{{- define "rlu.checks.engines" -}}
+{{- $v := .Values -}}
+{{- if and $v.engine.devices (ne (len $v.engine.devices) (int $v.engine.replicas)) }}{{ fail (printf "engine.devices has %d entries for %d replicas; give each its own" (len $v.engine.devices) (int $v.engine.replicas)) }}{{ end -}}
+{{- range $v.furtherEngines -}}
+{{- $replicas := int (.replicas | default 1) -}}
+{{- if and .devices (ne (len .devices) $replicas) }}{{ fail (printf "furtherEngines: devices of %s has %d entries for %d replicas; give each its own" .name (len .devices) $replicas) }}{{ end -}}
+{{- end -}}
+{{- if and $v.furtherEngines (eq $v.model.source "hub") }}{{ fail "furtherEngines: from a hub one model is fetched; put all of them on one claim (model.source: pvc)" }}{{ end -}}
+{{- with $v.autoscaling -}}
+{{- if and (ne .kind "none") (not (or .exchangesPerReplica .waitingPerReplica .kvCachePercent)) }}{{ fail "autoscaling: at least one of exchangesPerReplica, waitingPerReplica and kvCachePercent is to count" }}{{ end -}}
+{{- if and (eq .kind "hpa") .kvCachePercent (ne (include "rlu.engineCount" $) "1") }}{{ fail "autoscaling.kvCachePercent: the shares of a pod's engines cannot be averaged for an HPA; use kind: keda, or set it to 0" }}{{ end -}}
+{{- end -}}
 {{- end }}

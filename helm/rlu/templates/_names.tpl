@@ -153,3 +153,17 @@ capabilities:
 {{- define "rlu.grace" -}}
 {{ add .Values.gateway.preStopSeconds .Values.gateway.drainSeconds 60 15 }}
 {{- end }}
+
+{{/* Every engine of an instance: its directory below the runtime directory, as the server names it, and the volume there. */}}
+{{- define "rlu.engines" -}}
+{{- range $i := until (int (include "rlu.engineCount" .)) }}
+- place: engine{{ if $i }}{{ add1 $i }}{{ end }}
+  volume: scratch{{ if $i }}-{{ add1 $i }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "rlu.engineCount" -}}
+{{- $count := int .Values.engine.replicas }}
+{{- range .Values.furtherEngines }}{{ $count = add $count (int (.replicas | default 1)) }}{{ end -}}
+{{ $count }}
+{{- end }}

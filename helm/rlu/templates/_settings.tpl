@@ -28,6 +28,11 @@ collateral_dir = "/etc/rlu/collateral"
 pcrs = {{ $v.attestation.pcrs | toJson }}
 renew_s = {{ int64 $v.attestation.renewSeconds }}
 statement_ttl_s = {{ int64 $v.attestation.statementTtlSeconds }}
+rotate_days = {{ int64 $v.attestation.rotateDays }}
+appraise_s = {{ int64 $v.attestation.appraiseSeconds }}
+{{- if $v.attestation.policy.configMap }}
+policy = {{ printf "/etc/rlu/policy/%s" $v.attestation.policy.key | toJson }}
+{{- end }}
 gpu = { vendor = {{ $v.hardware.gpus.vendor | toJson }}, evidence = {{ $v.hardware.gpus.evidence | toJson }} }
 
 [gateway]
@@ -47,12 +52,17 @@ hostnames = {{ concat $names $v.gateway.hostnames | uniq | toJson }}
 api_keys_file = "/etc/rlu/keys/apikeys.json"
 workers = {{ int64 $v.gateway.workers }}
 max_body_bytes = {{ int64 $v.gateway.maxBodyBytes }}
+max_header_bytes = {{ int64 $v.gateway.maxHeaderBytes }}
 max_connections = {{ int64 $v.gateway.maxConnections }}
+header_timeout_s = {{ int64 $v.gateway.headerTimeoutSeconds }}
+body_timeout_s = {{ int64 $v.gateway.bodyTimeoutSeconds }}
+idle_timeout_s = {{ int64 $v.gateway.idleTimeoutSeconds }}
 response_timeout_s = {{ int64 $v.gateway.responseTimeoutSeconds }}
 drain_timeout_s = {{ int64 $v.gateway.drainSeconds }}
 session_ttl_s = {{ int64 $v.gateway.sessionTtlSeconds }}
 session_idle_s = {{ int64 $v.gateway.sessionIdleSeconds }}
 max_sessions = {{ int64 $v.gateway.maxSessions }}
+receipts_per_session = {{ int64 $v.gateway.receiptsPerSession }}
 access_log = {{ $v.gateway.accessLog }}
 
 [responses]
@@ -61,45 +71,41 @@ session_bytes = {{ mul (int64 $v.gateway.responses.sessionMib) 1048576 }}
 tenant_bytes = {{ mul (int64 $v.gateway.responses.tenantMib) 1048576 }}
 total_bytes = {{ mul (int64 $v.gateway.responses.totalMib) 1048576 }}
 age_s = {{ int64 $v.gateway.responses.ageSeconds }}
-{{- if or $v.admission.limits $v.admission.maxInFlight }}
+reserve_bytes = {{ mul (int64 $v.gateway.responses.reserveKib) 1024 }}
 
 [admission]
 {{- if $v.admission.limits }}
 limits_file = "/etc/rlu/limits/limits.toml"
 {{- end }}
 max_in_flight = {{ int64 $v.admission.maxInFlight }}
-{{- end }}
+engine_backlog = {{ int64 $v.admission.engineBacklog }}
+queue_size = {{ int64 $v.admission.queueSize }}
+queue_wait_s = {{ int64 $v.admission.queueWaitSeconds }}
+batch_share = {{ $v.admission.batchShare }}
 
 [engine]
-arguments = {{ $v.engine.arguments | toJson }}
-{{- with $v.engine.environment }}
-environment = { {{ range $i, $name := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ $name }} = {{ get $v.engine.environment $name | toJson }}{{ end }} }
-{{- end }}
+{{- include "rlu.engineSettings" $v.engine }}
 ready_timeout_s = {{ int64 $v.engine.readyTimeoutSeconds }}
-{{- with $v.engine.maxModelLen }}
-max_model_len = {{ int64 . }}
-{{- end }}
-{{- with $v.engine.kvCacheGib }}
-kv_cache_gib = {{ int64 . }}
-{{- end }}
 
 [model]
 path = {{ include "rlu.modelPath" . | toJson }}
 name = {{ $v.model.name | toJson }}
 {{- with $v.model.aliases }}
-aliases = { {{ range $i, $name := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ $name | toJson }} = {{ get $v.model.aliases $name | toJson }}{{ end }} }
+aliases = {{ include "rlu.inlineTable" . }}
 {{- end }}
 list_aliases = {{ $v.model.listAliases }}
 signature = {{ $v.model.signature | toJson }}
 {{- if $v.model.signers }}
 signers = ["/etc/rlu/model-signers.pem"]
 {{- end }}
-{{- if ne $v.exposure.kind "none" }}
+{{- range $v.furtherEngines }}
 
-[auth]
-# All clients have the address of what is in front of them: one that guesses would have all others wait.
-lockout_after = 0
+[[further_engines]]
+path = {{ printf "/models/%s" .subPath | toJson }}
+name = {{ .name | toJson }}
+{{- include "rlu.engineSettings" . }}
 {{- end }}
+{{ include "rlu.authSettings" . }}
 
 [lock]
 minimum_landlock_abi = {{ int64 $v.lock.minimumLandlockAbi }}
@@ -119,8 +125,14 @@ listen = "0.0.0.0:{{ int64 $v.monitoring.port }}"
 {{- else }}
 listen = "unix"
 {{- end }}
+tenants = {{ int64 $v.monitoring.tenants }}
+
+[tracing]
+sample = {{ $v.tracing.sample }}
+continue_clients = {{ $v.tracing.continueClients }}
 
 [log]
+segment_leaves = {{ int64 $v.log.segmentLeaves }}
 head_interval_s = {{ int64 $v.log.headIntervalSeconds }}
 export_limit = {{ int64 $v.log.exportLimit }}
 export_when_behind = {{ $v.log.exportWhenBehind | toJson }}
@@ -133,4 +145,25 @@ file = "/etc/rlu/licence/licence.jws"
 vendor_keys = [{{ range $i, $key := $v.licence.vendorKeys }}{{ if $i }}, {{ end }}{{ printf "/etc/rlu/licence/%s" $key | toJson }}{{ end }}]
 answer_file = "/etc/rlu/licence/answer.jws"
 {{- end }}
+{{- end }}
+
+{{/* What [engine] and each of [[further_engines]] have in common. Takes the values of one. */}}
+{{- define "rlu.engineSettings" }}
+arguments = {{ .arguments | default list | toJson }}
+{{- with .environment }}
+environment = {{ include "rlu.inlineTable" . }}
+{{- end }}
+replicas = {{ int64 (.replicas | default 1) }}
+devices = {{ .devices | default list | toJson }}
+{{- with .maxModelLen }}
+max_model_len = {{ int64 . }}
+{{- end }}
+{{- with .kvCacheGib }}
+kv_cache_gib = {{ int64 . }}
+{{- end }}
+{{- end }}
+
+{{/* A map of texts, numbers and truths as an inline table of TOML. */}}
+{{- define "rlu.inlineTable" -}}
+{ {{ range $i, $name := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ $name | toJson }} = {{ get $ $name | toJson }}{{ end }} }
 {{- end }}
