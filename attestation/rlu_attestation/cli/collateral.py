@@ -1,6 +1,7 @@
 """`rlu collateral`: what vendors publish, fetched on request, and bundles that verify without a network.
 
     rlu collateral fetch bundle.rlu -o collateral/                                  on a machine with a network
+    rlu collateral fetch bundle.rlu -o collateral/ --for-attestor /var/lib/rlu/collateral
     rlu collateral list collateral/
     rlu collateral bundle bundle.rlu --collateral collateral/ --policy policy.toml -o offline.rlu
 
@@ -54,6 +55,15 @@ def fetch(
         typer.Argument(help="A bundle, an evidence item, or a report of SEV-SNP or TDX.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The directory to fill.", show_default=False)],
+    stapling: Annotated[
+        Path | None,
+        typer.Option(
+            "--for-attestor",
+            metavar="DIR",
+            help="Lay it out for an attestor too: its collateral_dir.",
+            show_default=False,
+        ),
+    ] = None,
     policy: Annotated[
         Path | None,
         typer.Option("--policy", help="Whose roots count beside the vendors' own.", show_default=False),
@@ -111,6 +121,7 @@ def fetch(
 
     from rlu_attestation.collateral.http import Network
     from rlu_attestation.collateral.run import fetch as run
+    from rlu_attestation.collateral.stapling import lay_out
     from rlu_attestation.collateral.wants import Settings, of_file
 
     services = Services(
@@ -140,10 +151,14 @@ def fetch(
             if result.checked.warning:
                 line.append(f"  ! {printable(result.checked.warning)}", "yellow")
         console().print(line)
+    laid = () if stapling is None else lay_out(results, out, stapling)
     failures = [result.failure for result in results if result.failure is not None]
     code = max((failure.exit_code for failure in failures), default=0)
     if as_json:
-        print_json({"exit_code": code, "pieces": [result.to_json() for result in results]})
+        found = {"exit_code": code, "pieces": [result.to_json() for result in results]}
+        print_json(found if stapling is None else {**found, "for_attestor": [str(path) for path in laid]})
+    elif stapling is not None:
+        console().print(Text(printable(f"{len(laid)} files are in {stapling}, as an attestor reads them.")))
     elif not results:
         console().print(Text("Nothing is published about this evidence that it does not bring itself."))
     raise typer.Exit(code)

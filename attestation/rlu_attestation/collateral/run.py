@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlu_attestation.collateral.store import Store, name_of
@@ -16,7 +16,7 @@ MAX_WANTS = 512
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one want: `file` and `checked` of a piece, or the failure."""
+    """What became of one want, of which kind of `evidence`: `file` and `checked` of a piece, or the failure."""
 
     name: str
     kind: str
@@ -24,6 +24,7 @@ class Fetched:
     checked: Checked | None = None
     kept: bool = False
     failure: RluError | None = None
+    evidence: str = ""
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"name": self.name, "kind": self.kind}
@@ -52,12 +53,13 @@ def fetch(wants: Iterable[Want], ask: Ask, store: Store) -> Iterator[Fetched]:
                 data = want.ask(ask)
                 checked = want.check(data)
             except RluError as error:
-                yield Fetched(want.name, want.kind, failure=error)
+                yield Fetched(want.name, want.kind, failure=error, evidence=want.evidence)
                 continue
             store.write(want.kind, data)
             held.append((want.kind, data))
-        waiting += want.then(data)
-        yield Fetched(want.name, want.kind, name_of(want.kind, data), checked, kept is not None)
+        waiting += [replace(one, evidence=want.evidence) for one in want.then(data)]
+        file = name_of(want.kind, data)
+        yield Fetched(want.name, want.kind, file, checked, kept is not None, evidence=want.evidence)
 
 
 def _answer(want: Want, held: Iterable[tuple[str, bytes]]) -> tuple[bytes, Checked] | None:

@@ -64,6 +64,7 @@ class Want:
         ask: gets it; raises `FetchError` or what parsing the answer raises.
         check: refuses what is not authentic, not about this evidence, or not in force; raises `RluError`.
         then: what is wanted next, given a checked piece.
+        evidence: the kind of evidence that needs it; empty where nobody asks for that.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Want:
     ask: Callable[[Ask], bytes]
     check: Callable[[bytes], Checked]
     then: Callable[[bytes], tuple[Want, ...]] = lambda data: ()
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

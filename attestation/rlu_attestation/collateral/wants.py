@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from rlu_attestation import bundle as bundles
@@ -46,9 +46,10 @@ def of_file(data: bytes, settings: Settings) -> tuple[Want, ...]:
     """
     if len(data) == REPORT_SIZE and data[:1] != b"{":
         report = sev_snp.parse_report(data)
-        return amd.of_report(report, _snp_roots(settings), settings.moment, settings.services)
+        wants = amd.of_report(report, _snp_roots(settings), settings.moment, settings.services)
+        return _for("sev-snp", wants)
     if tdx.is_quote(data):
-        return _tdx(tdx.from_parts(tdx.trim(data)), settings)
+        return _for("tdx", _tdx(tdx.from_parts(tdx.trim(data)), settings))
     kind = _item_kind(data)
     if kind is not None:
         return of_item(kind, data, settings)
@@ -60,6 +61,14 @@ def of_file(data: bytes, settings: Settings) -> tuple[Want, ...]:
 
 def of_item(kind: str, data: bytes, settings: Settings) -> tuple[Want, ...]:
     """What one evidence item needs. Raises what `of_file` raises."""
+    return _for(kind, _of_item(kind, data, settings))
+
+
+def _for(kind: str, wants: Sequence[Want]) -> tuple[Want, ...]:
+    return tuple(replace(want, evidence=kind) for want in wants)
+
+
+def _of_item(kind: str, data: bytes, settings: Settings) -> tuple[Want, ...]:
     at, services = settings.moment, settings.services
     match kind:
         case "sev-snp":
