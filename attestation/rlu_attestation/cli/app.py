@@ -64,6 +64,7 @@ COMMANDS = {
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),
     "preflight": Place("rlu_server.cli.preflight", "Check whether this node can serve.", "server"),
+    "cluster": Place("rlu_server.cli.cluster", "Label nodes and publish collateral, in a cluster.", "server"),
     "licence": Place("rlu_server.cli.licence", "Show, check, install and issue licences.", "server"),
     "telemetry": Place(
         "rlu_server.cli.telemetry", "Show what telemetry would send; send it, if opted in.", "server"

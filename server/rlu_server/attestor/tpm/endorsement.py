@@ -61,6 +61,17 @@ def endorsement_key(tpm: Tpm) -> Iterator[EndorsementKey]:
         tpm.flush(reference)
 
 
+def ek_certificate(tpm: Tpm) -> bytes:
+    """The EK certificate (DER) that names this TPM; the key itself is not loaded.
+
+    Raises:
+        HardwareRefused: there is none (`ek.certificate_missing`).
+        HardwareUnavailable: the TPM does not answer.
+    """
+    with guard("endorsement"):
+        return _find(tpm)[1]
+
+
 def activate(tpm: Tpm, ak: LoadedKey, ek: EndorsementKey, credential_blob: bytes, secret: bytes) -> bytes:
     """TPM2_ActivateCredential: the credential, if it was made for this AK and this EK.
 

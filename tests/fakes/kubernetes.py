@@ -1,0 +1,131 @@
+"""An API server's nodes, ConfigMaps and pods in memory, with the real paths, merge patches, versions and statuses. It authorises everybody.
+
+`tests/cluster` runs the same tests on it and on a real one.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Object = dict[str, Any]
+
+
+def merged(old: Any, patch: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(old) if isinstance(old, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+class FakeKubernetes:
+    """Objects by path. `budget` is how many evictions it allows; `calls` are method and path of what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.objects: dict[str, Object] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.budget = 100
+        self._versions = itertools.count(1)
+        self._lock = threading.Lock()
+        self.token = folder / "token"
+        self.token.write_text("token")
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._with(None)
+
+            def do_PATCH(self) -> None:
+                self._with(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            do_POST = do_PATCH
+
+            def _with(self, body: Any) -> None:
+                with outer._lock:
+                    status, value = outer._answer(self.command, self.path, body)
+                content = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> FakeKubernetes:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def put(self, path: str, value: Object) -> None:
+        """An object with a version of its own."""
+        found = copy.deepcopy(value)
+        found.setdefault("metadata", {}).update(
+            {"name": path.rpartition("/")[2], "resourceVersion": str(next(self._versions))}
+        )
+        self.objects[path] = found
+
+    def _answer(self, method: str, target: str, body: Any) -> tuple[int, Object]:
+        parts = urlsplit(target)
+        path = parts.path
+        self.calls.append((method, path))
+        if method == "POST" and path.endswith("/eviction"):
+            return self._evict(path.removesuffix("/eviction"))
+        if method == "GET" and path not in self.objects:
+            if path.rpartition("/")[2] in ("nodes", "pods"):
+                return 200, {"items": self._listed(path, parse_qs(parts.query))}
+            return 404, {"code": 404}
+        if path not in self.objects:
+            return 404, {"code": 404}
+        if method == "PATCH":
+            asked = (body.get("metadata") or {}).pop("resourceVersion", None)
+            if asked not in (None, self.objects[path]["metadata"]["resourceVersion"]):
+                return 409, {"code": 409}
+            self.put(path, merged(self.objects[path], body))
+        return 200, self.objects[path]
+
+    def _listed(self, path: str, query: dict[str, list[str]]) -> list[Object]:
+        found = [value for key, value in self.objects.items() if key.rpartition("/")[0] == path]
+        [fields] = query.get("fieldSelector", [""])
+        [labels] = query.get("labelSelector", [""])
+        if fields:
+            found = [
+                one for one in found if one["spec"].get("nodeName") == fields.removeprefix("spec.nodeName=")
+            ]
+        wanted = dict(part.split("=") for part in labels.split(",") if part)
+        return [one for one in found if wanted.items() <= (one["metadata"].get("labels") or {}).items()]
+
+    def _evict(self, path: str) -> tuple[int, Object]:
+        if path not in self.objects:
+            return 404, {"code": 404}
+        if not self.budget:
+            return 429, {"code": 429}
+        self.budget -= 1
+        self.objects[path]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        return 201, {}
