@@ -23,24 +23,51 @@ REQUEST_S = 60.0
 """For one request from end to end, its answer included: who sends a byte now and then keeps no place for longer."""
 
 
-def server_context(certificate: tuple[Path, Path] | None) -> ssl.SSLContext | None:
-    """TLS with a certificate and its key (PEM); None: plain.
+def server_context(certificate: tuple[Path, Path] | None) -> Callable[[], ssl.SSLContext] | None:
+    """TLS with a certificate and its key (PEM) as they are at each handshake; None: plain.
 
     Raises:
         OSError: they cannot be read or do not belong together.
     """
-    if certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context
+    return None if certificate is None else Certificate(*certificate).context
+
+
+class Certificate:
+    """A certificate that somebody else renews: the next handshake has it, connections that are open keep what they have.
+
+    Raises:
+        OSError: it cannot be read, or is not the key's.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
+        self._lock = threading.Lock()
+        self._seen, self._context = self._stamp(), self._load()
+
+    def context(self) -> ssl.SSLContext:
+        """The one of now; while the files are being replaced, the one before."""
+        with self._lock, contextlib.suppress(OSError):
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._context = self._load()
+                self._seen = stamp
+        return self._context
+
+    def _stamp(self) -> list[tuple[int, int, int]]:
+        found = [file.stat() for file in self._files]
+        return [(one.st_mtime_ns, one.st_ino, one.st_size) for one in found]
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self._files)
+        return context
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves one thread a request, at most `AT_ONCE`.
 
     Args:
-        context: to serve TLS with; None: plain.
+        context: gives what to serve TLS with; None: plain.
         on_failure: told the kind of error that ended a connection.
     """
 
@@ -49,7 +76,10 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
 
     def __init__(
-        self, handler: type[Handler], context: ssl.SSLContext | None, on_failure: Callable[[str], None]
+        self,
+        handler: type[Handler],
+        context: Callable[[], ssl.SSLContext] | None,
+        on_failure: Callable[[str], None],
     ) -> None:
         super().__init__(("", 0), handler, bind_and_activate=False)
         self.socket.close()
@@ -89,7 +119,8 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().finish_request(request, client_address)
             return
         # In the request's own thread: a client that does not shake hands keeps nobody else waiting.
-        with self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
+        context = self._context()
+        with context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
             with _deadline(secure):
                 secure.do_handshake()
             super().finish_request(secure, client_address)

@@ -122,7 +122,7 @@ class Relay:
 
 
 class _Server(Listener):
-    def __init__(self, plan: Plan, context: ssl.SSLContext | None) -> None:
+    def __init__(self, plan: Plan, context: Callable[[], ssl.SSLContext] | None) -> None:
         super().__init__(_Handler, context, lambda code: plan.events("relay_connection_failed", code))
         self.plan = plan
 

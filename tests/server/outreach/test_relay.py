@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -181,6 +182,41 @@ def test_it_serves_tls_and_unix_sockets(api_server: ApiServer, tmp_path: Path, s
         unix.sendall(b"GET /healthz HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: unix.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_a_renewed_certificate_is_the_next_handshakes(tmp_path: Path, serve: Callable[..., Relay]):
+    """cert-manager replaces the files; nobody restarts the relay for it."""
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    first, second = Authority(), Authority()
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+
+    def put(authority: Authority) -> None:
+        _, pem = authority.issue(address, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
+        for file in (certificate, key):
+            (tmp_path / "new").write_bytes(pem)
+            (tmp_path / "new").replace(file)
+
+    def connect(authority: Authority) -> http.client.HTTPSConnection:
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        connection = http.client.HTTPSConnection("127.0.0.1", relay.port, timeout=60, context=context)
+        connection.connect()
+        return connection
+
+    def healthy(connection: http.client.HTTPSConnection) -> bool:
+        connection.request("GET", "/healthz")
+        with connection.getresponse() as response:
+            return response.read() == b'{"status":"ok"}'
+
+    put(first)
+    relay = serve(Plan(events=lambda *_: None), certificate=(certificate, key))
+    with contextlib.closing(connect(first)) as before:
+        certificate.write_bytes(b"half of it")
+        with contextlib.closing(connect(first)) as meanwhile:
+            assert healthy(meanwhile)
+        put(second)
+        with contextlib.closing(connect(second)) as after:
+            assert healthy(after)
+        assert healthy(before)
 
 
 @pytest.mark.parametrize(
