@@ -24,8 +24,8 @@ from rlu_attestation.log.state import State
 from rlu_attestation.merkle import HASH_SIZE
 
 VERSION = 2
-MAX_LINE = 8192
-LEAVES = frozenset({"session", "receipt", "close", "gap"})
+MAX_LINE = 96 * 1024
+LEAVES = frozenset({"session", "receipt", "close", "gap", "tally"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class _Reader:
                 preamble, batch = False, []
             elif kind == "start":
                 self._start(record, preamble)
-            elif kind != "open" or not preamble:
+            elif kind not in ("open", "counted") or not preamble:
                 raise self._found("log.files", "a line that does not belong there")
         if batch or preamble:
             raise self._found("log.truncated", "the file does not end with a head")

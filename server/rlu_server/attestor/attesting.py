@@ -101,6 +101,11 @@ class Attesting:
         return self._key.created
 
     @property
+    def key(self) -> facts.Key:
+        """What statements say of the key, as of now."""
+        return replace(self._key, predecessor=self.predecessor)
+
+    @property
     def canary_at(self) -> int | None:
         """When the canary test was reported that statements name."""
         mention = self._canary()
@@ -175,12 +180,15 @@ class Attesting:
         signature = await self._committer.on_signer(lambda: self._platform.sign(digest))
         jws = jose.jws_assemble(signing_input, signature)
         profile = profile_digest(payload.to_json())
+        ledger = self._committer.ledger
+        if payload.issuer == ledger.issuer:  # not that of a key which only rehearses
+            ledger.counting.attested(claims, profile)
         return SignedStatement(jws, items, profile, claims.issued_at)
 
     def _claims(self, hello: Hello, nonce: bytes | None) -> InstanceClaims:
         known = facts.read(self._directory)
         return facts.claims(
-            replace(self._key, predecessor=self.predecessor),
+            self.key,
             known,
             hello,
             nonce,

@@ -91,6 +91,7 @@ class Watch:
         if found is not None:
             if before != found:
                 self._events.emit(Event.DRIFTED, found)
+                self._roster.current.committer.ledger.counting.drifted(found)
             for gateway in self._server.gateways:
                 gateway.drift()
         elif before not in (None, NOT_YET):

@@ -43,6 +43,7 @@ class Instances:
 
     Args:
         directory: `<runtime>/facts`.
+        policy: digest of the policy of continuous re-attestation.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Instances:
         collectors: Sequence[Collector],
         clock: Callable[[], int],
         events: EventLog,
+        policy: bytes | None = None,
     ) -> None:
         files = StateFiles(settings.state_dir)
         self.log = files.log
@@ -62,6 +64,7 @@ class Instances:
         self._collectors = collectors
         self._clock = clock
         self._events = events
+        self._policy = policy
         ours = secret.load_or_create(files.secret)
         self._blinds = secret.blind_key(ours)
         self._past = Past(self.log)
@@ -121,9 +124,11 @@ class Instances:
             ledger.start_count = count
             if self.licensing is not None:
                 self.licensing.look(committer.latest)
+            attesting = self.attesting(committer, platform, journal, created, count)
+            ledger.counting.begin(lambda: attesting.key, self._clock(), self._policy)
             return Attestor(
                 committer,
-                self.attesting(committer, platform, journal, created, count),
+                attesting,
                 self._clock,
                 self._events,
                 attestation.renew_s,

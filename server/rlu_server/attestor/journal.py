@@ -242,7 +242,7 @@ def history(directory: Path) -> list[Retired]:
         last: records.HeadRecord | None = None
         for batch in records.read_batches(data, first):
             last = batch.head
-            rest += [r for r in batch.leaves if not isinstance(r, records.OpenRecord | records.StartRecord)]
+            rest += [r for r in batch.leaves if not isinstance(r, records.Preamble)]
         if last is not None:
             found.append(
                 Retired(

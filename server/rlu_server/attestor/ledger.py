@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterable
 
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.log.gap import Gap
+from rlu_attestation.log.tally import Tally
 from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import SessionStatement, running_next
 from rlu_server.attestor import composition, records
 from rlu_server.attestor.composition import Composed, Stamp
+from rlu_server.attestor.counting import Counting
 from rlu_server.attestor.errors import AttestorError, LogCorrupt
 from rlu_server.attestor.sessions import (
     Caller,
@@ -32,6 +34,7 @@ from rlu_server.attestor.sessions import (
     PendingGap,
     PendingReceipt,
     PendingSession,
+    PendingTally,
     Session,
     SessionState,
 )
@@ -69,6 +72,7 @@ class Ledger:
         self.issuer = issuer
         self.tree = TiledTree() if tree is None else tree
         self.signed_size = self.tree.size
+        self.counting = Counting(self.tree)
         self.start_count: int | None = None
         self._random = random
         self._blind_key = blind_key
@@ -223,6 +227,8 @@ class Ledger:
                 lines.extend(self._draft_close(draft, pending, now))
             elif isinstance(pending, PendingGap):
                 lines.append(self._draft_gap(draft, pending, now))
+            elif isinstance(pending, PendingTally):
+                lines.append(self._draft_tally(draft, pending, now))
         draft.size, draft.root, draft.lines = self.tree.size, self.tree.root(), b"".join(lines)
         return draft
 
@@ -231,6 +237,9 @@ class Ledger:
         for entry in draft.entries:
             if isinstance(entry.pending, PendingSession):
                 self._enter(entry.pending.session)
+                self.counting.opened(entry.pending.session.profile)
+            elif isinstance(entry.pending, PendingTally) and entry.pending.tally is not None:
+                self.counting.logged(entry.pending.tally)
         for session_id, state in draft.states.items():
             session = self._sessions[session_id]
             session.running, session.count, session.last_seq = state.running, state.count, state.last_seq
@@ -264,12 +273,18 @@ class Ledger:
             if isinstance(record, records.StartRecord):
                 self.start_count = record.count
                 continue
+            if isinstance(record, records.CountedRecord):
+                self.counting.resume(record)
+                continue
             if record.index != self.tree.size:
                 raise LogCorrupt("log.index", f"leaf {record.index} stands where {self.tree.size} belongs")
             leaf = unb64u(record.leaf)
             if isinstance(record, records.SessionRecord):
                 profile = unb64u(record.profile)
                 self._enter(Session(record.session, leaf, record.exp, profile, leaf, None, record.iat))
+                self.counting.opened(profile)
+            elif isinstance(record, records.TallyRecord):
+                self._replay_tally(record, leaf)
             elif not isinstance(record, records.GapRecord):
                 self._replay_later(record, leaf)
             self.tree.put(leaf, records.meta(record))
@@ -283,8 +298,9 @@ class Ledger:
             self._recall_later(record)
 
     def snapshot(self) -> bytes:
-        """The lines with which the next segment begins: the counter of starts and the sessions that are open."""
+        """The lines with which the next segment begins: the counter of starts, what was counted, and the sessions that are open."""
         lines = [] if self.start_count is None else [records.start_line(self.start_count)]
+        lines.append(records.counted_line(self.counting.snapshot()))
         for session in self._sessions.values():
             record = records.OpenRecord(
                 count=session.count,
@@ -310,6 +326,14 @@ class Ledger:
         session.last_seq = max(session.last_seq, record.seq)
         session.next_seq = session.last_seq + 1
         self._recall_later(record)
+
+    def _replay_tally(self, record: records.TallyRecord, leaf: bytes) -> None:
+        statement = unb64u(record.statement)
+        if leaf_hash(statement) != leaf:
+            raise LogCorrupt(
+                "log.damaged", f"the tally of leaf {record.index} is not the one that was signed"
+            )
+        self.counting.replayed(Tally.parse(statement))
 
     def _recall_later(self, record: records.ReceiptRecord) -> None:
         self._recalled[(record.session, record.seq)] = (record.index, record.iat)
@@ -390,6 +414,15 @@ class Ledger:
         self.tree.put(leaf, Meta("gap", now, first=pending.first))
         draft.entries.append(Entry(pending, statement, index))
         return records.gap_line(index, leaf, now, pending.first)
+
+    def _draft_tally(self, draft: Draft, pending: PendingTally, now: int) -> bytes:
+        opening = (e.pending.session.profile for e in draft.entries if isinstance(e.pending, PendingSession))
+        tally = pending.tally = self.counting.tally(self.stamp(now), self.tree.size, opening)
+        statement = tally.encode()
+        leaf = leaf_hash(statement)
+        index = self.tree.put(leaf, Meta("tally", tally.issued_at))
+        draft.entries.append(Entry(pending, statement, index))
+        return records.tally_line(index, leaf, tally.issued_at, statement)
 
 
 def _state(draft: Draft, session: Session) -> SessionState:

@@ -37,7 +37,7 @@ PostureValue = bool | int | Annotated[str, Meta(max_length=128, pattern="^[A-Za-
 Posture = Annotated[dict[PostureKey, PostureValue], Meta(max_length=64)]
 TlsOrigin = Literal["gateway-memory", "provisioned", "plaintext"]
 Issuer = Annotated[str, Meta(min_length=61, max_length=61, pattern="^urn:rlu:instance:[A-Za-z0-9_-]{44}$")]
-Kind = Literal["session", "receipt", "close", "gap"]
+Kind = Literal["session", "receipt", "close", "gap", "tally"]
 Status = Literal["complete", "partial", "aborted", "failed"]
 
 

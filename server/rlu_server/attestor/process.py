@@ -159,7 +159,9 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
     with contextlib.ExitStack() as closing:
         closing.callback(platform.close)
         name, jwk = issuer_of(platform), jose.public_jwk(platform.public_key)
-        instances = Instances(settings, directory / "facts", gpus, collectors, now, events)
+        instances = Instances(
+            settings, directory / "facts", gpus, collectors, now, events, policy.digest if policy else None
+        )
         journal = Journal(instances.log, name, jwk)
         closing.callback(journal.close)
         read = instances.read(platform, journal)

@@ -7,6 +7,8 @@
     {"iat":…,"index":…,"kind":"receipt","leaf":…,"seq":…,"session":…,"status":…,"usage":[…]}
     {"iat":…,"index":…,"kind":"close","leaf":…,"session":…}
     {"first":…,"iat":…,"index":…,"kind":"gap","leaf":…}                                        leaves from `first` on were not exported
+    {"iat":…,"index":…,"kind":"tally","leaf":…,"statement":…}                                  what the leaves before it are
+    {"first":…,"iat":…?,"kind":"counted","number":…,"sessions":{…}}                            where the next tally begins, at the start
     {"head":…,"kind":"head","size":…}                                                          ends a batch
 
 `leaf` is the leaf hash, `profile` the instance profile digest, `head` the signed head, all base64url. A leaf hash is blinded by 128
@@ -29,6 +31,7 @@ import msgspec
 from msgspec import Meta
 
 from rlu_attestation.encoding import b64u
+from rlu_attestation.log.tally import MAX_TALLY
 from rlu_server.attestor import tiles
 from rlu_server.attestor.errors import LogCorrupt
 from rlu_server.attestor.messages import SessionId, Size, Status
@@ -109,13 +112,28 @@ class GapRecord(_Line, frozen=True, tag="gap"):
     leaf: DigestText
 
 
+class TallyRecord(_Line, frozen=True, tag="tally"):
+    iat: Size
+    index: Size
+    leaf: DigestText
+    statement: Annotated[str, Meta(max_length=MAX_TALLY * 4 // 3 + 3, pattern="^[A-Za-z0-9_-]+$")]
+
+
+class CountedRecord(_Line, frozen=True, tag="counted"):
+    first: Size
+    number: Size
+    sessions: dict[DigestText, Size]
+    iat: Size | None = None
+
+
 class HeadRecord(_Line, frozen=True, tag="head"):
     head: Encoded
     size: Size
 
 
-LeafRecord = SessionRecord | ReceiptRecord | CloseRecord | GapRecord
-Entry = LeafRecord | OpenRecord | StartRecord
+LeafRecord = SessionRecord | ReceiptRecord | CloseRecord | GapRecord | TallyRecord
+Preamble = OpenRecord | StartRecord | CountedRecord
+Entry = LeafRecord | Preamble
 Record = LogRecord | Entry | HeadRecord
 
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
@@ -174,6 +192,18 @@ def gap_line(index: int, leaf: bytes, iat: int, first: int) -> bytes:
     )
 
 
+def tally_line(index: int, leaf: bytes, iat: int, statement: bytes) -> bytes:
+    """The line of a tally; it alone has its statement with it, since nobody else is given it."""
+    return (
+        f'{{"iat":{iat},"index":{index},"kind":"tally","leaf":"{b64u(leaf)}","statement":"{b64u(statement)}"}}\n'
+    ).encode("ascii")
+
+
+def counted_line(record: CountedRecord) -> bytes:
+    """The line that carries what was counted into a new segment."""
+    return _line({k: v for k, v in msgspec.to_builtins(record).items() if v is not None})
+
+
 def start_line(count: int) -> bytes:
     """The line that says which value the counter of starts had."""
     return f'{{"count":{count},"kind":"start"}}\n'.encode("ascii")
@@ -195,6 +225,8 @@ def meta(record: LeafRecord) -> tiles.Meta:
         return tiles.Meta("receipt", record.iat, record.status, record.usage)
     if isinstance(record, GapRecord):
         return tiles.Meta("gap", record.iat, first=record.first)
+    if isinstance(record, TallyRecord):
+        return tiles.Meta("tally", record.iat)
     return tiles.Meta("session" if isinstance(record, SessionRecord) else "close", record.iat)
 
 

@@ -11,6 +11,7 @@ from rlu_server.attestor.events import EventLog
 from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.licensing import Licensing
 from rlu_server.attestor.past import Past
+from rlu_server.attestor.sessions import PendingTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,15 @@ class Attestor:
     @property
     def issuer(self) -> str:
         return self.committer.ledger.issuer
+
+    def count(self, *, last: bool = False) -> None:
+        """Have a tally logged when it is time, or a last one before the log ends or the process does."""
+        ledger = self.committer.ledger
+        size = ledger.signed_size
+        counting = ledger.counting
+        if counting.last_is_due(size) if last else counting.due(self.clock(), self.head_interval_s, size):
+            counting.pending = True
+            self.committer.submit([PendingTally(None)])
 
 
 @dataclass(slots=True)

@@ -86,6 +86,7 @@ class Rotation:
     async def drain(self) -> None:
         """Let what waits for a signature get it, then end."""
         for instance in self._roster:
+            instance.count(last=True)
             instance.committer.drain()
         for signing, attesting in self._tasks.values():
             await signing
@@ -193,13 +194,14 @@ class Rotation:
 
     async def _end(self, leaving: Attestor) -> None:
         """Its last session has ended: the log is final, and the key goes."""
-        final = leaving.committer.signed
-        assert final is not None
         self._roster.leaving = None
         signing, attesting = self._tasks.pop(leaving.issuer)
+        leaving.count(last=True)
         leaving.committer.drain()
         await signing
         attesting.cancel()
+        final = leaving.committer.signed
+        assert final is not None
         leaving.past.forget()
         # Named from now on; until here it was the head at which the key had stepped down, so that who asks for a proof gets it to that one.
         self._roster.current.attesting.predecessor = Predecessor(leaving.issuer, final.head)

@@ -70,6 +70,7 @@ class Server:
                 expired = instance.committer.ledger.expire(instance.clock())
                 if expired:
                     instance.committer.submit(expired)
+                instance.count()
                 instance.committer.beat(instance.head_interval_s)
             committer = self.attestor.committer
             gap = self.attestor.exporting.due(committer.ledger.signed_size)

@@ -67,6 +67,8 @@ class Gateway:
         try:
             self._dispatch(request)
         except RluError as error:
+            if isinstance(request, messages.OpenSession):
+                self._ledger.counting.refused(error.code)
             self.fail(request.id, error)
 
     def lost(self, reason: str) -> None:

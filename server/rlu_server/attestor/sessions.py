@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from rlu_attestation.errors import RluError
+from rlu_attestation.log.tally import Tally
 from rlu_server.attestor.tiles import Meta
 
 
@@ -80,6 +81,13 @@ class PendingGap(Pending):
     """Says that the leaves from `first` up to its own were not exported."""
 
     first: int
+
+
+@dataclass(slots=True, eq=False)
+class PendingTally(Pending):
+    """Counts the leaves since the one before; what it says is known when it gets its place."""
+
+    tally: Tally | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ The files are written when a segment is sealed, before its successor names them;
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ TILE = 1 << TILE_LEVEL
 META_SIZE = 16
 CACHED_TILES = 64
 """Tiles kept after they were read: 16 KiB each."""
-KINDS = ("", "session", "receipt", "close", "gap")
+KINDS = ("", "session", "receipt", "close", "gap", "tally")
 STATUSES = ("", "complete", "partial", "aborted", "failed")
 _KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 _STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
@@ -151,6 +151,15 @@ class TiledTree(Tree):
         """What is kept beside the leaves from `start` up to `end`."""
         data = self._range("meta.bin", self._metas, META_SIZE, start, end)
         return [Meta.decode(data[at : at + META_SIZE]) for at in range(0, len(data), META_SIZE)]
+
+    def counts(self, start: int, end: int) -> Counter[str]:
+        """How many leaves of each kind are from `start` up to `end`; receipts count by their status."""
+        data = self._range("meta.bin", self._metas, META_SIZE, start, end)
+        kinds, statuses = data[::META_SIZE], data[1::META_SIZE]
+        found = Counter({kind: kinds.count(code) for kind, code in _KIND_CODES.items()})
+        del found["receipt"]
+        found.update({status: statuses.count(code) for status, code in _STATUS_CODES.items() if code})
+        return found
 
     def sealing(self) -> Sealing:
         """What a sealing of the tree as it is would write."""

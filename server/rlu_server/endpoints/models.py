@@ -114,7 +114,7 @@ class LogEntry(BaseModel):
     """One entry as it is exported (FORMATS section 11.4)."""
 
     leaf: B64u
-    kind: Literal["session", "receipt", "close", "gap"]
+    kind: Literal["session", "receipt", "close", "gap", "tally"]
     iat: int
     status: str | None = None
     usage: list[int] | None = None

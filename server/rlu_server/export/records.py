@@ -15,7 +15,7 @@ from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 
 VERSION = "1"
-KINDS = ("session", "receipt", "close", "gap")
+KINDS = ("session", "receipt", "close", "gap", "tally")
 STATUSES = ("complete", "partial", "aborted", "failed")
 MAX_BUCKET = 255
 

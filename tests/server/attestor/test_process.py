@@ -188,7 +188,9 @@ async def test_a_torn_tail_is_dropped_and_damage_before_it_refuses(deployment: D
         gateway = await process.connect()
         await gateway.hello()
         assert await gateway.begin(opened.session) == 1
-        assert (await verified_head(gateway, welcome)).tree_size == 1
+        assert (
+            await verified_head(gateway, welcome)
+        ).tree_size == 2  # the session, and the tally of the stop
     assert "log.tail_dropped" in process.events()
 
     lines = deployment.log.read_text().splitlines(keepends=True)
@@ -260,7 +262,7 @@ async def test_sigterm_answers_what_was_asked_and_keeps_sessions_open(deployment
     assert await stopping == 0
     lines = [json.loads(line) for line in deployment.log.read_text().splitlines()]
     assert lines[-1]["kind"] == "head"
-    assert lines[-1]["size"] == 201
+    assert lines[-1]["size"] == 202  # with a tally at the end
     assert not any(line["kind"] == "close" for line in lines)
     tree = Tree()
     for leaf in leaves(deployment.log):
@@ -288,7 +290,12 @@ async def test_another_key_starts_another_log_that_names_the_old_one(deployment:
         assert claims.predecessor.issuer == welcome.issuer
         named = cose.parse_head(claims.predecessor.head)
         named.verify(jose.public_key(welcome.jwk))
-        assert named.root == old.root
+        assert named.tree_size == old.tree_size + 1  # it ended with a tally
+        ended = deployment.log.with_name(f"{welcome.issuer.rpartition(':')[2]}.jsonl")
+        tree = Tree()
+        for leaf in leaves(ended):
+            tree.append(unb64u(str(leaf["leaf"])))
+        assert (tree.root(old.tree_size), tree.root()) == (old.root, named.root)
         assert (await verified_head(gateway, again)).tree_size == 0
 
 
