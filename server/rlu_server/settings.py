@@ -21,6 +21,7 @@ from rlu_server.settings_admission import Admission
 from rlu_server.settings_auth import Auth
 from rlu_server.settings_boundary import Licence, Telemetry
 from rlu_server.settings_observability import Metrics, Tracing
+from rlu_server.settings_weights import Weights
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -260,6 +261,7 @@ class Settings(Section):
     tracing: Tracing = Tracing()
     licence: Licence = Licence()
     telemetry: Telemetry = Telemetry()
+    weights: Weights = Weights()
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
