@@ -17,7 +17,7 @@ from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import read
 from rlu_attestation.printing import printable
-from rlu_server.models import contents, describing, manifest, signing, verifying
+from rlu_server.models import contents, describing, manifest, release, signing, verifying
 from rlu_server.models.errors import BadArgument
 from rlu_server.models.manifest import Manifest, Progress
 from rlu_server.models.walking import SIGNATURE, Tree, walk
@@ -60,11 +60,21 @@ def sign(
         typer.Option("--password-file", help="First line: the key's password.", show_default=False),
     ] = None,
     signature: SignatureOption = None,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--release",
+            min=1,
+            max=release.MOST,
+            show_default=False,
+            help=f"Number of this release, higher than those before, written to {release.RELEASE} and signed with the rest.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hash every file and sign the list, in the form of OpenSSF Model Signing.
 
-    A model that a server would refuse, with pickles or code in it, is not signed.
+    A model that a server would refuse, with pickles or code in it, is not signed. Updates need a release number (`rlu update`).
 
     Exit codes: 0 signed, 10 refused, 2 usage or key, 3 a file cannot be read or written.
     """
@@ -74,7 +84,9 @@ def sign(
     private = signing.private_key(read(key, MAX_PEM), password)
     chain = () if certificate is None else _chain(certificate)
     place = _place(directory, signature)
-    with _files(), _bar(quiet=as_json) as progress:
+    with _files(), bar(quiet=as_json) as progress:
+        if number is not None:
+            _write(directory / release.RELEASE, release.encode(number))
         tree = walk(directory)
         contents.refuse(tree.files)
         measured = manifest.digest(tree, progress)
@@ -113,7 +125,7 @@ def verify(
     """
     place = signature or directory / SIGNATURE
     trusted = verifying.read_signers(signer)
-    with _files(), _bar(quiet=as_json) as progress:
+    with _files(), bar(quiet=as_json) as progress:
         measured = verifying.measure(directory, "required", trusted, progress, place)
     facts = _facts("verified", measured.manifest, measured.signer or b"", place)
     _tell(as_json, facts, f"verified: {place} is of exactly these files")
@@ -172,7 +184,7 @@ def diff(
 
     Exit codes: 0 the same files, 10 they differ, 30 malformed, 2 usage, 3 a file cannot be read.
     """
-    with _files(), _bar(quiet=as_json) as progress:
+    with _files(), bar(quiet=as_json) as progress:
         found = describing.compare(_digested(first, progress), _digested(second, progress))
     code = DIFFERENT if found else 0
     if as_json:
@@ -252,7 +264,7 @@ def _place(directory: Path, given: Path | None) -> Path:
 
 
 def _write(place: Path, data: bytes) -> None:
-    """Whole or not at all, so that an interrupted run leaves the old signature."""
+    """Whole or not at all, so that an interrupted run leaves what was there."""
     new = place.with_name(f".{place.name}.new")
     try:
         new.write_bytes(data)
@@ -272,7 +284,7 @@ def _files() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bar(*, quiet: bool) -> Iterator[Progress | None]:
+def bar(*, quiet: bool, title: str = "hashing") -> Iterator[Progress | None]:
     """A bar on a terminal, nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -282,9 +294,9 @@ def _bar(*, quiet: bool) -> Iterator[Progress | None]:
     from rich.progress import Progress as Bar
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("hashing")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(title)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 def _kind(was: object, now: object) -> str:

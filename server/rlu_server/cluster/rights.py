@@ -61,6 +61,7 @@ LIST_PODS = Right("list", "", "pods", namespaced=True)
 EVICT_POD = Right("create", "", "pods/eviction", namespaced=True)
 READ_MAP = Right("get", "", "configmaps", namespaced=True, named=True)
 PATCH_MAP = Right("patch", "", "configmaps", namespaced=True, named=True)
+PATCH_STATEFULSET = Right("patch", "apps", "statefulsets", namespaced=True, named=True)
 
 ROLES: Mapping[str, frozenset[Right]] = MappingProxyType(
     {
@@ -68,9 +69,10 @@ ROLES: Mapping[str, frozenset[Right]] = MappingProxyType(
         "drain": frozenset({LIST_PODS, EVICT_POD}),
         "sweep": frozenset({LIST_NODES, PATCH_NODE}),
         "publish": frozenset({READ_MAP, PATCH_MAP}),
+        "update": frozenset({PATCH_STATEFULSET}),
     }
 )
-"""`drain` is what a labeller that drains has beside its own."""
+"""`drain` is what a labeller that drains has beside its own; `update` is what `rlu update` has, which is told apart by its own account."""
 
 
 def rules(role: str, *, namespaced: bool, name: str = "") -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Model updates: fetched by a job of its own (`sources`, `fetching`), kept and switched in a `store`, decided without I/O (`deciding`)."""
