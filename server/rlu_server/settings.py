@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from rlu_server.sections import Section as Section
 from rlu_server.settings_admission import Admission
 from rlu_server.settings_auth import Auth
-from rlu_server.settings_boundary import Licence, Telemetry
+from rlu_server.settings_boundary import Licence, Telemetry, Update
 from rlu_server.settings_observability import Metrics, Tracing
 from rlu_server.settings_weights import Weights
 
@@ -205,6 +205,7 @@ class Model(Section):
     signers: tuple[Path, ...] = ()
     """Files (PEM) of the public keys and root certificates whose signatures count."""
     update_schedule: Literal["daily", "weekly", "manual"] = "manual"
+    """How often `rlu update run`, called by a timer, asks `[update] source`; `manual`: never."""
 
 
 class Uids(Section):
@@ -262,6 +263,7 @@ class Settings(Section):
     licence: Licence = Licence()
     telemetry: Telemetry = Telemetry()
     weights: Weights = Weights()
+    update: Update = Update()
 
     @model_validator(mode="after")
     def _check(self) -> Settings:

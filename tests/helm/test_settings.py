@@ -140,6 +140,7 @@ NOT_FOR_PODS = {
     "deployment.region": "a variable",
     "model.update_schedule": "a variable",
     "telemetry": "variables of the job that sends, see test_vendor",
+    "update": "variables of the job that fetches, see test_update",
     "licence.validation_url": "a variable of the job that asks",
     "licence.ca_file": "a variable of the job that asks",
     "licence.proxy": "a variable of the job that asks",

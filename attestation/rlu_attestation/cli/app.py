@@ -61,6 +61,9 @@ COMMANDS = {
         "rlu_server.cli.keys", "Create, register, rotate, retire and revoke attestation keys.", "server"
     ),
     "model": Place("rlu_server.cli.model", "Sign, verify, inspect and compare models.", "server"),
+    "update": Place(
+        "rlu_server.cli.update", "Fetch, verify, apply and roll back versions of the model.", "server"
+    ),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),
     "preflight": Place("rlu_server.cli.preflight", "Check whether this node can serve.", "server"),
