@@ -111,7 +111,8 @@ class Secrets:
     def make(cls, settings: Settings) -> Secrets:
         plain = settings.gateway.insecure_plain_http
         return cls(
-            None if plain else tls.make(settings.gateway.hostnames), secrets.token_bytes(salt.SECRET_SIZE)
+            None if plain else tls.ServerTls(settings.gateway.hostnames),
+            secrets.token_bytes(salt.SECRET_SIZE),
         )
 
 
@@ -403,6 +404,16 @@ class Gateway:
             await asyncio.sleep(FILES_CHECK_S)
             self.entrance.load()
             self.limits.look()
+            self._renew_certificate()
+
+    def _renew_certificate(self) -> None:
+        if self.tls is None or not self.tls.renew():
+            return
+        self.events.emit("certificate_renewed")
+        try:
+            _publish(self.places.certificate, self.tls.certificate_pem)
+        except OSError as error:  # the file has this one already, as the next
+            self.events.emit("certificate_unwritten", errno=error.errno or 0)
 
     def _certificates_withdrawn(self) -> None:
         for connection in list(self.relay.connections):
@@ -482,6 +493,8 @@ def names(settings: Settings) -> Names:
 
 def _publish(path: Path, pem: bytes) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    new = path.with_name(f".{path.name}.new")
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     with os.fdopen(handle, "wb") as file:
         file.write(pem)
+    os.replace(new, path)

@@ -107,6 +107,7 @@ class Worker:
         servers: list[asyncio.Server] = []
         try:
             await asyncio.wait((self._let_in, self._over), return_when=asyncio.FIRST_COMPLETED)
+            self._renew_certificate()  # it may have been forked long after the key was born
             for listener in listeners:
                 servers.append(await self._listen(listener))
             done, _ = await asyncio.wait((self._over, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -190,6 +191,11 @@ class Worker:
             await asyncio.sleep(FILES_CHECK_S)
             self.entrance.load()
             self.limits.look()
+            self._renew_certificate()
+
+    def _renew_certificate(self) -> None:
+        if self._tls is not None:
+            self._tls.renew()
 
     def _certificates_withdrawn(self) -> None:
         for connection in list(self.relay.connections):

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from fakes.rig import Rig
+from fakes.rig import Rig, Wire
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.statements import Close, SessionStatement
 from rlu_server.attestor import messages
@@ -36,6 +36,7 @@ from rlu_server.core.apikeys import KeyFile, mint
 from scripted import Engine, load_book, serve
 
 PATH = "/v1/chat/completions"
+DAYS_60 = 60 * 86400
 BOOK = {
     "default": {"events": 4},
     "scripts": {
@@ -52,6 +53,43 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
+async def test_the_certificate_is_renewed_under_a_stream(tmp_path: Path):
+    async with Rig(tmp_path, {}, BOOK, tls=True) as rig:
+        tls = rig.gateway.tls
+        assert tls is not None
+        file, clock = rig.places.certificate.read_bytes(), tls.clock
+        stream = await rig.wire()
+        await stream.send(rig.request(PATH, rig.chat(stream=True, script="endless")))
+        await stream.until(b"data:", 60)
+        tls.clock = lambda: clock() + DAYS_60
+        await rig.eventually(lambda: rig.places.certificate.read_bytes() != file, 60)
+        assert [one["level"] for one in rig.events if one["event"] == "certificate_renewed"] == ["info"]
+        # The file of the start is as good as the one of now; a connection has the certificate that both name.
+        for trusted in (file, rig.places.certificate.read_bytes()):
+            context = ssl.create_default_context(cadata=trusted.decode())
+            context.verify_flags |= (
+                0x200000  # X509_V_FLAG_NO_CHECK_TIME: the test's clock is not the server's
+            )
+            wire = Wire(
+                *await asyncio.open_connection(
+                    "127.0.0.1", rig.gateway.port, ssl=context, server_hostname="localhost"
+                )
+            )
+            rig.wires.append(wire)
+            await wire.send(rig.request("/v1/models", None, method="GET"))
+            assert (await wire.response(60)).status == 200
+            shown = x509.load_der_x509_certificate(
+                wire.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            )
+            spki = shown.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            assert hashlib.sha256(spki).digest() == tls.spki_sha256
+            assert shown == x509.load_pem_x509_certificates(file)[1]
+        # And the stream goes on.
+        received = stream.received.count(b"data:")
+        while stream.received.count(b"data:") == received:
+            stream.received += await asyncio.wait_for(stream.reader.read(65536), 60)
+
+
 async def test_the_certificate_is_for_the_key_in_every_statement(tmp_path: Path):
     async with Rig(tmp_path, {}, BOOK, tls=True) as rig:
         wire = await rig.wire()
@@ -59,7 +97,7 @@ async def test_the_certificate_is_for_the_key_in_every_statement(tmp_path: Path)
         assert tls.selected_alpn_protocol() is None
         certificate = x509.load_der_x509_certificate(tls.getpeercert(True))
         spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        assert certificate.public_bytes(Encoding.PEM) == rig.places.certificate.read_bytes()
+        assert certificate == x509.load_pem_x509_certificates(rig.places.certificate.read_bytes())[0]
         await wire.send(rig.request(PATH, rig.chat(stream=True)))
         response = await wire.response()
         assert response.status == 200
