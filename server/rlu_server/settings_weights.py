@@ -9,7 +9,7 @@ from rlu_server.sections import Section
 
 
 class Weights(Section):
-    """Sealed models (`rlu model seal`), whose key a broker gives to attested hardware. Nothing here matters to others."""
+    """Sealed models (`rlu model encrypt`), whose key a broker gives to attested hardware. Nothing here matters to others."""
 
     broker: str = ""
     """The broker's address; https. Empty: sealed models are not served."""

@@ -60,9 +60,12 @@ COMMANDS = {
     "keys": Place(
         "rlu_server.cli.keys", "Create, register, rotate, retire and revoke attestation keys.", "server"
     ),
-    "model": Place("rlu_server.cli.model", "Sign, verify, inspect and compare models.", "server"),
+    "model": Place("rlu_server.cli.model", "Sign, verify, encrypt, inspect and compare models.", "server"),
     "update": Place(
         "rlu_server.cli.update", "Fetch, verify, apply and roll back versions of the model.", "server"
+    ),
+    "broker": Place(
+        "rlu_server.cli.broker", "Release keys of encrypted models to attested hardware only.", "server"
     ),
     "registrar": Place("rlu_server.cli.registrar", "Endorse machines whose TPM was checked.", "server"),
     "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),

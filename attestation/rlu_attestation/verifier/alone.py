@@ -45,6 +45,11 @@ class EvidenceContext:
 
 def verify_evidence(context: EvidenceContext) -> Verdict:
     """Verify evidence against a policy; every finding is a step of the verdict."""
+    return prove_evidence(context)[0]
+
+
+def prove_evidence(context: EvidenceContext) -> tuple[Verdict, HardwareProof | GpuProof | None]:
+    """As `verify_evidence`, with what was proved; None if a step that proves it failed. The policy's judgement is in the verdict."""
     trail = Trail(context.policy.waivers)
     conditions = Conditions(context.policy, context.at, context.collateral)
     subject = Subject(None, context.expected)
@@ -58,7 +63,7 @@ def verify_evidence(context: EvidenceContext) -> Verdict:
         hardware = proof = ROOMS[context.kind].check(trail, conditions, subject, context.evidence)
         appraise_hardware(trail, context.policy, lambda: need(hardware))
         trail.check("policy.debug", lambda: _appraise_debug(need(hardware), context.policy), str)
-    return Verdict(
+    verdict = Verdict(
         steps=trail.steps,
         claims=() if isinstance(proof, Failed) else _claims(proof),
         covers=("evidence",),
@@ -67,6 +72,7 @@ def verify_evidence(context: EvidenceContext) -> Verdict:
         emulated=isinstance(proof, HardwareProof) and proof.emulated,
         policy=context.policy.digest,
     )
+    return verdict, None if isinstance(proof, Failed) else proof
 
 
 def _appraise_debug(proof: HardwareProof, policy: Policy) -> str:

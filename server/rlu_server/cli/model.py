@@ -1,4 +1,4 @@
-"""`rlu model`: sign and verify a model's directory, look into it, compare two."""
+"""`rlu model`: sign and verify a model's directory, look into it, compare two; `model_sealing` encrypts and decrypts one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import read
 from rlu_attestation.printing import printable
+from rlu_server.cli import model_sealing
 from rlu_server.models import contents, describing, manifest, release, signing, verifying
 from rlu_server.models.errors import BadArgument
 from rlu_server.models.manifest import Manifest, Progress
@@ -84,7 +85,7 @@ def sign(
     private = signing.private_key(read(key, MAX_PEM), password)
     chain = () if certificate is None else _chain(certificate)
     place = _place(directory, signature)
-    with _files(), bar(quiet=as_json) as progress:
+    with reading(), bar(quiet=as_json) as progress:
         if number is not None:
             _write(directory / release.RELEASE, release.encode(number))
         tree = walk(directory)
@@ -125,7 +126,7 @@ def verify(
     """
     place = signature or directory / SIGNATURE
     trusted = verifying.read_signers(signer)
-    with _files(), bar(quiet=as_json) as progress:
+    with reading(), bar(quiet=as_json) as progress:
         measured = verifying.measure(directory, "required", trusted, progress, place)
     facts = _facts("verified", measured.manifest, measured.signer or b"", place)
     _tell(as_json, facts, f"verified: {place} is of exactly these files")
@@ -137,7 +138,7 @@ def inspect(directory: Directory, as_json: JsonOption = False) -> None:
 
     Exit codes: 0 nothing would be refused, 10 something would, 2 usage, 3 a file cannot be read.
     """
-    with _files():
+    with reading():
         tree = walk(directory)
         found = describing.describe(tree)
     code = REFUSED if found.refused else 0
@@ -184,7 +185,7 @@ def diff(
 
     Exit codes: 0 the same files, 10 they differ, 30 malformed, 2 usage, 3 a file cannot be read.
     """
-    with _files(), bar(quiet=as_json) as progress:
+    with reading(), bar(quiet=as_json) as progress:
         found = describing.compare(_digested(first, progress), _digested(second, progress))
     code = DIFFERENT if found else 0
     if as_json:
@@ -211,6 +212,10 @@ def diff(
     if not found:
         print("the same files")
     raise typer.Exit(code)
+
+
+app.command("encrypt")(model_sealing.encrypt)
+app.command("decrypt")(model_sealing.decrypt)
 
 
 def _digested(directory: Path, progress: Progress | None) -> tuple[Tree, Manifest]:
@@ -276,7 +281,8 @@ def _write(place: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _files() -> Iterator[None]:
+def reading() -> Iterator[None]:
+    """Files that cannot be read or written end the command by exit code 3."""
     try:
         yield
     except OSError as error:

@@ -53,11 +53,13 @@ def measure(
     trusted: Signers,
     progress: Progress | None = None,
     signature: Path | None = None,
+    known: Manifest | None = None,
 ) -> Measured:
     """Walk, refuse what may not be there, verify the signature, hash, compare.
 
     Args:
         signature: where it is, if not `model.sig` in the directory.
+        known: the manifest, of files that were hashed as they were written, by us and where nobody else writes; they are not read again.
 
     Raises:
         ManifestError: of `walk`, `contents.refuse`, `digest`.
@@ -74,7 +76,7 @@ def measure(
         failure = error
     if failure is not None and need == "required":
         raise failure
-    manifest = digest(tree, progress)
+    manifest = digest(tree, progress) if known is None else _held_against(tree, known)
     if signed is not None:
         try:
             signing.compare(signed, manifest)
@@ -86,6 +88,12 @@ def measure(
     code = "" if failure is None else failure.code
     absent = code == "model.signature.absent"
     return Measured(tree, manifest, "unsigned" if absent else "failed", None, failure="" if absent else code)
+
+
+def _held_against(tree: Tree, known: Manifest) -> Manifest:
+    if [(one.path, one.size) for one in tree.files] != [(one.path, one.size) for one in known.files]:
+        raise ManifestError("model.changed", "the files are not those that were written; start again")
+    return known
 
 
 class Unchanged:

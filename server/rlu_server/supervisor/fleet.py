@@ -8,6 +8,7 @@ start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.service import Service, launch
 from rlu_server.supervisor.streams import Event, Output
+from rlu_server.supervisor.weights import Weights
 
 FILTER_TIMEOUT_S = 20.0
 
@@ -42,6 +44,8 @@ class Served:
     model: Measured
     canary: KnownAnswer | None
     unchanged: Unchanged
+    weights: Weights | None = None
+    """Of a sealed model: held since the decision to start."""
 
     @property
     def name(self) -> str:
@@ -104,10 +108,25 @@ class Fleet:
         self._several = sum(len(one.engines) for one in served) > 1
         self.locked = asyncio.Event()
         """The posture of the engines is known."""
+        self._weights = [one.weights for one in served if one.weights is not None]
         self.services = [self._service(start, one) for one in served for start in one.engines]
 
     async def start(self) -> None:
         """Until all are ready. Raises ServeError."""
+        loop = asyncio.get_running_loop()
+
+        def tell(name: str, values: dict[str, str | int]) -> None:
+            loop.call_soon_threadsafe(self._on_event, name, values)
+
+        for weights in self._weights:
+            weights.on_event = tell
+        try:
+            await self._start_all()
+        finally:
+            for weights in self._weights:
+                await asyncio.to_thread(weights.let_go)
+
+    async def _start_all(self) -> None:
         if not self._together:
             for service in self.services:
                 await service.start()
@@ -121,21 +140,28 @@ class Fleet:
             await asyncio.gather(*starting, return_exceptions=True)
 
     async def stop(self, timeout_s: float) -> None:
+        self._abandon()
         await asyncio.gather(*(service.stop(timeout_s) for service in self.services))
         # A filter ends by itself, once the engine that it listened to is gone.
         await asyncio.gather(*(_ended(child) for child in self._filters))
 
     def kill(self) -> None:
+        self._abandon()
         for service in self.services:
             if service.child is not None:
                 service.child.kill()
+
+    def _abandon(self) -> None:
+        for weights in self._weights:
+            weights.abandon()
 
     def _service(self, start: EngineStart, served: Served) -> Service:
         def tell(name: str, values: Mapping[str, str | int]) -> None:
             self._on_event(name, {**values, "engine": start.place} if self._several else dict(values))
 
         async def run(output: Output, note: Callable[[Child], None]) -> None:
-            await self._start(start, served, tell, output, note)
+            async with contextlib.nullcontext() if served.weights is None else served.weights.held():
+                await self._start(start, served, tell, output, note)
 
         return Service("engine", run, tell, prefix="engine.", title=start.place)
 

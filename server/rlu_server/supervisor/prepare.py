@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rlu_server.supervisor.fleet import Served
 from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment
+from rlu_server.supervisor.weights import Weights, is_sealed
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
 Progress = Callable[[int, int], None]
@@ -91,7 +92,7 @@ def deployment(
         _check_port(in_force)
     version, served = "", tuple[Served, ...]()
     if role in (None, "engine"):
-        version, served = _served(in_force, runtime, given, places, progress)
+        version, served = _served(in_force, runtime, given, places, progress, host)
     return Deployment(
         settings=in_force,
         copies=_copies(settings, in_force, state) if role in (None, "gateway") else (),
@@ -107,6 +108,7 @@ def _served(
     given: Sequence[_Model],
     places: Sequence[Path],
     progress: Progress | None,
+    host: Host,
 ) -> tuple[str, tuple[Served, ...]]:
     """The engine's version, and the models, measured."""
     python = interpreter(in_force.engine.python)
@@ -115,11 +117,16 @@ def _served(
         raise Unavailable(
             f"{python} has no vLLM; install it there, or set [engine] python to an interpreter that has it"
         )
+    opened = _weights(in_force, runtime, places, host)
     try:
         signers = verifying.read_signers(in_force.model.signers)
         fleet = iter(in_force.fleet())
         served = []
-        for one, directory in zip(given, places, strict=True):
+        for one, place, weights in zip(given, places, opened, strict=True):
+            directory = place
+            if weights is not None:
+                weights.hold()  # until all engines have loaded them (`Fleet.start`)
+                directory = weights.place
             starts = tuple(
                 engine.plan(
                     in_force,
@@ -134,10 +141,11 @@ def _served(
                 )
                 for devices in one.engine.devices or ("",) * one.engine.replicas
             )
-            measured = verifying.measure(directory, in_force.model.signature, signers, progress)
+            known = None if weights is None else weights.manifest
+            measured = verifying.measure(directory, in_force.model.signature, signers, progress, known=known)
             # Later than it is measured: what is read here is what was signed, or the engine does not start.
             canary = readiness.load_canary(directory)
-            served.append(Served(starts, measured, canary, verifying.Unchanged(measured)))
+            served.append(Served(starts, measured, canary, verifying.Unchanged(measured), weights))
     except (ArgumentRefused, VariableRefused) as error:
         raise Misconfigured(str(error)) from error
     except (ManifestError, readiness.EngineUnfit) as error:
@@ -152,6 +160,41 @@ def _served(
     except OSError as error:
         raise Unavailable(f"the model cannot be read: {error}") from error
     return version, tuple(served)
+
+
+def _weights(
+    settings: Settings, runtime: Runtime, places: Sequence[Path], host: Host
+) -> list[Weights | None]:
+    """What opens each of the models; None for those that are not sealed. Raises ServeError."""
+    user = plan.users(settings, host)["engine"]
+    found: list[Weights | None] = []
+    for number, place in enumerate(places, 1):
+        if not is_sealed(place):
+            found.append(None)
+            continue
+        if host.alone:
+            raise Misconfigured(f"{place} is sealed, and `rlu serve --role` cannot open such models yet")
+        found.append(Weights(settings, runtime, place, number, user))
+    return found
+
+
+def with_model(deployment: Deployment, runtime: Runtime, directory: Path) -> Deployment:
+    """The same, with the first model from another directory; verified as at a start. Nothing is started or stopped.
+
+    Raises:
+        ServeError: what is refused.
+    """
+    if is_sealed(directory):
+        raise Misconfigured(
+            f"{directory} is sealed, and its place in memory is taken; start `rlu serve` anew"
+        )
+    changes = deployment.settings.model_dump()
+    changes["model"]["path"] = str(directory)
+    settings = Settings.model_validate(changes)
+    version, (first,) = _served(settings, runtime, _models(settings)[:1], [directory], None, deployment.host)
+    return replace(
+        deployment, settings=settings, served=(first, *deployment.served[1:]), engine_version=version
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +220,8 @@ def _place(path: str, state: Path, role: str | None) -> Path:
     place = Path(path).expanduser()
     if role == "engine" and not place.is_dir():
         raise Misconfigured(f"[model] path: {path} is no directory here; mount the model there")
-    return place
+    # Where it leads now: what is opened later is the version that was measured.
+    return place.resolve()
 
 
 def _check_names(served: list[str], settings: Settings) -> None:

@@ -149,7 +149,7 @@ def wipe(path: Path) -> None:
             try:
                 status = file.lstat()
                 if stat.S_ISREG(status.st_mode):
-                    _zero(file, status.st_size)
+                    _zero(file)
                 file.unlink()
             except OSError:
                 continue  # gone, or not ours to write; unmounting frees it
@@ -160,12 +160,17 @@ def wipe(path: Path) -> None:
                 continue
 
 
-def _zero(file: Path, size: int) -> None:
-    with file.open("r+b", buffering=0) as handle:
-        block = bytes(1 << 20)
-        left = size
-        while left > 0:
-            left -= handle.write(block[: min(left, len(block))])
+def overwrite(handle: int) -> None:
+    """Zeros over all of a file that is open for writing."""
+    block, left = memoryview(bytes(1 << 20)), os.fstat(handle).st_size
+    os.lseek(handle, 0, os.SEEK_SET)
+    while left > 0:
+        left -= os.write(handle, block[:left])
+
+
+def _zero(file: Path) -> None:
+    with file.open("r+b", buffering=0) as opened:
+        overwrite(opened.fileno())
 
 
 def _check_place(path: Path) -> None:
@@ -192,7 +197,7 @@ def _take(path: Path) -> Runtime:
     return Runtime(path, mounted=False, given=True)
 
 
-_OURS = re.compile(r"attestor|engine(?:[1-9]\d?)?|gateway|facts|keys|\.supervisor")
+_OURS = re.compile(r"attestor|engine(?:[1-9]\d?)?|gateway|facts|keys|weights\d+-[0-9a-f]{8}|\.supervisor")
 
 
 def _mount() -> Runtime | None:
