@@ -21,7 +21,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +87,7 @@ def fuzz_in_turn(names: list[str], seconds: float, corpus: Path) -> int:
             with (corpus / f"{name}.log").open("wb") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            try:
-                os._exit(fuzz(name, seconds, corpus))
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
+            return fuzz(name, seconds, corpus)
         statuses[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(json.dumps(statuses))
     return 1 if any(statuses.values()) else 0
