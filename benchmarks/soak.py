@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httptools
+import orjson
 import uvloop
 
 from bench.certificates import make_certificate
@@ -56,6 +58,8 @@ class Findings:
     errors: int
     gateway: Growth
     attestor: Growth
+    refusals: dict[str, int]
+    """Refusals of the gateway by code, as far as its events tell: ten a second of each."""
 
     def problems(self, bound: int = MEMORY_BOUND) -> list[str]:
         """What does not hold, in words; nothing when all is well."""
@@ -69,7 +73,8 @@ class Findings:
         if self.attestor.beyond(LEAF_BYTES * min(self.requests, SEGMENT_LEAVES)):
             found.append(f"the attestor's memory grew by {_mb(self.attestor.grown)}")
         if self.errors:
-            found.append(f"{self.errors} requests were refused or lost")
+            codes = ", ".join(sorted(self.refusals)) or "none that the gateway told of"
+            found.append(f"{self.errors} requests were refused or lost; codes: {codes}")
         if not self.requests:
             found.append("no request was served")
         return found
@@ -142,7 +147,14 @@ async def _soak(system: System, options: argparse.Namespace) -> Findings:
         errors=totals.errors,
         gateway=growth(samples["gateway"]),
         attestor=growth(samples["attestor"]),
+        refusals=refusals(next(each.output for each in system.processes if each.name == "gateway")),
     )
+
+
+def refusals(output: Path) -> dict[str, int]:
+    """Codes in a gateway's events, and how often each was written."""
+    events = (orjson.loads(line) for line in output.read_bytes().splitlines() if line.startswith(b"{"))
+    return dict(Counter(event["code"] for event in events if event["level"] != "info" and "code" in event))
 
 
 async def open_sessions(target: Target, key: str, count: int) -> None:
@@ -218,6 +230,7 @@ def told(findings: Findings) -> list[str]:
         lines.append(
             f"{name}: {_mb(seen.early)} early, {_mb(seen.late)} late, {seen.per_request:.1f} bytes a request"
         )
+    lines += [f"{code}: {count} events" for code, count in sorted(findings.refusals.items())]
     return [*lines, f"{findings.requests} answers"]
 
 

@@ -44,7 +44,7 @@ def test_few_samples_say_nothing() -> None:
 
 def test_every_finding_is_a_problem() -> None:
     calm = Growth(100 * MB, 100 * MB, 10)
-    good = soak.Findings(2000, 512, 250 * MB, 10, 0, calm, calm)
+    good = soak.Findings(2000, 512, 250 * MB, 10, 0, calm, calm, {})
     assert good.problems() == []
     grown = Growth(100 * MB, 200 * MB, 10)
     for change, said in (

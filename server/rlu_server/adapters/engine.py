@@ -25,6 +25,8 @@ from rlu_server.core.errors import GatewayError
 
 IDLE_S = 4.0
 """vLLM closes idle connections after 5 s unless told otherwise."""
+FULL_S, FULL_PAUSE_S = 10.0, 0.01
+"""How long an engine may take no further connection before it counts as away, and how often it is tried."""
 MAX_HEAD = 64 * 1024
 _PASSED_ON = frozenset({b"content-type", b"retry-after"})
 """Response headers of the engine that reach clients; the rest is ours to say."""
@@ -184,7 +186,7 @@ class Engine:
 
     async def _connect(self, call: Call) -> None:
         try:
-            _, connection = await self._loop.create_unix_connection(lambda: _Connection(self), self._socket)
+            connection = await self._connected()
         except OSError:
             self._suspect()
             self.unanswered(call, GatewayError("engine_unavailable"))
@@ -200,6 +202,18 @@ class Engine:
             self.unanswered(call, GatewayError("engine_unavailable"))
         else:
             connection.send(call, reused=False)
+
+    async def _connected(self) -> _Connection:
+        """A new connection. Raises OSError."""
+        until = self._loop.time() + FULL_S
+        while True:
+            try:
+                return (await self._loop.create_unix_connection(lambda: _Connection(self), self._socket))[1]
+            except BlockingIOError:
+                # Its line of connections that wait to be accepted is full: it is there, and busy.
+                if self._loop.time() >= until:
+                    raise
+            await asyncio.sleep(FULL_PAUSE_S)
 
     def opened(self, connection: _Connection) -> None:
         self._open.add(connection)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -214,6 +216,67 @@ async def test_a_trailer_is_not_the_next_answer_s_header(fake: Fake, engine: Eng
 async def test_an_engine_that_is_not_there(tmp_path: Path):
     engine = Engine(tmp_path / "nowhere.sock")
     assert (await ask(engine)).error == "engine_unavailable"
+
+
+class Full:
+    """An engine that accepts nothing for now, and whose line of waiting connections is full."""
+
+    def __init__(self, path: Path) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.setblocking(False)
+        self.listener.bind(str(path))
+        self.listener.listen(1)
+        self.waiting: list[socket.socket] = []
+        while True:
+            one = socket.socket(socket.AF_UNIX)
+            self.waiting.append(one)
+            one.setblocking(False)
+            try:
+                one.connect(str(path))
+            except BlockingIOError:
+                return
+
+    async def serve(self) -> None:
+        """Accept everyone from now on, and answer who asks."""
+        server = await asyncio.start_unix_server(self._answer, sock=self.listener)
+        async with server:
+            await server.serve_forever()
+
+    @staticmethod
+    async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n{}")
+            writer.write(OK)
+        writer.transport.abort()
+
+    def close(self) -> None:
+        for one in (self.listener, *self.waiting):
+            one.close()
+
+
+async def test_an_engine_whose_line_is_full_is_waited_for(tmp_path: Path):
+    full = Full(tmp_path / "engine.sock")
+    engine = Engine(tmp_path / "engine.sock")
+    asked = Ask()
+    engine.post("/v1/completions", b"{}", asked)
+    await asyncio.sleep(0.05)
+    assert not asked.over.is_set()
+    serving = asyncio.create_task(full.serve())
+    await asyncio.wait_for(asked.over.wait(), 60)
+    assert (asked.error, asked.content) == (None, b"hi")
+    engine.close()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    full.close()
+
+
+async def test_an_engine_whose_line_stays_full_counts_as_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "FULL_S", 0.05)
+    full = Full(tmp_path / "engine.sock")
+    assert (await ask(Engine(tmp_path / "engine.sock"))).error == "engine_unavailable"
+    full.close()
 
 
 async def test_cancelling_closes_the_connection_and_is_silent(fake: Fake, engine: Engine):
