@@ -43,6 +43,7 @@ class Explanation:
         fails: why it fails.
         remedy: what to do.
         waivable: whether a policy may waive the step, when it could not be made.
+        looks: where a code of the server is met; empty for the verifier's.
     """
 
     code: str
@@ -52,6 +53,7 @@ class Explanation:
     fails: str
     remedy: str
     waivable: bool
+    looks: str = ""
 
     def to_json(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}
