@@ -34,10 +34,12 @@ KUBERNETES = "1.34.0"
 Object = dict[str, Any]
 
 CLUSTER_KINDS: dict[str, tuple[str, ...]] = {
+    "admissionregistration.k8s.io/v1": ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
     "v1": ("ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "Service", "ServiceAccount"),
     "apps/v1": ("DaemonSet", "Deployment", "StatefulSet"),
     "autoscaling/v2": ("HorizontalPodAutoscaler",),
     "batch/v1": ("CronJob", "Job"),
+    "discovery.k8s.io/v1": ("EndpointSlice",),
     "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
     "policy/v1": ("PodDisruptionBudget",),
     "rbac.authorization.k8s.io/v1": ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
@@ -52,7 +54,14 @@ CUSTOM_KINDS: dict[str, tuple[str, ...]] = {
     "monitoring.coreos.com/v1": ("PrometheusRule", "ServiceMonitor"),
 }
 """What the chart may use beyond Kubernetes, by default all installed."""
-UNSCOPED = frozenset({"ClusterRole", "ClusterRoleBinding"})
+UNSCOPED = frozenset(
+    {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+)
 """Kinds whose objects belong to no namespace."""
 
 
@@ -162,6 +171,21 @@ def _documents(kubernetes: str, kinds: Mapping[str, tuple[str, ...]]) -> dict[st
                 for kind in names
             ],
         }
+    # What the chart looks up: where the API server is. Addresses for documentation, to be replaced in plain manifests.
+    found["/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"] = {
+        "kind": "EndpointSlice",
+        "apiVersion": "discovery.k8s.io/v1",
+        "metadata": {"name": "kubernetes", "namespace": "default"},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["192.0.2.1"]}],
+        "ports": [{"name": "https", "port": 6443}],
+    }
+    found["/api/v1/namespaces/default/services/kubernetes"] = {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "namespace": "default"},
+        "spec": {"clusterIP": "192.0.2.2", "ports": [{"name": "https", "port": 443}]},
+    }
     found["/apis"] = {
         "kind": "APIGroupList",
         "apiVersion": "v1",

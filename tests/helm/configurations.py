@@ -145,6 +145,30 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "controllers": (
+        "h200x8",
+        {
+            "auth": AUTH | {"issuers": AUTH["issuers"][:1]},
+            "attestation": {"key": "tdx"},
+            "controllers": {
+                "apiServer": {"egress": [{"ipBlock": {"cidr": "192.0.2.7/32"}}]},
+                "labeller": {
+                    "enabled": True,
+                    "profile": "none",
+                    "taint": "NoSchedule",
+                    "drain": True,
+                    "ignore": ["gpu.persistence"],
+                },
+                "collateral": {"enabled": True, "arguments": ["--timeout", "60"], "egress": [MIRROR]},
+                "keySets": {
+                    "enabled": True,
+                    "sets": [{"key": "corporate.jwks.json", "url": "https://login.example.org/keys"}],
+                    "caKey": "ca.pem",
+                    "egress": [MIRROR],
+                },
+            },
+        },
+    ),
     "model from a hub's mirror, updates": (
         "h200x8",
         {
@@ -223,5 +247,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"replicas": 3, "verify": {"policy": {"configMap": "", "secret": "policy"}}},
     ),
 }
-NEEDS = {"model from an image": 33}
+NEEDS = {name: 30 for name, (preset, _) in CONFIGURATIONS.items() if preset != "cpu-demo"} | {
+    "model from an image": 33
+}
 """Configurations that need a later minor version than the chart."""

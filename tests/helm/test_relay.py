@@ -31,6 +31,12 @@ def options(words: list[str]) -> dict[str, str]:
     return found
 
 
+def rights(made: Any) -> list[Any]:
+    """The relay's role and its binding."""
+    found = (*made.of("ClusterRole"), *made.of("ClusterRoleBinding"))
+    return [one for one in found if one["metadata"]["name"].startswith("rlu-relay")]
+
+
 def settings(made: Any) -> Settings:
     [text] = [c["data"]["rlu.toml"] for c in made.of("ConfigMap") if "rlu.toml" in c["data"]]
     return Settings.model_validate(tomllib.loads(text))
@@ -38,7 +44,7 @@ def settings(made: Any) -> Settings:
 
 def test_there_is_none_unless_asked_for(rendered: Any) -> None:
     made = rendered()
-    assert [*made.of("Deployment"), *made.of("ClusterRole"), *made.of("ClusterRoleBinding")] == []
+    assert made.of("Deployment") == rights(made) == []
     assert settings(made).auth.relay == ""
 
 
@@ -74,7 +80,7 @@ def test_an_address_of_ipv6_is_bracketed(rendered: Any) -> None:
     assert settings(made).auth.relay == "https://[fd00::20]:8787"
     [container] = the(made, "Deployment", "rlu-relay")["spec"]["template"]["spec"]["containers"]
     assert options(container["command"])["--listen"] == "[::]:8787"
-    assert made.of("ClusterRole") == [], "it asks the API server nothing"
+    assert rights(made) == [], "it asks the API server nothing"
     assert made.of("Certificate") == [], "nobody named an issuer"
 
 
@@ -103,7 +109,7 @@ def test_its_command_is_one_of_rlu_and_its_files_are_mounted(one_of: Any) -> Non
 
 def test_its_account_may_ask_about_tokens_and_nothing_else(one_of: Any) -> None:
     made = one_of(NAME)
-    [role], [binding] = made.of("ClusterRole"), made.of("ClusterRoleBinding")
+    role, binding = rights(made)
     assert role["rules"] == [
         {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
     ]

@@ -41,6 +41,7 @@
 {{- if gt (int $policies) 1 }}{{ fail "verify.policy: give one of configMap, secret and inline" }}{{ end -}}
 {{- include "rlu.checks.auth" . -}}
 {{- include "rlu.checks.engines" . -}}
+{{- include "rlu.checks.controllers" . -}}
 {{- end }}
 
 {{/* Who may come in, and by which relay it is asked. */}}

@@ -22,7 +22,7 @@ key = {{ $v.attestation.key | toJson }}
 {{- if include "rlu.usesTpm" . }}
 tcti = {{ printf "device:%s" $v.attestation.tpm.device | toJson }}
 {{- end }}
-{{- if $v.attestation.collateral.secret }}
+{{- if or $v.attestation.collateral.secret $v.controllers.collateral.enabled }}
 collateral_dir = "/etc/rlu/collateral"
 {{- end }}
 pcrs = {{ $v.attestation.pcrs | toJson }}

@@ -79,6 +79,7 @@ def label(
             help="Evict pods with these labels from such a node, by their budgets.", show_default=False
         ),
     ] = "",
+    landlock: Annotated[int, typer.Option(min=0, help="Landlock ABI that the lock asks for.")] = 3,
     ignore: Annotated[
         list[str] | None, typer.Option(help="A finding that does not count; repeatable.", show_default=False)
     ] = None,
@@ -106,7 +107,7 @@ def label(
             api=api,
             name=node,
             profile=profile,
-            look=lambda: _look(profile, tpm),
+            look=lambda: _look(profile, tpm, landlock),
             clock=time.time,
             names=Names(key),
             taint=taint,
@@ -203,8 +204,10 @@ def key_sets_(
     with _refusals():
         wanted = [_key_set(text) for text in jwks]
         api = _api(("publish",), namespace, api_server, api_ca, api_token)
-        before = publish.published(api, configmap)
-        files, codes = {name: before[name] for name, _ in wanted if name in before}, [0]
+        # Others of its entries are somebody else's, such as the CAs of clients' certificates.
+        held = publish.published(api, configmap)
+        before = {name: held[name] for name, _ in wanted if name in held}
+        files, codes = dict(before), [0]
         for name, url in wanted:
             try:
                 files[name], _ = key_sets.fetch(url, trust(ca))
@@ -240,11 +243,12 @@ def _refusals() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from error
 
 
-def _look(profile: str | None, tpm: str) -> labeller.Seen:
+def _look(profile: str | None, tpm: str, landlock: int) -> labeller.Seen:
     node = preflight.look(ROOT, landlock=rlu_lock.landlock_abi(), is_root=os.geteuid() == 0)
     found = preflight.judge(node, None if profile is None else (profile, BUILT_IN[profile]))
     endorsement, problems = labeller.endorsement_of(tpm) if tpm else ("", ())
-    return labeller.Seen(node, (*found, *problems), endorsement)
+    weak = labeller.weaker_than(landlock, node.kernel.landlock)
+    return labeller.Seen(node, (*found, *problems, *weak), endorsement)
 
 
 def _fetch(bundle: Path, store: Path, options: list[str]) -> int:

@@ -128,6 +128,14 @@ class Labeller:
                 self.events("pod_evicted")
 
 
+def weaker_than(wanted: int, landlock: int) -> tuple[Finding, ...]:
+    """What there is to say of a kernel whose Landlock has less than the lock is set to ask for: instances would refuse to start."""
+    if landlock >= wanted:
+        return ()
+    found = f"Landlock ABI {landlock}, the lock asks for {wanted}"
+    return (error("lock.landlock", found, "use a later kernel, or lower lock.minimum_landlock_abi"),)
+
+
 def endorsement_of(device: str) -> tuple[str, tuple[Finding, ...]]:
     """SHA-256 of the EK certificate of the TPM at `device` (a TCTI), and what there is to say when it cannot be read."""
     # Loads the TPM's library, which engines and laptops do not have.
