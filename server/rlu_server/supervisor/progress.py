@@ -39,8 +39,25 @@ SAYS = {
     "signer.failed": "the signer fails; new sessions are refused",
     "signer.recovered": "the signer works again",
     "instance.changed": "the instance changed; its sessions are closed",
+    "model.switching": "another version of the model is there and verified: draining, then it is loaded",
+    "model.switched": "the other version of the model is served",
+    "model.refused": "another version of the model is there and was REFUSED; the old one stays",
+    "model.switch_failed": "the engine does not start with the other version; the old one is started again",
+    "model.link_stays": "the model's link could not be put back: `rlu update rollback`",
+    "model.update_failed": "an update of the model failed; what is served did not change",
 }
-FAILURES = ("exited", "start_failed", "known_answer_wrong", "out-of-memory", "crashed", "signer.failed")
+FAILURES = (
+    "exited",
+    "start_failed",
+    "model.refused",
+    "switch_failed",
+    "link_stays",
+    "update_failed",
+    "known_answer_wrong",
+    "out-of-memory",
+    "crashed",
+    "signer.failed",
+)
 ONCE = frozenset({"engine.loading", "engine.preparing"})
 
 

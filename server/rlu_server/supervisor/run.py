@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
 
 from rlu_server.settings import Settings
-from rlu_server.supervisor import prepare, runtime
+from rlu_server.supervisor import prepare, rollout, runtime
 from rlu_server.supervisor.alone import ROLES, Role, private_facts
 from rlu_server.supervisor.prepare import Progress
 from rlu_server.supervisor.runtime import Runtime
@@ -48,9 +50,14 @@ async def serve(
     try:
         deployment = prepare.deployment(settings, place, variables, progress, role)
         server = (Server if role is None else ROLES[role])(deployment, place, on_event)
+
+        async def together() -> None:
+            beside = _beside(server, settings, place, on_event, role)
+            await _together(meanwhile(server.deployment, place), beside)
+
         with _signals() as stop:
             try:
-                return await _serve(server, deployment, place, meanwhile, stop)
+                return await _serve(server, together, stop)
             finally:
                 on_event("draining", {})
                 stop.clear()
@@ -60,14 +67,41 @@ async def serve(
         on_event("stopped", {})
 
 
-async def _serve(
-    server: Server, deployment: Deployment, place: Runtime, meanwhile: While, stop: asyncio.Event
-) -> bool:
+def _beside(
+    server: Server, settings: Settings, place: Runtime, on_event: Event, role: Role | None
+) -> list[Coroutine[Any, Any, None]]:
+    """What goes on while the server is up, where its model is one that `rlu update` keeps."""
+    store = rollout.store_of(settings.model.path)
+    if store is None or role not in (None, "engine"):
+        return []
+    if role == "engine":
+        return [rollout.hold(server)]
+
+    def prepared(deployment: Deployment, directory: Path) -> Deployment:
+        return prepare.with_model(deployment, place, directory)
+
+    return [rollout.Rollout(server, store, prepared, on_event).run()]
+
+
+async def _together(first: Awaitable[None], others: list[Coroutine[Any, Any, None]]) -> None:
+    """Until one of them ends."""
+    tasks = [asyncio.ensure_future(one) for one in (first, *others)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _serve(server: Server, meanwhile: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
     stopping = asyncio.create_task(stop.wait())
 
     async def work() -> None:
         await server.start()
-        await meanwhile(deployment, place)
+        await meanwhile()
 
     working = asyncio.create_task(work())
     await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,8 @@
 Start: facts are written; attestor and engines start side by side; the gateway as soon as the attestor answers and the engines' posture is
 known, so that it listens while they load. An engine listens on a socket that nobody else knows until its known answer was right.
 Stop: gateway first (it drains), then engines, then attestor, so that every session's close is signed.
+Another version of the model (`replace`): gateway and engines stop in that order, facts are written, and they start as at first.
+The attestor stays: the new gateway's greeting makes a new instance statement, with the new model in it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,17 +80,7 @@ class Server:
         )
         self._copying: asyncio.Task[None] | None = None
         self.attestor = Service("attestor", self._start_attestor, self._event)
-        self.engines = Fleet(
-            deployment.settings,
-            deployment.served,
-            runtime,
-            deployment.host,
-            self._uid,
-            self._read,
-            self._event,
-            self._state_posture,
-            self._notes,
-        )
+        self.engines = self._fleet()
         self.gateway = Service("gateway", self._start_gateway, self._event)
 
     async def start(self) -> None:
@@ -99,8 +91,33 @@ class Server:
         """
         self._prepare()
         self._copying = asyncio.create_task(self._copies.keep())
+        await self._bring_up(self.attestor)
+
+    async def replace(self, deployment: Deployment) -> None:
+        """Drain, and serve another version of the model; also after a start with one failed.
+
+        Args:
+            deployment: the one that is served, with other models in the same places.
+
+        Raises:
+            ServeError: it does not start; engines and gateway may be up in part.
+        """
+        await self._stop_serving()
+        self._deployment = deployment
+        self.engines = self._fleet()
+        self.gateway = Service("gateway", self._start_gateway, self._event)
+        self._gateway_ready.clear()
+        self._state()
+        await self._bring_up()
+
+    @property
+    def deployment(self) -> Deployment:
+        """The one that is served."""
+        return self._deployment
+
+    async def _bring_up(self, *first: Service) -> None:
         engine = asyncio.create_task(self.engines.start())
-        rest = asyncio.create_task(self._attestor_then_gateway(engine))
+        rest = asyncio.create_task(self._gateway_after(first, engine))
         try:
             await asyncio.gather(engine, rest)
             self._on_event("proving", {})
@@ -119,8 +136,7 @@ class Server:
         """Drain and end everything."""
         if self._copying is not None:
             self._copying.cancel()
-        await self.gateway.stop(self._deployment.settings.gateway.drain_timeout_s + STOP_TIMEOUT_S)
-        await self.engines.stop(STOP_TIMEOUT_S)
+        await self._stop_serving()
         await self.attestor.stop(STOP_TIMEOUT_S)
         for task in list(self._outputs):
             task.cancel()
@@ -138,8 +154,13 @@ class Server:
         """The first engine."""
         return self.engines.services[0]
 
-    async def _attestor_then_gateway(self, engine: asyncio.Task[None]) -> None:
-        await self.attestor.start()
+    async def _stop_serving(self) -> None:
+        await self.gateway.stop(self._deployment.settings.gateway.drain_timeout_s + STOP_TIMEOUT_S)
+        await self.engines.stop(STOP_TIMEOUT_S)
+
+    async def _gateway_after(self, first: Sequence[Service], engine: asyncio.Task[None]) -> None:
+        for service in first:
+            await service.start()
         locked = asyncio.ensure_future(self.engines.locked.wait())
         await asyncio.wait([engine, locked], return_when=asyncio.FIRST_COMPLETED)
         locked.cancel()
@@ -156,10 +177,27 @@ class Server:
 
     def _prepare(self) -> None:
         self._make_directories()
+        self._state()
+        self._copies.once()
+
+    def _state(self) -> None:
         facts.write_text(self._runtime.facts / plan.CONFIG, facts.toml(self._deployment.settings))
         stated = facts.instance_facts(self._deployment.settings, served=self._served())
         facts.write_json(self._runtime.facts / "instance.json", stated)
-        self._copies.once()
+
+    def _fleet(self) -> Fleet:
+        deployment = self._deployment
+        return Fleet(
+            deployment.settings,
+            deployment.served,
+            self._runtime,
+            deployment.host,
+            self._uid,
+            self._read,
+            self._event,
+            self._state_posture,
+            self._notes,
+        )
 
     def _served(self) -> list[dict[str, Any]]:
         deployment, runtime = self._deployment, self._runtime.path

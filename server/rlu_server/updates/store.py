@@ -6,6 +6,8 @@
     state.json         the latest model ever applied, what was served when, the last attempt
     lock               held by whoever changes something here
 
+A server holds a shared lock on the version that it serves (`serving`), so that it is not removed; it ends with the process.
+
 A version appears by a rename when it is complete and verified, and `current` is replaced by another link: each is there whole or not at
 all, whenever the power fails. A server that runs keeps the files it opened.
 """
@@ -194,17 +196,19 @@ class Store:
         sync(self.root)
 
     def prune(self, keep: int, state: State) -> None:
-        """Of the versions that were served, only the current one and the `keep` before it stay. Those that wait stay."""
+        """Of the versions that were served, only the current one and the `keep` before it stay, and what a server still serves."""
         there, current = self.versions(), self.current()
         latest_first = dict.fromkeys(entry.version for entry in reversed(state.history))
         others = [one for one in latest_first if one in there and one != current]
         for version in others[keep:]:
-            self.remove(version)
+            if not self._in_use(version):
+                self.remove(version)
 
     def drop_waiting(self, state: State, but: str) -> None:
         """Versions that were fetched before, and never served, give way to a newer one."""
         for version in self.versions() - state.served - {but, self.current()}:
-            self.remove(version)
+            if not self._in_use(version):
+                self.remove(version)
 
     def remove(self, version: str) -> None:
         away = self.root / STAGING / f"removed-{version}"
@@ -215,6 +219,16 @@ class Store:
 
     def discard(self, staged: Path) -> None:
         shutil.rmtree(staged)
+
+    def _in_use(self, version: str) -> bool:
+        handle = _opened(self.directory(version))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
 
     def free(self) -> int:
         """Bytes that may be written here."""
@@ -235,10 +249,25 @@ class Store:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def serving(directory: Path) -> Iterator[None]:
+    """While this lasts, a version is not removed. Raises OSError."""
+    handle = _opened(directory)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
 def sync(directory: Path) -> None:
     """What was renamed in it stays so."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = _opened(directory)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _opened(directory: Path) -> int:
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
