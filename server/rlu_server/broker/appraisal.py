@@ -18,7 +18,7 @@ from rlu_attestation.assemble import FORMS, assemble
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import NVIDIA
 from rlu_attestation.policy import Policy
-from rlu_attestation.verdict import Outcome, Result, Source, Verdict
+from rlu_attestation.verdict import Blame, Outcome, Result, Source, Verdict
 from rlu_attestation.verifier import EvidenceContext
 from rlu_attestation.verifier.alone import prove_evidence
 from rlu_attestation.verifier.proof import GpuProof, HardwareProof
@@ -124,7 +124,7 @@ def _examine(
     bound = [step for step in verdict.steps if step.id.endswith(".binding")]
     about_this = bool(bound) and all(step.outcome is Outcome.PASSED for step in bound)
     if verdict.result not in (Result.VERIFIED, Result.WAIVED) or proof is None or not about_this:
-        failed = [step.code for step in verdict.failures]
+        failed = [step.code for step in verdict.failures if step.blame is not Blame.DEPENDENCY]
         first = next(iter(verdict.failures), None)
         why = "" if first is None else f": {first.title}: {first.detail}"
         raise NotReleased("broker.evidence.rejected", f"the evidence {kind} is not accepted{why}", failed)
