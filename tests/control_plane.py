@@ -133,7 +133,9 @@ class Cluster:
             "lastTransitionTime": now,
         }
         status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
-        return self.do("PATCH", f"/api/v1/nodes/{name}/status", {"status": status})
+        self.do("PATCH", f"/api/v1/nodes/{name}/status", {"status": status})
+        # Every new node is tainted until a controller finds it ready; none looks after nodes here.
+        return self.do("PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}})
 
     def token(self, namespace: str, account: str, pod: Object | None = None) -> str:
         """A token of a service account, bound to a pod as the kubelet's are."""

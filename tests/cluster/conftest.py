@@ -1,4 +1,4 @@
-"""One control plane for the whole run; each test has a namespace, or nodes, of its own."""
+"""One control plane for the whole run; each test has namespaces and nodes of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from control_plane import Cluster, control_plane, controllers
+from chart_release import RESTRICTED, SOMEWHERE, Release
+from control_plane import Cluster, Status, control_plane, controllers, until
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,59 @@ def unique() -> Callable[[str], str]:
     """Names that no other test has."""
     tag = secrets.token_hex(4)
     return lambda name: f"{name}-{tag}"
+
+
+@pytest.fixture
+def release(cluster: Cluster, unique: Callable[[str], str]) -> Release:
+    """A namespace with restricted Pod Security, in which nothing is installed yet."""
+    return Release(cluster, cluster.namespace(unique("rlu"), RESTRICTED))
+
+
+ALL = {
+    "auth": {"configMap": "auth"},
+    "hardware": {"gpus": {"evidence": "nvidia"}},
+    "controllers": {
+        "labeller": {"drain": True},
+        "collateral": {"enabled": True, "egress": SOMEWHERE},
+        "keySets": {
+            "enabled": True,
+            "sets": [{"key": "corporate.jwks.json", "url": "https://login.example.org/keys"}],
+            "egress": SOMEWHERE,
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def accounts(cluster: Cluster) -> Release:
+    """The chart with every controller, its admission policies in force. Two nodes: `<namespace>-a` and `<namespace>-b`."""
+    made = Release(cluster, cluster.namespace(f"rlu-{secrets.token_hex(4)}", RESTRICTED))
+    cluster.do(
+        "POST",
+        f"/api/v1/namespaces/{made.namespace}/configmaps",
+        {
+            "metadata": {"name": "auth"},
+            "data": {"ca.pem": "CA"},
+            "binaryData": {"crl.pem": "Q1JM", "corporate.jwks.json": "e30="},
+        },
+    )
+    made.run("Install", ALL)
+    for name in ("a", "b"):
+        cluster.node(f"{made.namespace}-{name}", {"zone": "x"})
+    token = cluster.token(made.namespace, "rlu-labeller")
+
+    def denied() -> bool:
+        try:
+            cluster.do(
+                "PATCH",
+                f"/api/v1/nodes/{made.namespace}-a",
+                {"metadata": {"labels": {"probe": "1"}}},
+                token=token,
+            )
+        except Status as status:
+            return status.code == 403
+        return False
+
+    until("the admission policy is in force", denied)
+    cluster.do("PATCH", f"/api/v1/nodes/{made.namespace}-a", {"metadata": {"labels": {"probe": None}}})
+    return made
