@@ -104,6 +104,10 @@ class Gateway(Section):
     insecure_plain_http: bool = False
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     """Names in the certificate that the gateway makes for its in-memory key."""
+    tls_certificate_file: Path | None = None
+    """Certificate chain (PEM) of a key that the operator provides. Watched. None: the key is born in the gateway's memory."""
+    tls_key_file: Path | None = None
+    """That key (PEM, no password). Statements say `provisioned`: whoever else has the file could pass for this gateway."""
     api_keys_file: Path | None = None
     """JSON file of hashed API keys (`rlu apikeys`). None: below the state directory."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
@@ -122,6 +126,12 @@ class Gateway(Section):
     """An event for every request that was answered: route, status, ids, sizes, times."""
     receipts_per_session: Annotated[int, Field(ge=1)] = 1024
     """Receipts kept in memory for the session's principal; older ones are dropped, their leaves stay in the log."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gateway:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file belong together")
+        return self
 
 
 class Responses(Section):

@@ -31,6 +31,7 @@ Event = Literal[
     "limits_loaded",
     "limits_refused",
     "certificate_renewed",
+    "certificate_refused",
     "certificate_unwritten",
     "auth_loaded",
     "auth_refused",

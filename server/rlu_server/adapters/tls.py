@@ -1,4 +1,4 @@
-"""The gateway's TLS key: born in this process's memory, named in the instance statement, gone with the process.
+"""The gateway's TLS key, named in the instance statement: born in this process's memory and gone with it, unless the operator provides one.
 
 The key stays as long as the process, the certificate does not: every `RENEWED_AFTER` there is another for the same key, so that what was
 attested goes on being true. Certificates are a function of the key and of the time of their birth (deterministic signatures, RFC 6979), so
@@ -16,6 +16,7 @@ import os
 import ssl
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
@@ -23,6 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from rlu_server.attestor.messages import TlsOrigin
 
 VALIDITY = timedelta(days=90)
 RENEWED_AFTER = timedelta(days=60)
@@ -33,54 +36,85 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption only, as everything that TLS 1.3 has."""
 
 
-class ServerTls:
-    """The key, the contexts that serve with it, and the certificate of now.
-
-    Clients trust the certificate as it is, by file or, better, after its key was found in a verified instance statement.
+class ServerTls(ABC):
+    """A key, the contexts that serve with it, and the certificate of now.
 
     Attributes:
         context: of the listening socket.
         spki_sha256: of the key.
+        origin: where the key comes from, as statements say it.
+    """
+
+    origin: TlsOrigin
+
+    def __init__(self, spki: bytes, pem: bytes) -> None:
+        self.spki_sha256 = hashlib.sha256(spki).digest()
+        self._pem = pem
+        self._contexts: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
+        self.context = self.fresh()
+
+    @property
+    @abstractmethod
+    def certificate_pem(self) -> bytes:
+        """What clients that trust by file are given."""
+
+    @abstractmethod
+    def renew(self) -> bool:
+        """Have every handshake from now on see the certificate that is due. Connections that are open keep theirs.
+
+        Returns:
+            whether there is a new one.
+
+        Raises:
+            Malformed: there is another, and it cannot be used; the one before stays.
+        """
+
+    def fresh(self) -> ssl.SSLContext:
+        """Another context with the same key and certificate; it is renewed with the others."""
+        context = server_context(self._pem)
+        self._contexts.add(context)
+        return context
+
+    def _show(self, pem: bytes) -> None:
+        """Certificate and key, for all contexts."""
+        self._pem = pem
+        for context in self._contexts:
+            _load(context, pem)
+
+
+class MemoryTls(ServerTls):
+    """A key that is born here and never leaves.
+
+    Clients trust the certificate as it is, by file or, better, after its key was found in a verified instance statement.
+
+    Attributes:
         clock: seconds since the epoch, by which certificates are renewed.
     """
+
+    origin = "gateway-memory"
 
     def __init__(self, hostnames: tuple[str, ...], clock: Callable[[], float] = time.time) -> None:
         self._hostnames = hostnames
         self.clock = clock
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._born = datetime.fromtimestamp(int(clock()), timezone.utc)
+        self._number = self._due()
         spki = self._key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        self.spki_sha256 = hashlib.sha256(spki).digest()
-        self._number = self._due()
-        self._contexts: weakref.WeakSet[ssl.SSLContext] = weakref.WeakSet()
-        self.context = self.fresh()
+        super().__init__(spki, self._with_key())
 
     @property
     def certificate_pem(self) -> bytes:
-        """What clients that trust by file are given: the certificate of now, and the next."""
-        return self._pem(self._number) + self._pem(self._number + 1)
-
-    def fresh(self) -> ssl.SSLContext:
-        """Another context with the same key and certificate; it is renewed with the others."""
-        context = _context(self._with_key())
-        self._contexts.add(context)
-        return context
+        """The certificate of now, and the next."""
+        return self._certificate(self._number) + self._certificate(self._number + 1)
 
     def renew(self) -> bool:
-        """Have every handshake from now on see the certificate that is due. Connections that are open keep theirs.
-
-        Returns:
-            whether there is a new one.
-        """
         number = self._due()
         if number == self._number:
             return False
         self._number = number
-        pem = self._with_key()
-        for context in self._contexts:
-            _load(context, pem)
+        self._show(self._with_key())
         return True
 
     def _due(self) -> int:
@@ -88,17 +122,18 @@ class ServerTls:
         now = datetime.fromtimestamp(self.clock(), timezone.utc)
         return (now - self._born) // RENEWED_AFTER
 
-    def _pem(self, number: int) -> bytes:
+    def _certificate(self, number: int) -> bytes:
         made = certificate(self._key, self._hostnames, self._born, number)
         return made.public_bytes(serialization.Encoding.PEM)
 
     def _with_key(self) -> bytes:
-        return self._pem(self._number) + self._key.private_bytes(
+        return self._certificate(self._number) + self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
 
-def _context(pem: bytes) -> ssl.SSLContext:
+def server_context(pem: bytes) -> ssl.SSLContext:
+    """With certificate and key (PEM). Raises ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlu_attestation.errors import RluError
+from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.statements import Channel
 from rlu_server.adapters import tls
 from rlu_server.adapters.asgi import Application
@@ -33,6 +33,7 @@ from rlu_server.adapters.limits_file import WatchedLimits
 from rlu_server.adapters.load import Loads
 from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.adapters.prober import Prober
+from rlu_server.adapters.provisioned_tls import ProvisionedTls
 from rlu_server.adapters.relay import Relay
 from rlu_server.adapters.responses import ResponseStore
 from rlu_server.adapters.sampler import Sampler
@@ -56,6 +57,7 @@ from rlu_server.gateway.measurements import (
     gateway_measurements,
     key_measurements,
 )
+from rlu_server.settings import Gateway as GatewaySettings
 from rlu_server.settings import Settings
 from rlu_server.settings_observability import OFF
 from rlu_server.workers.counts import add as add_counts
@@ -109,11 +111,16 @@ class Secrets:
 
     @classmethod
     def make(cls, settings: Settings) -> Secrets:
-        plain = settings.gateway.insecure_plain_http
-        return cls(
-            None if plain else tls.ServerTls(settings.gateway.hostnames),
-            secrets.token_bytes(salt.SECRET_SIZE),
-        )
+        """Raises Malformed: a TLS key that was provided cannot be used."""
+        return cls(_tls(settings.gateway), secrets.token_bytes(salt.SECRET_SIZE))
+
+
+def _tls(settings: GatewaySettings) -> tls.ServerTls | None:
+    if settings.insecure_plain_http:
+        return None
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return tls.MemoryTls(settings.hostnames)
+    return ProvisionedTls(settings.tls_certificate_file, settings.tls_key_file)
 
 
 class Gateway:
@@ -142,7 +149,7 @@ class Gateway:
         self.tls = born.tls
         self.crew = crew
         spki = None if self.tls is None else self.tls.spki_sha256
-        origin: TlsOrigin = "plaintext" if self.tls is None else "gateway-memory"
+        origin: TlsOrigin = "plaintext" if self.tls is None else self.tls.origin
         measures, clock, version = Measures(), time.time, metadata.version("rlu")
         self.attestor = AttestorClient(
             places.attestor_socket,
@@ -407,7 +414,11 @@ class Gateway:
             self._renew_certificate()
 
     def _renew_certificate(self) -> None:
-        if self.tls is None or not self.tls.renew():
+        try:
+            if self.tls is None or not self.tls.renew():
+                return
+        except Malformed as error:
+            self.events.emit("certificate_refused", error.code)
             return
         self.events.emit("certificate_renewed")
         try:

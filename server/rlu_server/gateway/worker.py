@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from rlu_attestation.errors import Malformed
 from rlu_server.adapters.asgi import Application
 from rlu_server.adapters.auth.entrance import Entrance
 from rlu_server.adapters.client import Connection
@@ -194,8 +196,9 @@ class Worker:
             self._renew_certificate()
 
     def _renew_certificate(self) -> None:
-        if self._tls is not None:
-            self._tls.renew()
+        with contextlib.suppress(Malformed):  # the hub tells
+            if self._tls is not None:
+                self._tls.renew()
 
     def _certificates_withdrawn(self) -> None:
         for connection in list(self.relay.connections):

@@ -73,6 +73,21 @@ class Copies:
         self._seen[copy] = now
 
 
+def of_tls(settings: Settings, directory: Path) -> tuple[dict[str, Path], list[Copy]]:
+    """A TLS key that the operator provides: the settings as the gateway reads them, and the copies that takes."""
+    given = {
+        "tls_certificate_file": settings.gateway.tls_certificate_file,
+        "tls_key_file": settings.gateway.tls_key_file,
+    }
+    targets = {name: directory / f"{name}.pem" for name, source in given.items() if source is not None}
+    copies = [
+        Copy(source.expanduser().absolute(), targets[name])
+        for name, source in given.items()
+        if source is not None
+    ]
+    return targets, copies
+
+
 def of_auth(settings: Settings, directory: Path) -> tuple[dict[str, Any], list[Copy]]:
     """What `[auth]` names: the section as the gateway reads it, and the copies that takes."""
     section = settings.auth.model_dump()

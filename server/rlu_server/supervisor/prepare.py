@@ -23,7 +23,7 @@ from rlu_server.models import verifying
 from rlu_server.models.errors import BadArgument, ManifestError
 from rlu_server.settings import Engine, FurtherEngine, Settings
 from rlu_server.supervisor import models, plan
-from rlu_server.supervisor.copies import Copy, of_auth
+from rlu_server.supervisor.copies import Copy, of_auth, of_tls
 from rlu_server.supervisor.errors import LockRefused, Misconfigured, ModelRefused, Unavailable
 from rlu_server.supervisor.fleet import Served
 from rlu_server.supervisor.plan import Host
@@ -239,6 +239,7 @@ def _in_force(settings: Settings, runtime: Runtime, state: Path, places: list[tu
     changes["gateway"].update(
         api_keys_file=runtime.path / "keys" / "apikeys.json",
         port=settings.gateway.port or _free_port(settings.gateway.host),
+        **of_tls(settings, runtime.path / "keys")[0],
     )
     changes["auth"], _ = of_auth(settings, runtime.path / "keys")
     changes["admission"].update(limits_file=runtime.path / "keys" / "limits.toml")
@@ -253,6 +254,12 @@ def _copies(settings: Settings, in_force: Settings, state: Path) -> tuple[Copy, 
             f"there is no key file {keys}, and pseudonyms are made with a secret that is kept in it: make one with `rlu apikeys init`"
         )
     _, copies = of_auth(settings, in_force.api_keys_file.parent)
+    for copy in (given := of_tls(settings, in_force.api_keys_file.parent)[1]):
+        if not os.access(copy.source, os.R_OK):
+            raise Misconfigured(
+                f"{copy.source} cannot be read ([gateway] tls_certificate_file and tls_key_file)"
+            )
+    copies += given
     limits = (settings.admission.limits_file or state / "limits.toml").expanduser().absolute()
     _check_limits(limits, named=settings.admission.limits_file is not None)
     return (Copy(keys, in_force.api_keys_file), Copy(limits, in_force.limits_file), *copies)

@@ -49,7 +49,7 @@ def certificate(listing: Listing, tmp_path: Path) -> Iterator[Path]:
         def log_message(self, *_: object) -> None:
             pass
 
-    made = tls.ServerTls(("localhost",))
+    made = tls.MemoryTls(("localhost",))
     path = tmp_path / "server.crt"
     path.write_bytes(made.certificate_pem)
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -75,7 +75,7 @@ def test_a_server_that_is_not_trusted_sees_no_key(
     listing: Listing, certificate: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.crt"
-    other.write_bytes(tls.ServerTls(("localhost",)).certificate_pem)
+    other.write_bytes(tls.MemoryTls(("localhost",)).certificate_pem)
     with pytest.raises(Unreachable) as refused:
         models(listing.url, "key", other)
     assert refused.value.code == "clients.unreachable"

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_server.adapters.auth.client_tls import ClientTrust
-from rlu_server.adapters.tls import EARLIER, RENEWED_AFTER, VALIDITY, ServerTls, certificate
+from rlu_server.adapters.tls import EARLIER, RENEWED_AFTER, VALIDITY, MemoryTls, ServerTls, certificate
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 def test_boringssl_takes_it_for_self_signed() -> None:
-    made = ServerTls(("gateway.example", "10.1.2.3"), Clock())
+    made = MemoryTls(("gateway.example", "10.1.2.3"), Clock())
     for one in x509.load_pem_x509_certificates(made.certificate_pem):
         assert one.issuer == one.subject
         # A key usage without the right to sign certificates, and Bun (opencode) trusts it from no file.
@@ -44,7 +44,7 @@ def test_boringssl_takes_it_for_self_signed() -> None:
 
 
 def test_the_file_holds_the_next_one_under_a_name_of_its_own() -> None:
-    now, following = x509.load_pem_x509_certificates(ServerTls(("a",), Clock()).certificate_pem)
+    now, following = x509.load_pem_x509_certificates(MemoryTls(("a",), Clock()).certificate_pem)
     assert (now.not_valid_before_utc, now.not_valid_after_utc) == (NOW - EARLIER, NOW + VALIDITY)
     assert following.not_valid_before_utc == now.not_valid_before_utc + RENEWED_AFTER
     assert following.not_valid_before_utc < now.not_valid_after_utc
@@ -104,7 +104,7 @@ async def shown(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> x5
 @pytest.mark.parametrize("asks", [False, True], ids=["", "asking for client certificates"])
 async def test_renewed_while_it_serves(asks: bool) -> None:
     clock = Clock()
-    tls = ServerTls(("localhost",), clock)
+    tls = MemoryTls(("localhost",), clock)
     trust = ClientTrust(tls.context, tls.fresh, "optional") if asks else None
     file = tls.certificate_pem
     spki = set()
@@ -145,7 +145,7 @@ async def test_renewed_while_it_serves(asks: bool) -> None:
 
 def test_a_clock_that_is_set_right_leads_to_the_right_one() -> None:
     clock = Clock()
-    tls = ServerTls(("a",), clock)
+    tls = MemoryTls(("a",), clock)
     [first, _] = x509.load_pem_x509_certificates(tls.certificate_pem)
     clock.days = 20_000
     assert tls.renew()
