@@ -196,11 +196,11 @@ class Engines:
         """Hand a request to an engine, or have it wait for one; False: there is none."""
         if call.attempts >= MAX_ATTEMPTS:
             return False
-        candidates = [one for one in self._of_model[call.model] if one is not call.had_by]
-        proven = {one.standing.name: one for one in candidates if one.standing.probed}
-        if proven:
-            loads = {name: one.engine.running for name, one in proven.items()}
-            replica = proven[place(call.key, loads)]
+        candidates = self._of_model[call.model]
+        if call.had_by is not None:
+            candidates = [one for one in candidates if one is not call.had_by]
+        replica = _chosen(candidates, call.key)
+        if replica is not None:
             call.attempts += 1
             call.generation = replica.proven
             replica.engine.send(call)
@@ -243,3 +243,13 @@ class Engines:
 
     def _lacking(self, model: str) -> str:
         return Readiness.lacking(replica.standing for replica in self._of_model[model])
+
+
+def _chosen(replicas: Sequence[Replica], key: bytes) -> Replica | None:
+    """The replica for the next request of a conversation; None: none can take one."""
+    if len(replicas) == 1:  # as nearly everywhere
+        return replicas[0] if replicas[0].standing.probed else None
+    proven = {one.standing.name: one for one in replicas if one.standing.probed}
+    if not proven:
+        return None
+    return proven[place(key, {name: one.engine.running for name, one in proven.items()})]

@@ -151,6 +151,14 @@ class Digests:
             self._hashed += len(parts[self._parts])
             self._parts += 1
 
+    def add(self, part: bytes) -> None:
+        """Hash a part of what is not forwarded as it came."""
+        self._state.update(part)
+
+    def whole(self) -> bytes:
+        """The digest of what was added."""
+        return self._state.digest()
+
     def finish(self, raw: bytes, forwarded: bytes, shared: int) -> tuple[bytes, bytes]:
         """Digests of the body and of what is forwarded, whose first `shared` bytes are equal."""
         state = self._state

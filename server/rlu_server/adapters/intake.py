@@ -61,7 +61,6 @@ class Intake:
         "_in_memory",
         "_incoming",
         "_principal",
-        "_received",
         "_relay",
         "_route",
     )
@@ -73,7 +72,6 @@ class Intake:
         self._principal = principal
         self._digests = Digests()
         self._in_memory = 0
-        self._received = hashlib.sha256()
         coding = incoming.coding()
         most = relay.settings.max_body_bytes
         self._coded = None if coding == IDENTITY else Decompression(coding, most)
@@ -86,7 +84,7 @@ class Intake:
             return
         parts, self._incoming.parts = self._incoming.parts, []
         for part in parts:
-            self._received.update(part)
+            self._digests.add(part)
             self._coded.feed(part)
         self.undo()
 
@@ -108,7 +106,7 @@ class Intake:
         if coded is None:
             received, sent = self._digests.finish(raw, found.forwarded, found.shared)
         else:
-            received, sent = self._received.digest(), hashlib.sha256(found.forwarded).digest()
+            received, sent = self._digests.whole(), hashlib.sha256(found.forwarded).digest()
             rewritten = tuple(sorted({*rewritten, CODED}))
         return Taken(
             found.model,

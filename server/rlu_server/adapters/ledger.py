@@ -167,7 +167,8 @@ class Ledger:
         Args:
             again: terms to open another session with, should the attestor have ended this one.
         """
-        if self.recorder.defer(session, lambda: self._number(session, applicant, again), applicant.refused):
+        if self.recorder.is_settling(session):
+            self.recorder.defer(session, lambda: self._number(session, applicant, again), applicant.refused)
             return
         session.in_flight += 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from rlu_attestation.commitment import Tag
+from rlu_attestation.commitment import SessionCommitter, Tag
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Measures
@@ -175,15 +175,15 @@ class Recorder:
             for go_on, _ in each.deferred:
                 go_on()
 
+    def is_settling(self, session: Session) -> bool:
+        """Must a new exchange of this session wait until old numbers are settled?"""
+        return session in self._settling
+
     def defer(
         self, session: Session, go_on: Callable[[], None], refuse: Callable[[GatewayError], None]
-    ) -> bool:
-        """Must a new exchange of this session wait until old numbers are settled? If so, one of the two is called later."""
-        settling = self._settling.get(session)
-        if settling is None:
-            return False
-        settling.deferred.append((go_on, refuse))
-        return True
+    ) -> None:
+        """Wait for that; one of the two is called later."""
+        self._settling[session].deferred.append((go_on, refuse))
 
     def _asked_about(self, entry: Admitted) -> None:
         settling = self._settling.get(entry.session)
@@ -290,12 +290,6 @@ class Recorder:
 def _message(request_id: int, entry: Admitted, outcome: Outcome) -> messages.RecordReceipt:
     committer, seq = entry.session.committer, entry.seq
 
-    def committed(tag: Tag, content: Content | None) -> messages.Commitment | None:
-        if content is None:
-            return None
-        size = content.size
-        return messages.Commitment(bytes=size, commitment=committer.commit(tag, seq, size, content.digest))
-
     usage = None
     if outcome.usage is not None:
         usage = messages.Usage(
@@ -311,10 +305,19 @@ def _message(request_id: int, entry: Admitted, outcome: Outcome) -> messages.Rec
         model=outcome.model,
         status=outcome.status,
         http_status=outcome.http_status,
-        request=committed(Tag.REQUEST, outcome.request),
-        forwarded=committed(Tag.FORWARDED, outcome.forwarded),
+        request=_committed(committer, Tag.REQUEST, seq, outcome.request),
+        forwarded=_committed(committer, Tag.FORWARDED, seq, outcome.forwarded),
         rewritten=list(outcome.rewritten),
-        response=committed(Tag.RESPONSE, outcome.response),
+        response=_committed(committer, Tag.RESPONSE, seq, outcome.response),
         usage=usage,
         reason=outcome.reason,
     )
+
+
+def _committed(
+    committer: SessionCommitter, tag: Tag, seq: int, content: Content | None
+) -> messages.Commitment | None:
+    if content is None:
+        return None
+    size = content.size
+    return messages.Commitment(bytes=size, commitment=committer.commit(tag, seq, size, content.digest))

@@ -204,9 +204,11 @@ class Relay:
         most = MAX_BODIES * self.settings.max_body_bytes
         elsewhere = self.held_elsewhere
         own = self._held[tenant] + size
-        if self._held.total() + elsewhere.total() + size > most or own + elsewhere.get(tenant, 0) > most // 2:
+        everywhere = own + elsewhere.get(tenant, 0) if elsewhere else own
+        total = self._held.total() + (elsewhere.total() if elsewhere else 0)
+        if total + size > most or everywhere > most // 2:
             raise GatewayError("overloaded")
-        if own_most is not None and own + elsewhere.get(tenant, 0) > own_most:
+        if own_most is not None and everywhere > own_most:
             if size > own_most:
                 raise GatewayError(
                     "body_too_large", "The request body is larger than your tenant may have in memory."

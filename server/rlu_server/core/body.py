@@ -11,7 +11,7 @@ own fields; the engine does that, and its answers name them better.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -100,7 +100,7 @@ def inspect(raw: bytes, route: Route, models: Models, salt_for: Callable[[str | 
     """
     fields = _parse(raw)
     changes: dict[str, bytes | None] = {}
-    for name in sorted(fields.keys() & _NOT_PASSED_ON):
+    for name in sorted(_NOT_PASSED_ON.intersection(fields)):
         if name in _REFUSED and _present(fields, name):
             raise GatewayError("field_not_allowed", f"`{name}` is not accepted by this server.", param=name)
         changes[name] = None
@@ -213,13 +213,21 @@ def _refuse_template_override(value: msgspec.Raw) -> None:
 
 def _refuse_remote_media(raw: bytes, fields: dict[str, msgspec.Raw]) -> None:
     """A URL the engine would fetch is a way out of the boundary, and a way into it (SSRF)."""
-    if not any(contains(raw, mark) for mark in _MEDIA_MARKS) and not (
-        contains(raw, _ESCAPE) and any(contains(raw, letter) for letter in _ESCAPED_LETTERS)
+    if not (
+        _contains_any(raw, _MEDIA_MARKS) or (contains(raw, _ESCAPE) and _contains_any(raw, _ESCAPED_LETTERS))
     ):
         return
     for name in MEDIA_HOLDERS:
         if name in fields and any(not url.startswith(_DATA_URL) for url in _media_urls(_loads(fields[name]))):
             raise GatewayError("remote_media", param=name)
+
+
+def _contains_any(raw: bytes, marks: Iterable[bytes]) -> bool:
+    # Asked for every body: written out, a generator takes twice as long.
+    for mark in marks:  # noqa: SIM110
+        if contains(raw, mark):
+            return True
+    return False
 
 
 def _media_urls(tree: object) -> Iterator[str]:

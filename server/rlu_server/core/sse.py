@@ -9,6 +9,7 @@ Only lines with one of a few marks in them are parsed, because an agent's stream
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from rlu_server.core import usage
@@ -89,11 +90,8 @@ class StreamReader:
             first = data.find(b"\n")
             self._finish_line(data[:first])
             block = block[first + 1 :]
-        for mark in self._marks:
-            if mark in block:
-                for line in block.split(b"\n"):
-                    self._line(line)
-                break
+        for line in _marked(block, self._marks):
+            self._line(line)
         if cut + 1 < len(data):
             self._keep(data[cut + 1 :])
 
@@ -161,6 +159,18 @@ class StreamReader:
             self._done = True
         elif kind in _FAILED:
             self._failed = True
+
+
+def _marked(block: bytes, marks: Sequence[bytes]) -> list[bytes]:
+    """The lines that have a mark in them, of a block of complete lines, in their order."""
+    found: dict[int, int] = {}
+    for mark in marks:
+        at = block.find(mark)
+        while at >= 0:
+            end = block.index(b"\n", at)
+            found[block.rfind(b"\n", 0, at) + 1] = end
+            at = block.find(mark, end)
+    return [block[start : found[start]] for start in sorted(found)]
 
 
 class DocumentReader:

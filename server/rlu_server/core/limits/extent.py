@@ -23,8 +23,12 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 def output_limit(fields: Mapping[str, msgspec.Raw], api: Api) -> int | None:
     """Tokens that each answer may have. Whatever is no plain number is for the engine to judge."""
-    values = (bytes(fields.get(name, b"null")) for name in OUTPUT_LIMITS.get(api, ()))
-    return _number(next((value for value in values if value != b"null"), b""))
+    for name in OUTPUT_LIMITS.get(api, ()):
+        if name in fields:
+            value = bytes(fields[name])
+            if value != b"null":
+                return _number(value)
+    return None
 
 
 def answers(fields: Mapping[str, msgspec.Raw], api: Api) -> int:
@@ -32,7 +36,7 @@ def answers(fields: Mapping[str, msgspec.Raw], api: Api) -> int:
     if api not in (Api.CHAT, Api.COMPLETIONS):
         return 1
     prompts = _prompts(fields["prompt"]) if api is Api.COMPLETIONS and "prompt" in fields else 1
-    each = _number(bytes(fields.get("n", b"")))
+    each = _number(bytes(fields["n"])) if "n" in fields else None
     return min(max(each or 1, 1) * prompts, MAX_ANSWERS)
 
 
