@@ -321,7 +321,7 @@ def controllers(cluster: Cluster) -> Iterator[None]:
             f"--service-account-private-key-file={folder / 'sa.key'}",
             "--use-service-account-credentials=false",
             # No agent renews the nodes' leases here.
-            "--controllers=*,-node-lifecycle-controller,-nodelifecycle",
+            "--controllers=*,-node-lifecycle-controller",
         ),
         _running(folder, "kube-scheduler", *common, "--secure-port=0"),
     ):

@@ -210,6 +210,19 @@ def test_jobs_write_their_own_configmap(accounts: Release) -> None:
     assert status_of(cluster, sets, "PATCH", path, {"binaryData": {"corporate.jwks.json": "e30="}}) == 200
 
 
+def test_the_namespace_is_restricted_and_the_chart_is_in_it(accounts: Release) -> None:
+    cluster = accounts.cluster
+    spec = {"containers": [{"name": "one", "image": "none:1"}]}
+    body = {"metadata": {"name": "free"}, "spec": spec}
+    with pytest.raises(Status, match="violates PodSecurity") as refused:
+        cluster.do("POST", f"/api/v1/namespaces/{accounts.namespace}/pods", body)
+    assert refused.value.code == 403
+    found = cluster.list(f"/apis/networking.k8s.io/v1/namespaces/{accounts.namespace}/networkpolicies")
+    assert {"rlu-deny", "rlu-serving", "rlu-controllers", "rlu-collateral", "rlu-key-sets"} <= {
+        one["metadata"]["name"] for one in found
+    }
+
+
 def test_others_are_not_held_to_what_the_labeller_is(accounts: Release) -> None:
     change = {"metadata": {"labels": {"zone": "z", "rlu-certified": "by-hand"}}}
     assert accounts.cluster.do("PATCH", node(accounts, "b"), change)
