@@ -27,7 +27,7 @@ FIRST = "torch"
 """Installed before and apart: where its CPU build comes from differs between machines."""
 ELSEWHERE = {
     "backports-zstd": "backports-zstd==1.8.0; python_version < '3.14'",
-    "six": "six==1.17.0; python_version >= '3.12'",
+    "six": "six==1.17.0",
     "setuptools": "setuptools==78.1.1",
     "tomli": "tomli==2.4.1; python_version < '3.11'",
 }

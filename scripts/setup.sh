@@ -105,6 +105,7 @@ missing() {
     command -v npm >/dev/null || echo npm
     command -v tpm2_checkquote >/dev/null || echo tpm2-tools # a second opinion on quotes
     command -v openssl >/dev/null || echo openssl
+    command -v docker-registry >/dev/null || echo docker-registry # updates of models from a real registry
     [ -x /usr/sbin/mkfs.ext4 ] || command -v mkfs.ext4 >/dev/null || echo e2fsprogs # disk images that tests search and fill
 }
 

@@ -6,12 +6,12 @@ import contextlib
 import re
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from cryptography import x509
@@ -73,6 +73,8 @@ class Behaviour:
     """Files are at this address instead."""
     token: str = ""
     """Only who shows it is answered."""
+    length: bool = True
+    """Whether HEAD says how large a file is."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -90,6 +92,8 @@ class ModelServer:
         self.root = root
         self.behaviour = Behaviour()
         self.asked: list[Asked] = []
+        self.on_answer: Callable[[str], None] | None = None
+        """Told the path of each request, after it was noted and before it is answered."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -125,16 +129,18 @@ class ModelServer:
         behaviour = self.behaviour
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.asked.append(Asked(request.command, request.path, headers))
+        if self.on_answer is not None:
+            self.on_answer(request.path)
         request.close_connection = True
         place = self.root / unquote(request.path).lstrip("/")
         if behaviour.token and headers.get("authorization") != f"Bearer {behaviour.token}":
-            _say(request, 401, {})
+            say(request, 401, {})
         elif behaviour.status is not None:
-            _say(request, behaviour.status, dict(behaviour.headers))
+            say(request, behaviour.status, dict(behaviour.headers))
         elif behaviour.redirect:
-            _say(request, 302, {"Location": behaviour.redirect + request.path})
+            say(request, 302, {"Location": behaviour.redirect + request.path})
         elif not place.is_file():
-            _say(request, 404, {})
+            say(request, 404, {})
         else:
             self._give(request, place.read_bytes(), headers.get("range", ""), content=content)
 
@@ -144,7 +150,9 @@ class ModelServer:
         start = int(found[1]) if found and behaviour.ranges else 0
         more = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
         part = data[start:]
-        _say(request, 206 if start else 200, {**more, **behaviour.headers}, len(part))
+        if not content and not behaviour.length:
+            more["Content-Length"] = ""
+        say(request, 206 if start else 200, {**more, **behaviour.headers}, len(part))
         if not content:
             return
         if behaviour.cuts and behaviour.cut_after is not None and len(part) > behaviour.cut_after:
@@ -156,9 +164,14 @@ class ModelServer:
         return [one.path for one in self.asked if one.method == method]
 
 
+Server = TypeVar("Server", bound=ModelServer)
+
+
 @contextlib.contextmanager
-def serving(root: Path, tls: Path | None = None) -> Iterator[ModelServer]:
-    server = ModelServer(root, tls)
+def serving(
+    root: Path, tls: Path | None = None, kind: Callable[..., Server] = ModelServer
+) -> Iterator[Server]:
+    server = kind(root) if tls is None else kind(root, tls)
     thread = threading.Thread(target=server._server.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -169,7 +182,7 @@ def serving(root: Path, tls: Path | None = None) -> Iterator[ModelServer]:
         server._server.server_close()
 
 
-def _say(request: Any, status: int, headers: dict[str, str], length: int = 0) -> None:
+def say(request: Any, status: int, headers: dict[str, str], length: int = 0) -> None:
     request.send_response(status)
     for name, value in {"Content-Length": str(length), **headers, "Connection": "close"}.items():
         request.send_header(name, value)
