@@ -71,10 +71,12 @@ COMMANDS = {
     "size": Place("rlu_server.cli.size", "Find room for a model: GPUs, parallelism, throughput.", "server"),
     "preflight": Place("rlu_server.cli.preflight", "Check whether this node can serve.", "server"),
     "cluster": Place("rlu_server.cli.cluster", "Label nodes and publish collateral, in a cluster.", "server"),
+    "doctor": Place("rlu_server.cli.doctor", "Find out what is wrong; explain any code.", "server"),
     "licence": Place("rlu_server.cli.licence", "Show, check, install and issue licences.", "server"),
     "telemetry": Place(
         "rlu_server.cli.telemetry", "Show what telemetry would send; send it, if opted in.", "server"
     ),
+    "boundary": Place("rlu_attestation.cli.boundary", "Report what crossed the boundary; pages to print."),
     "selftest": Place("rlu_attestation.cli.selftest", "Test what this node promises; verify such reports."),
     "version": Place("rlu_attestation.cli.version", "Show the version."),
 }

@@ -63,6 +63,13 @@ class Asked:
         data = read(Path(self.target), bundles.MAX_BUNDLE)
         if self.kind is None and _is_bundle(data):
             return self._bundle(data)
+        if self.kind is None and data.startswith(b"ey"):  # as every JWS does
+            from rlu_attestation.boundary.report import is_report
+
+            if is_report(data):
+                raise typer.BadParameter(
+                    "a boundary report is verified by the key that signs it: --report-key KEY"
+                )
         return self._evidence(data)
 
     def _bundle(self, data: bytes) -> Found:

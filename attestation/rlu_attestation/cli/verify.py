@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -101,6 +101,24 @@ def command(
             show_default=False,
         ),
     ] = None,
+    report_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--report-key",
+            metavar="KEY",
+            help="FILE is a boundary report, to be signed by this key (PEM).",
+            show_default=False,
+        ),
+    ] = None,
+    instance: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--instance",
+            metavar="UEID",
+            help="With --report-key: an instance whose evidence you verified; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -169,6 +187,10 @@ def command(
     """
     if as_json:
         form = Format.JSON
+    if report_key is not None:
+        _boundary(target, report_key, instance or [], as_of, form, quiet=quiet)
+    if instance:
+        raise typer.BadParameter("--instance is for a boundary report: add --report-key")
     if ear_key is not None and form is not Format.EAR:
         raise typer.BadParameter("--ear-key signs an EAR: add --format ear")
     choice = Choice(file=policy, digest=policy_sha256, key=policy_key, bundled=bundled_policy, roots=roots)
@@ -195,6 +217,20 @@ def command(
     if save is not None and found.bundle is not None:
         write_private(save, found.bundle.encode())
     raise typer.Exit(found.verdict.exit_code)
+
+
+def _boundary(
+    target: str, key: Path, instances: list[str], as_of: str | None, form: Format, *, quiet: bool
+) -> NoReturn:
+    """A boundary report needs no policy: what it says of instances is for their own evidence to show."""
+    from rlu_attestation.cli.boundary import examine, show
+
+    if form is Format.EAR:
+        raise typer.BadParameter("a boundary report is no evidence: there is no EAR about it")
+    found = examine(Path(target), key, instances, None if as_of is None else arguments.moment(as_of))
+    if not quiet:
+        show(found.examined, as_json=form is Format.JSON)
+    raise typer.Exit(found.examined.exit_code)
 
 
 def _report_data(text: str) -> bytes:

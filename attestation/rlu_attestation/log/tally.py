@@ -120,6 +120,7 @@ class Tally:
         number: of the tally, from 1 on; the first one begins with entry 0.
         since: time of the tally before; None for the first one.
         sessions: more than those of the profiles together where the profile of some is not known any more.
+        successor: the instance that opens sessions since this one's key stepped down.
         refused: sessions that the attestor did not open, by code. Counted in memory: a crash loses those since the last tally.
         drift: what continuous re-attestation found, by code; counted like `refused`.
         policy: digest of the policy of continuous re-attestation.
@@ -147,6 +148,7 @@ class Tally:
     policy: bytes | None = None
     canary: CanaryMention | None = None
     licence: LicenceMention | None = None
+    successor: str | None = None
 
     def __post_init__(self) -> None:
         counted = self.sessions + sum(self.receipts.values()) + self.closes + self.gaps
@@ -185,6 +187,8 @@ class Tally:
             value["rlu_since"] = self.since
         if self.predecessor is not None:
             value["rlu_predecessor"] = {"head": b64u(self.predecessor.head), "iss": self.predecessor.issuer}
+        if self.successor is not None:
+            value["rlu_successor"] = self.successor
         if self.policy is not None:
             value["rlu_policy"] = b64u(self.policy)
         if self.canary is not None:
@@ -230,6 +234,7 @@ class Tally:
                 if "rlu_canary_report" in members
                 else None,
                 licence=LicenceMention.read(members, "rlu_licence") if "rlu_licence" in members else None,
+                successor=members.optional(members.text, "rlu_successor"),
             )
 
 

@@ -45,10 +45,12 @@ class Counting:
 
     Attributes:
         pending: a tally waits for its head.
+        successor: the instance that opens sessions since this one's key stepped down.
     """
 
     def __init__(self, tree: TiledTree) -> None:
         self.pending = False
+        self.successor: str | None = None
         self._tree = tree
         self._number = 0
         self._first = 0
@@ -144,6 +146,7 @@ class Counting:
             policy=self._policy,
             canary=self._canary,
             licence=self._licence,
+            successor=self.successor,
         )
         return made if len(made.encode()) <= MAX_TALLY else _without_names(made)
 

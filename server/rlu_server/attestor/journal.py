@@ -165,9 +165,9 @@ class Journal:
         new = self._path.with_name(f".{FILE_NAME}.new")
         new.unlink(missing_ok=True)
         _begin(new, first + lines)
-        finished = self._finished(number)
-        finished.unlink(missing_ok=True)  # of a rotation that did not get to its end
-        os.link(self._path, finished)  # in the same directory: the lock lets nothing be linked into another
+        ended = self._finished(number)
+        ended.unlink(missing_ok=True)  # of a rotation that did not get to its end
+        os.link(self._path, ended)  # in the same directory: the lock lets nothing be linked into another
         os.replace(new, self._path)
         os.close(self._descriptor)
         self._open()
@@ -205,7 +205,7 @@ class Journal:
             os.close(self._lock)
 
     def _finished(self, number: int) -> Path:
-        return self.tiles.with_name(f"{self.tiles.name}.{number:06}.jsonl")
+        return finished(self.tiles, number)
 
     def _open(self) -> None:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -223,6 +223,42 @@ class Retired:
     sealed: int
     rest: tuple[records.LeafRecord, ...]
     """The lines of the leaves after the sealed ones."""
+    segment: int = 1
+    predecessor: Predecessor | None = None
+
+
+def at_rest(path: Path) -> Retired | None:
+    """The last segment of an instance's log; None if it has no head.
+
+    Raises:
+        LogCorrupt: it cannot be one.
+    """
+    data = _map(path)
+    first = data.find(b"\n") + 1
+    header = records.read_first(data[:first])
+    rest: list[records.LeafRecord] = []
+    last: records.HeadRecord | None = None
+    for batch in records.read_batches(data, first):
+        last = batch.head
+        rest += [r for r in batch.leaves if not isinstance(r, records.Preamble)]
+    if last is None:
+        return None
+    return Retired(
+        header.iss,
+        header.jwk,
+        unb64u(last.head),
+        last.size,
+        retired(path, header.iss).with_suffix(""),
+        header.segment.size,
+        tuple(rest),
+        header.segment.number,
+        _predecessor(header),
+    )
+
+
+def finished(tiles: Path, number: int) -> Path:
+    """Where a finished segment is, unless it was moved elsewhere."""
+    return tiles.with_name(f"{tiles.name}.{number:06}.jsonl")
 
 
 def history(directory: Path) -> list[Retired]:
@@ -235,26 +271,9 @@ def history(directory: Path) -> list[Retired]:
     for path in sorted(directory.glob("*.jsonl")):
         if path.name == FILE_NAME or "." in path.stem:  # the one in use, or a finished segment
             continue
-        data = _map(path)
-        first = data.find(b"\n") + 1
-        header = records.read_first(data[:first])
-        rest: list[records.LeafRecord] = []
-        last: records.HeadRecord | None = None
-        for batch in records.read_batches(data, first):
-            last = batch.head
-            rest += [r for r in batch.leaves if not isinstance(r, records.Preamble)]
-        if last is not None:
-            found.append(
-                Retired(
-                    header.iss,
-                    header.jwk,
-                    unb64u(last.head),
-                    last.size,
-                    path.with_suffix(""),
-                    header.segment.size,
-                    tuple(rest),
-                )
-            )
+        ended = at_rest(path)
+        if ended is not None:
+            found.append(ended)
     return found
 
 

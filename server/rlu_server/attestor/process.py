@@ -182,7 +182,7 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
             roster.leaving = await instances.start(
                 before.platform, before.journal, then, before.created, count, thread
             )
-            roster.leaving.committer.keep_segment()
+            roster.leaving.step_down(name)
         journal.started()
         server = Server(roster, socket_path(directory), allowed)
         rotation = Rotation(server, instances, slots, settings.attestation, now, events)

@@ -31,6 +31,11 @@ class Attestor:
     def issuer(self) -> str:
         return self.committer.ledger.issuer
 
+    def step_down(self, successor: str) -> None:
+        """Another instance opens sessions from now on; this one's log goes on in the segment that it has."""
+        self.committer.keep_segment()
+        self.committer.ledger.counting.successor = successor
+
     def count(self, *, last: bool = False) -> None:
         """Have a tally logged when it is time, or a last one before the log ends or the process does."""
         ledger = self.committer.ledger

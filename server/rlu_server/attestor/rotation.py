@@ -109,7 +109,7 @@ class Rotation:
         self._begin(new)
         statements = await self._welcomes(new)
         # Nothing is awaited from here on: for every gateway the change is between two of its requests.
-        old.committer.keep_segment()
+        old.step_down(new.issuer)
         self._roster.current, self._roster.leaving = new, old
         for gateway, statement in statements.items():
             gateway.welcome_anew(statement)

@@ -38,6 +38,7 @@ TALLY = Tally(
     policy=b"p" * 32,
     canary=CanaryMention(b"c" * 32, 900, "clean"),
     licence=LicenceMention(b"l" * 32, 9000),
+    successor="urn:rlu:instance:C",
 )
 FIRST = replace(
     TALLY, number=1, first=0, next=9, since=None, predecessor=None, policy=None, canary=None, licence=None

@@ -121,7 +121,7 @@ def test_what_an_unfinished_sealing_left_is_written_over(tmp_path: Path) -> None
 
 
 @given(
-    st.sampled_from(["session", "receipt", "close", "gap"]),
+    st.sampled_from(["session", "receipt", "close", "gap", "tally"]),
     st.integers(0, 2**40 - 1),
     st.sampled_from(["", "complete", "partial", "aborted", "failed"]),
     st.tuples(*[st.integers(0, 255)] * 3),
