@@ -212,7 +212,10 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
                 "environment": {"NCCL_P2P_LEVEL": "NVL", "OMP_NUM_THREADS": "8"},
             },
             "log": {"exporter": "ops/siem", "exportLimit": 10000, "exportWhenBehind": "gap"},
-            "gateway": {"hostnames": ["10.0.0.1"]},
+            "gateway": {
+                "hostnames": ["10.0.0.1", "fd00::1"],
+                "tls": {"secretName": "rlu-tls", "issuer": {"name": "corporate"}},
+            },
             "pod": {"labels": {"team": "x"}, "annotations": {"note": "y"}, "priorityClassName": "high"},
             "state": {"storageClassName": "local"},
             "verify": {

@@ -68,6 +68,7 @@
 {{- if and .otlp.url (not .otlp.egress) }}{{ fail "relay.otlp.egress: say whom the relay may reach as the collector" }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- with $v.gateway.tls }}{{ if and .issuer.name (not .secretName) }}{{ fail "gateway.tls.secretName: say into which Secret cert-manager puts the certificate" }}{{ end }}{{ end -}}
 {{- if and $v.tracing.sample (not (and $v.relay.enabled $v.relay.otlp.url)) }}{{ fail "tracing.sample: traces go by way of the relay; set relay.enabled and relay.otlp.url, or sample: 0" }}{{ end -}}
 {{- end }}
 

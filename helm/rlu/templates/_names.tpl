@@ -154,6 +154,20 @@ capabilities:
 {{ add .Values.gateway.preStopSeconds .Values.gateway.drainSeconds 60 15 }}
 {{- end }}
 
+{{/* Names and addresses of all instances, as JSON: each has all of them in its certificate. */}}
+{{- define "rlu.hostnames" -}}
+{{- $v := .Values -}}
+{{- $full := include "rlu.fullname" . -}}
+{{- $ns := .Release.Namespace -}}
+{{- $names := list "localhost" (printf "%s.%s.svc" $full $ns) -}}
+{{- range $i := until (int (include "rlu.instances" .)) -}}
+{{- $names = append $names (printf "%s-%d.%s.svc" $full $i $ns) -}}
+{{- if and (ne $v.exposure.kind "none") $v.exposure.instances }}{{ $names = append $names (printf "%s-%d.%s" $full $i $v.exposure.host) }}{{ end -}}
+{{- end -}}
+{{- if ne $v.exposure.kind "none" }}{{ $names = append $names $v.exposure.host }}{{ end -}}
+{{ concat $names $v.gateway.hostnames | uniq | toJson }}
+{{- end }}
+
 {{/* Every engine of an instance: its directory below the runtime directory, as the server names it, and the volume there. */}}
 {{- define "rlu.engines" -}}
 {{- range $i := until (int (include "rlu.engineCount" .)) }}

@@ -38,17 +38,11 @@ gpu = { vendor = {{ $v.hardware.gpus.vendor | toJson }}, evidence = {{ $v.hardwa
 [gateway]
 host = "0.0.0.0"
 port = 8443
-{{- $names := list "localhost" (printf "%s.%s.svc" $full $ns) }}
-{{- range $i := until (int (include "rlu.instances" .)) }}
-{{- $names = append $names (printf "%s-%d.%s.svc" $full $i $ns) }}
-{{- if and (ne $v.exposure.kind "none") $v.exposure.instances }}
-{{- $names = append $names (printf "%s-%d.%s" $full $i $v.exposure.host) }}
+hostnames = {{ include "rlu.hostnames" . }}
+{{- if $v.gateway.tls.secretName }}
+tls_certificate_file = "/etc/rlu/tls/tls.crt"
+tls_key_file = "/etc/rlu/tls/tls.key"
 {{- end }}
-{{- end }}
-{{- if ne $v.exposure.kind "none" }}
-{{- $names = append $names $v.exposure.host }}
-{{- end }}
-hostnames = {{ concat $names $v.gateway.hostnames | uniq | toJson }}
 api_keys_file = "/etc/rlu/keys/apikeys.json"
 workers = {{ int64 $v.gateway.workers }}
 max_body_bytes = {{ int64 $v.gateway.maxBodyBytes }}
