@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlu_attestation.codes.steps import Text
 
+_REPORT = "Do not use the report; ask for the log itself, and check it with `rlu log audit`."
 _AGAIN = "Check the address and the network, and try again; `rlu verify FILE` needs no network."
 _ROOTS = "A directory of roots holds KIND.pem, KIND.der, or directories KIND of such files; `rlu verify --help` names the kinds."
 _EVIDENCE = "Ask the machine for evidence again."
@@ -24,6 +25,46 @@ OUTSIDE = {
     "canary.not_named": Text(
         "The instance statement names another report of a canary test, or none.",
         "Ask for the report that it names, or for a bundle that was made after the report was signed.",
+    ),
+    "boundary.encoding": Text(
+        "The file is no boundary report, or was cut or changed.", "Take it again from whoever made it."
+    ),
+    "boundary.claims": Text(
+        "A boundary report, signed, and not of its form (FORMATS section 18).",
+        "Have it made again by this version.",
+    ),
+    "boundary.key": Text(
+        "The boundary report is signed by another key than the one you gave.",
+        "Ask who signs reports, and for the public key by another way.",
+    ),
+    "boundary.signature": Text("The signature on the boundary report does not verify.", _REPORT),
+    "boundary.head": Text(
+        "A head in the boundary report is not signed by the key it is said to be of.", _REPORT
+    ),
+    "boundary.tally": Text("A tally in the boundary report is no entry of the log under its head.", _REPORT),
+    "boundary.tallies": Text(
+        "Tallies of the log are left out of the boundary report.",
+        "Have it made again from all segments of the log; do not use this one.",
+    ),
+    "boundary.instances": Text(
+        "The instances in the boundary report do not follow each other, or one is left out.",
+        "Have it made again from the logs of all keys; do not use this one.",
+    ),
+    "boundary.figures": Text("A figure of the boundary report is not what its tallies give.", _REPORT),
+    "boundary.time": Text(
+        "The boundary report, or a head in it, is from the future.", "Set the clocks right."
+    ),
+    "boundary.open.instance": Text(
+        "Nobody has said that this instance key is known: any key could have signed this log.",
+        "Verify a bundle of that instance, and name its ueid with --instance.",
+    ),
+    "boundary.open.uncounted": Text(
+        "Entries at the log's end are in no tally yet, or were made before there were tallies.",
+        "Make the report again an hour later, when the next tally was made.",
+    ),
+    "boundary.open.end": Text(
+        "The period is not over, or the server stopped before it was.",
+        "Make the report again after the period's end, while the server runs.",
     ),
     "bundle.encoding": Text(
         "The file is no bundle, or was cut or changed.",

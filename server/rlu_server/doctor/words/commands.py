@@ -27,6 +27,21 @@ COMMANDS = {
         "There is no such key, or no key file.",
         "See them with `rlu apikeys list`; `rlu apikeys init` makes a file.",
     ),
+    # boundary reports
+    "boundary.egress": Text(
+        "The journal of egress cannot be read, or has a line that no job wrote.",
+        "Look at the line that the message names.",
+    ),
+    "boundary.log": Text("There is no log with a signed head below the state directory.", _FILE),
+    "boundary.recount": Text(
+        "What is kept beside the log's entries was changed after they were counted.",
+        "Bring back a backup of the log; find out who wrote to the state directory.",
+    ),
+    "boundary.segment": Text(
+        "A finished segment of the log is needed for the period, and was moved away.",
+        "Put it back, or a copy of it.",
+    ),
+    "boundary.settings": Text("The configuration is refused.", _SETTINGS),
     "configuration.refused": Text("The configuration is refused.", _SETTINGS),
     "limits.file": Text(
         "The limits file is refused.",
