@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -21,12 +22,11 @@ from fakes import amd, aws, azure, intel, nvidia
 from fakes.deployment import AT
 from fakes.machine import Machine
 from fakes.policy import pem
-from fakes.tee import CHIP, ENCLAVE, ITEMS, MACHINES, NODE, PLATFORM, VM
+from fakes.tee import CHIP, ENCLAVE, ITEMS, MACHINES, NODE, PLATFORM, VM, padded
 from rlu_attestation.evidence import nitro, sev_snp, tdx
 from rlu_attestation.instance import Software
 from rlu_attestation.merkle import leaf_hash
 from rlu_server.broker import protocol
-from rlu_server.broker.asking import Collect
 from rlu_server.broker.desk import Desk
 from rlu_server.broker.journal import Journal
 from rlu_server.broker.protocol import Claims
@@ -116,11 +116,12 @@ class BrokerRoom:
     directory: Path
     kind: str = "sev-snp"
     now: float = float(AT)
+    manifest: bytes = MANIFEST
     told: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.vault = Vault(self.directory / "vault")
-        self.key = ModelKey(os.urandom(32), MANIFEST, "demo")
+        self.key = ModelKey(os.urandom(32), self.manifest, "demo")
         self.vault.add(self.key)
         for name, der in ROOTS.items():
             (self.vault.directory / f"{name}.pem").write_text(pem(der))
@@ -148,7 +149,7 @@ class BrokerRoom:
             "challenge": protocol.parse_challenge(self.desk.challenge()),
             "public_key": private.public_key().public_bytes_raw(),
             "kid": self.key.kid,
-            "manifest": MANIFEST,
+            "manifest": self.manifest,
         }
         return Claims(**(values | changes), software=Software("rlu", "0.1.0"))
 
@@ -171,6 +172,8 @@ class BrokerRoom:
         self.journal.close()
 
 
-def collect_from(kind: str) -> Collect:
-    """Evidence of a TEE without a TPM, for `asking.ask`."""
-    return lambda root: {kind: evidence(kind, root)}
+def snp_now(root: bytes) -> dict[str, bytes]:
+    """SEV-SNP evidence for a broker by the real clock: the revocation list of the fakes would be over one day."""
+    now = datetime.now(timezone.utc)
+    crl = amd.ark("Milan").revoke(this_update=now - timedelta(days=1), next_update=now + timedelta(days=1))
+    return {"sev-snp": replace(amd.parts(CHIP, padded(root)), crl=crl).item()}

@@ -68,6 +68,8 @@ class _Server(Listener):
 class _Handler(Handler):
     server: _Server
     product = "rlu-broker"
+    _read = False
+    """Whether the request's content was read."""
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
@@ -76,6 +78,7 @@ class _Handler(Handler):
             self._problem(404, "broker.route", "no such route")
 
     def do_POST(self) -> None:
+        self._read = False
         desk = self.server.desk
         if self.path == protocol.CHALLENGE_PATH:
             self._give(0, lambda _: (protocol.CHALLENGE_TYPE, desk.challenge()))
@@ -90,6 +93,7 @@ class _Handler(Handler):
     def _give(self, most: int, decide: Callable[[bytes], tuple[str, bytes]]) -> None:
         try:
             data = self.content(most)
+            self._read = True
         except ValueError:
             self._problem(400, "broker.length", f"send Content-Length, of at most {most} bytes")
             return
@@ -102,8 +106,15 @@ class _Handler(Handler):
         self.answer(200, kind, content)
 
     def _problem(self, status: int, code: str, detail: str, failures: tuple[str, ...] = ()) -> None:
+        self._drain()
         self.close_connection = True
         told: dict[str, Any] = {"code": code, "detail": detail, "status": status}
         if failures:
             told["failures"] = list(failures)
         self.answer(status, protocol.PROBLEM_TYPE, json.dumps(told).encode())
+
+    def _drain(self) -> None:
+        """Read what nobody wants, if it is little: closing a connection with unread bytes would cut off the answer."""
+        length = self.headers.get("Content-Length", "")
+        if not self._read and length.isdecimal() and int(length) <= protocol.MAX_REQUEST:
+            self.rfile.read(int(length))

@@ -52,7 +52,6 @@ class Weights:
         sealed: its directory.
         number: of the model, among those that are served.
         user: whom engines run as; None: as we do.
-        command: the job.
 
     Raises at construction:
         ServeError: it cannot be opened here, whatever a broker would say.
@@ -65,12 +64,10 @@ class Weights:
         sealed: Path,
         number: int,
         user: User | None,
-        command: tuple[str, ...] = JOB,
     ) -> None:
         self._settings = settings
         self._sealed = sealed
         self._user = user
-        self._command = command
         self._lock = threading.Lock()
         self._holders = 0
         self._job: subprocess.Popen[str] | None = None
@@ -120,12 +117,17 @@ class Weights:
         try:
             await asyncio.shield(holding)
         except asyncio.CancelledError:
-            holding.add_done_callback(lambda done: None if done.exception() else self.let_go())
+            holding.add_done_callback(self._let_go_later)
             raise
         try:
             yield
         finally:
             await asyncio.shield(asyncio.to_thread(self.let_go))
+
+    def _let_go_later(self, held: asyncio.Future[None]) -> None:
+        """Whoever wanted them is gone."""
+        if not held.cancelled() and held.exception() is None:
+            asyncio.get_running_loop().run_in_executor(None, self.let_go)
 
     def abandon(self) -> None:
         """The server stops: end a job that is under way, and begin none."""
@@ -172,7 +174,7 @@ class Weights:
         if self._abandoned:
             raise StartFailed("the weights were not opened: the server is stopping")
         self._job = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
+            JOB, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
         )
         try:
             answer, _ = self._job.communicate(json.dumps(order))
