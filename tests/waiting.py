@@ -26,6 +26,12 @@ async def until(condition: Callable[[], object], why: Callable[[], object] = _no
         await asyncio.sleep(LOOK_S)
 
 
+async def turns(number: int = 30) -> None:
+    """Let happen what is ready in this loop: for what goes through sockets to somebody in this process, who is stopped when we are."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 def wait_until(condition: Callable[[], object], why: Callable[[], object] = _nothing) -> None:
     """`until`, where there is no loop."""
     deadline = time.monotonic() + PATIENCE_S

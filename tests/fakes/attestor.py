@@ -1,7 +1,8 @@
 """A working attestor in memory: software P-256 key, real tree, real heads, the protocol of messages.py on a Unix socket.
 
 It batches as the real one does: whatever arrived since the last signature is covered by the next. Knobs: `delay_s` per signature,
-`failing` (sign nothing), `silent` (answer nothing), `corrupt` (a function over every answer before it is sent).
+`may_sign` (wait until it is set), `failing` (sign nothing), `silent` (answer nothing), `corrupt` (a function over every answer before it
+is sent).
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class FakeAttestor:
         self.leaves: list[bytes] = []
         self.sessions: dict[str, OpenSession] = {}
         self.delay_s = 0.0
+        self.may_sign = asyncio.Event()
+        self.may_sign.set()
         self.failing = False
         self.silent = False
         self.corrupt: Callable[[Answer], Answer] | None = None
@@ -168,6 +171,7 @@ class FakeAttestor:
             batch, self.waiting = self.waiting, []
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
+            await self.may_sign.wait()
             if self.failing:
                 for item in batch:
                     item.connection.answer(

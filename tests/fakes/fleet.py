@@ -75,7 +75,7 @@ class Processes:
 
     async def ended(self) -> int:
         assert self._master is not None
-        return await asyncio.to_thread(self._master.wait, 30)
+        return await asyncio.to_thread(self._master.wait, 60)
 
     @property
     def running(self) -> bool:
@@ -93,7 +93,7 @@ class Processes:
     @property
     def children(self) -> list[int]:
         """The hub's process id, then the workers', in the order of their starts."""
-        return sorted(descendants(self.pid))
+        return list(descendants(self.pid))
 
     def events(self) -> list[dict[str, Any]]:
         lines = self._log.read_bytes().splitlines() if self._log.exists() else []

@@ -101,7 +101,7 @@ class Wire:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def response(self, timeout: float = 10.0) -> Response:
+    async def response(self, timeout: float = 60.0) -> Response:
         """The next complete response; incomplete when the connection ended first."""
         while not self.responses.done:
             data = await asyncio.wait_for(self.reader.read(65536), timeout)
@@ -114,7 +114,7 @@ class Wire:
             self.responses.feed(data)
         return self.responses.done.pop(0)
 
-    async def until(self, marker: bytes, timeout: float = 10.0) -> bytes:
+    async def until(self, marker: bytes, timeout: float = 60.0) -> bytes:
         """Everything received so far, once it holds the marker."""
         while marker not in self.received:
             data = await asyncio.wait_for(self.reader.read(65536), timeout)
@@ -123,7 +123,7 @@ class Wire:
             self.responses.feed(data)
         return self.received
 
-    async def closed(self, timeout: float = 10.0) -> bool:
+    async def closed(self, timeout: float = 60.0) -> bool:
         """Does the server end the connection?"""
         try:
             while True:
@@ -256,16 +256,31 @@ class Rig:
             assert connection._transport is not None
             connection._transport.abort()
 
-    async def ready(self, timeout: float = 10.0) -> None:
+    async def ready(self, timeout: float = 60.0) -> None:
         await self.eventually(lambda: not self.gateway.readiness.missing(), timeout)
 
-    async def eventually(self, condition: Any, timeout: float = 10.0) -> None:
+    async def eventually(self, condition: Any, timeout: float = 60.0) -> None:
         """Wait until a condition holds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while not condition():
             assert loop.time() < deadline, "it never came to hold"
             await asyncio.sleep(0.005)
+
+    async def last_look(self) -> None:
+        """The probers look once more, and then not again: what happens to the engine from here on goes unnoticed."""
+        for prober in self.gateway.probers:
+            prober._period_s = 1000.0
+            looked, look = asyncio.Event(), prober.look
+
+            async def last(looked: asyncio.Event = looked, look: Any = look) -> None:
+                await look()
+                looked.set()
+
+            prober.look = last  # type: ignore[method-assign]
+            prober._woken.set()
+            await looked.wait()
+            prober.look = look  # type: ignore[method-assign]
 
     async def wire(self) -> Wire:
         context = None

@@ -13,6 +13,7 @@ import pytest
 from rlu_server.adapters import engine as module
 from rlu_server.adapters.engine import Call, Engine, ResponseHead
 from rlu_server.core.errors import GatewayError
+from waiting import PATIENCE_S, turns, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -90,7 +91,7 @@ async def engine(fake: Fake) -> AsyncIterator[Engine]:
 async def ask(engine: Engine, body: bytes = b"{}") -> Ask:
     asked = Ask()
     engine.post("/v1/completions", body, asked)
-    await asyncio.wait_for(asked.over.wait(), 5)
+    await asyncio.wait_for(asked.over.wait(), PATIENCE_S)
     return asked
 
 
@@ -149,12 +150,13 @@ async def test_an_answer_that_had_begun_is_never_asked_for_twice(fake: Fake, eng
     fake.answer = answer
     asked = Ask()
     engine.post("/v1/completions", b"x", asked)
-    await asyncio.sleep(0.1)
+    await until(lambda: len(fake.requests) == 2)
+    await turns()
     assert not asked.over.is_set()
     for connection in list(engine._open):
         assert connection._transport is not None
         connection._transport.close()
-    await asyncio.wait_for(asked.over.wait(), 5)
+    await asyncio.wait_for(asked.over.wait(), PATIENCE_S)
     assert asked.error == "engine_lost"
     assert len(fake.requests) == 2
 
@@ -187,8 +189,7 @@ async def test_what_is_no_answer_ends_the_connection(fake: Fake, engine: Engine,
     fake.answer = lambda connection, request: answer
     asked = await ask(engine)
     assert asked.error == "engine_protocol"
-    await asyncio.sleep(0.02)
-    assert not engine._open
+    await until(lambda: not engine._open)
 
 
 async def test_interim_answers_are_passed_over(fake: Fake, engine: Engine):
@@ -299,8 +300,7 @@ async def test_idle_connections_are_closed(fake: Fake, engine: Engine):
     await ask(engine)
     assert len(engine._open) == 1
     engine.tick(asyncio.get_running_loop().time() + module.IDLE_S + 1)
-    await asyncio.sleep(0.02)
-    assert not engine._open
+    await until(lambda: not engine._open)
 
 
 async def test_a_connection_that_says_close_is_not_kept(fake: Fake, engine: Engine):

@@ -139,9 +139,7 @@ async def test_it_goes_there_once(pair: Rig) -> None:
 
 async def test_an_engine_that_ended_a_fresh_connection_does_not_get_it_again(tmp_path: Path) -> None:
     async with Rig(tmp_path, {}, BOOK) as rig:
-        for prober in rig.gateway.probers:
-            prober._period_s = 1000.0
-        await asyncio.sleep(0.1)
+        await rig.last_look()
         rig.gateway.engine.close()
         forget(rig)
         response = await talk(rig, "f", script="reset")
@@ -174,8 +172,7 @@ async def test_with_nobody_left_it_is_refused(pair: Rig) -> None:
 async def test_an_engine_that_was_replaced_unnoticed_gets_nothing_before_it_is_proven(tmp_path: Path) -> None:
     """The new one ignores salts: not one request of a client may reach it, whenever it comes."""
     async with Rig(tmp_path, {}, BOOK) as rig:
-        for prober in rig.gateway.probers:
-            prober._period_s = 1000.0
+        await rig.last_look()
         assert (await talk(rig, "i")).status == 200
         await rig.stop_engine()
         rig.gateway.engine.close()  # no connection is left whose end would tell
@@ -197,9 +194,7 @@ async def test_an_engine_that_was_replaced_unnoticed_gets_nothing_before_it_is_p
 async def test_requests_wait_while_an_engine_is_proven_again(tmp_path: Path) -> None:
     """Restarted in less than the period of the prober, it serves as soon as it is back, and proved itself in between."""
     async with Rig(tmp_path, {}, BOOK) as rig:
-        for prober in rig.gateway.probers:
-            prober._period_s = 1000.0
-        await asyncio.sleep(0.1)
+        await rig.last_look()
         for _ in range(3):
             assert (await talk(rig, "j")).status == 200
             await rig.kill_engine("engine")
@@ -252,8 +247,7 @@ async def test_not_ready_before_every_model_was(tmp_path: Path) -> None:
 async def test_who_leaves_before_an_engine_had_the_request_leaves_nothing_behind(tmp_path: Path) -> None:
     """While the only engine is looked at, who comes and goes must not fill memory, and nothing is said to have been forwarded."""
     async with Rig(tmp_path, {}, BOOK) as rig:
-        for prober in rig.gateway.probers:
-            prober._period_s = 1000.0
+        await rig.last_look()
         engines = rig.gateway.engine
         standing = engines.replicas[0].standing
         standing.probed, standing.proving = False, True  # a look that takes its time
@@ -298,8 +292,7 @@ async def test_requests_wait_for_a_proof_that_nobody_asked_for(tmp_path: Path) -
 
 async def test_an_engine_that_turns_out_unfit_was_not_given_what_waited(tmp_path: Path) -> None:
     async with Rig(tmp_path, {}, BOOK) as rig:
-        for prober in rig.gateway.probers:
-            prober._period_s = 1000.0
+        await rig.last_look()
         engines = rig.gateway.engine
         replica = engines.replicas[0]
         replica.standing.probed, replica.standing.proving = False, True

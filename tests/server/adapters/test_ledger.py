@@ -62,7 +62,7 @@ async def test_what_runs_goes_on_through_a_restart_and_is_recorded_after_it(rig:
     finished = await rig.call(PATH, rig.chat())
     assert (await rig.receipt(finished)).seq == 2
     await restart(rig)
-    response = await wire.response(20)
+    response = await wire.response()
     assert response.seq == 1
     receipt = await rig.receipt(response)
     # Its old number was never used; the receipt says the new one and verifies with it.
@@ -78,7 +78,7 @@ async def test_no_number_is_announced_twice_after_a_restart(rig: Rig):
     running = [await streaming(rig, headers={"session-id": "x"}) for _ in range(2)]
     await restart(rig)
     new = await rig.call(PATH, rig.chat(), headers={"session-id": "x"})
-    old = [await wire.response(20) for wire in running]
+    old = [await wire.response() for wire in running]
     assert {new.session} == {each.session for each in old}
     assert [each.seq for each in old] == [1, 2]
     assert new.seq == 3
@@ -100,7 +100,7 @@ async def test_a_new_exchange_waits_until_old_numbers_are_settled(rig: Rig):
     new = await rig.call(PATH, rig.chat(), headers={"session-id": "x"})
     assert new.seq == 3
     await rig.eventually(lambda: rig.gateway.ledger.recorder.pending == 0)
-    old = await running.response(20)
+    old = await running.response()
     assert (await rig.receipt(old)).status == "complete"
     (session,) = rig.attestor.sessions.values()
     assert sorted(session.logged) == [1, 2, 3]
@@ -180,7 +180,7 @@ async def test_sessions_end_when_they_expire_with_a_signed_close(rig: Rig):
     )
     answer = await rig.call(PATH, rig.chat(), headers={"RLU-Session": opened.id})
     assert answer.status == 200
-    await rig.eventually(lambda: opened.closed is not None, 5)
+    await rig.eventually(lambda: opened.closed is not None)
     assert opened.closed is not None
     close = Close.parse(opened.closed.statement)
     assert (close.reason, close.count, close.last_seq) == ("expired", 1, 1)

@@ -53,7 +53,7 @@ async def client(rig: Rig, chance: random.Random, announced: list[str]) -> None:
             if chance.random() < 0.25:
                 await asyncio.sleep(chance.random() * 0.4)
                 return
-            response = await wire.response(20)
+            response = await wire.response()
             if "rlu-receipt" in response.headers:
                 announced.append(response.headers["rlu-receipt"])
             if not response.complete or response.headers.get("connection") == "close":
@@ -97,7 +97,7 @@ async def test_nothing_is_left_over_and_nothing_is_missing(rig: Rig, seed: int):
     await asyncio.gather(*clients)
     relay, ledger = rig.gateway.relay, rig.gateway.ledger
     await rig.ready()
-    await rig.eventually(lambda: not relay.exchanges and not ledger.recorder.pending, 20)
+    await rig.eventually(lambda: not relay.exchanges and not ledger.recorder.pending)
     assert len(set(announced)) == len(announced), "a number was announced twice"
     assert relay._held.total() == 0
     assert not ledger.recorder._waiters

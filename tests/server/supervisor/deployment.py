@@ -44,7 +44,7 @@ class Up:
     def said(self, name: str) -> int:
         return sum(1 for event, _ in self.events if event == name)
 
-    async def until(self, what: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    async def until(self, what: Callable[[], bool], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not what():
             assert time.monotonic() < deadline, self.events
@@ -60,7 +60,7 @@ class Up:
     ) -> tuple[int, Any, dict[str, str]]:
         context = ssl.create_default_context(cafile=str(self.place.path / "gateway" / "gateway.crt"))
         port = self.deployment.settings.gateway.port
-        connection = http.client.HTTPSConnection("localhost", port, timeout=30, context=context)
+        connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
         try:
             content = None if body is None else json.dumps(body)
             sent = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json", **headers}

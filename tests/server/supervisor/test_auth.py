@@ -110,7 +110,7 @@ def ask(up: Up, bearer: str | None, certificate: Path | None = None) -> tuple[in
     if certificate is not None:
         context.load_cert_chain(certificate)
     connection = http.client.HTTPSConnection(
-        "localhost", up.deployment.settings.gateway.port, timeout=30, context=context
+        "localhost", up.deployment.settings.gateway.port, timeout=60, context=context
     )
     try:
         sent = {"Content-Type": "application/json"}
@@ -125,7 +125,7 @@ def ask(up: Up, bearer: str | None, certificate: Path | None = None) -> tuple[in
 
 
 async def becomes(up: Up, wanted: tuple[int, str], *credentials: Any) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (found := await asyncio.to_thread(ask, up, *credentials)) != wanted:
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.1)
@@ -148,7 +148,7 @@ async def test_all_ways_in_and_no_way_out(tmp_path: Path, transport: str) -> Non
                 await _checked(up, operator, api_server)
         finally:
             relay.terminate()
-            assert relay.wait(30) == 0
+            assert relay.wait(60) == 0
             log.close()
         told = (tmp_path / "relay.log").read_text()
         assert '"relay_listening"' in told

@@ -59,7 +59,7 @@ async def test_workers_in_their_locks(tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
     def by_port() -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", "/metrics")
         content = connection.getresponse().read()
         connection.close()

@@ -22,7 +22,7 @@ async def given(*lines: bytes, starting: bool = True) -> tuple[list[tuple[str, d
     task = asyncio.create_task(output.read(reading))
     await asyncio.to_thread(os.write, writing, b"".join(lines))
     os.close(writing)
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
     return events, list(output.lines)
 
 
@@ -76,7 +76,7 @@ async def test_an_endless_line_ends_nothing() -> None:
     async def flood() -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
         return await given(b"A" * 300_000, b"\n", b'{"event": "after"}\n', starting=False)
 
-    events, lines = await asyncio.wait_for(flood(), 20)
+    events, lines = await asyncio.wait_for(flood(), 60)
     assert events[-1] == ("after", {})
     assert lines == []
 
@@ -86,7 +86,7 @@ async def posture(data: bytes) -> dict[str, Any]:
     task = asyncio.create_task(read_posture(reading))
     await asyncio.to_thread(os.write, writing, data)
     os.close(writing)
-    return await asyncio.wait_for(task, 10)
+    return await asyncio.wait_for(task, 60)
 
 
 async def test_posture() -> None:

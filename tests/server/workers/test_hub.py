@@ -32,7 +32,7 @@ class Played:
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self.control, [bytes([number])], [theirs.fileno()])
-        ours.settimeout(10)
+        ours.settimeout(60)
         ours.sendall(frames.encode([frames.Hello(posture)]))
         self.ends.append(ours)
         return ours
@@ -105,5 +105,5 @@ async def test_a_silent_worker_is_named_to_the_master(played: Played):
     for second in range(int(hub.SILENT_S) + 2):
         played.crew.tick(now + 2 * hub.SILENT_S + second)
     assert await played.heard(end) == []
-    played.control.settimeout(10)
+    played.control.settimeout(60)
     assert await asyncio.to_thread(played.control.recv, 8) == b"\x01"
