@@ -169,13 +169,34 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
-    "model from a hub's mirror, updates": (
+    "updates": (
+        "h200x8",
+        {
+            "controllers": {"apiServer": {"egress": [{"ipBlock": {"cidr": "192.0.2.7/32"}}]}},
+            "model": {
+                "signers": "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n",
+                "updateSchedule": "weekly",
+                "updateEgress": [MIRROR],
+                "pvc": {"subPath": "qwen"},
+                "update": {
+                    "source": "oci://registry.example/team/qwen:stable",
+                    "endpoint": "https://mirror.example:5000",
+                    "allow": ["blobs.example:443"],
+                    "credentialsSecret": "mirror",
+                    "ca": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+                    "port": 5000,
+                    "rateMib": 50,
+                    "reserveGib": 10,
+                    "keep": 2,
+                },
+            },
+        },
+    ),
+    "model from a hub's mirror": (
         "h200x8",
         {
             "model": {
                 "source": "hub",
-                "updateSchedule": "weekly",
-                "updateEgress": [MIRROR],
                 "hub": {
                     "id": "Qwen/Qwen3-Coder",
                     "revision": "abc",

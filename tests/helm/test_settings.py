@@ -51,6 +51,9 @@ def test_values_arrive(rendered: Any, tmp_path: Path) -> None:
                 "model": {
                     "name": "qwen",
                     "updateSchedule": "daily",
+                    "updateEgress": [{"ipBlock": {"cidr": "192.0.2.10/32"}}],
+                    "signers": "PEM",
+                    "update": {"source": "s3://models/qwen"},
                     "pvc": {"subPath": "a/b"},
                     "aliases": {"gpt-5.1-codex": "qwen", "claude-*": "qwen"},
                     "listAliases": False,
@@ -67,7 +70,7 @@ def test_values_arrive(rendered: Any, tmp_path: Path) -> None:
     assert (settings.model.name, settings.model.update_schedule, settings.model.path) == (
         "qwen",
         "daily",
-        "/models/a/b",
+        "/models/a/b/current",
     )
     assert settings.model.aliases == {"gpt-5.1-codex": "qwen", "claude-*": "qwen"}
     assert settings.model.list_aliases is False
@@ -142,7 +145,7 @@ NOT_FOR_PODS = {
     "deployment.region": "a variable",
     "model.update_schedule": "a variable",
     "telemetry": "variables of the job that sends, see test_vendor",
-    "update": "variables of the job that fetches, see test_update",
+    "update": "in the file of the job that fetches, see test_update",
     "licence.validation_url": "a variable of the job that asks",
     "licence.ca_file": "a variable of the job that asks",
     "licence.proxy": "a variable of the job that asks",

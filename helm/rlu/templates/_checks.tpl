@@ -42,6 +42,7 @@
 {{- include "rlu.checks.auth" . -}}
 {{- include "rlu.checks.engines" . -}}
 {{- include "rlu.checks.controllers" . -}}
+{{- include "rlu.checks.update" . -}}
 {{- end }}
 
 {{/* Who may come in, and by which relay it is asked. */}}

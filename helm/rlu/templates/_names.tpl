@@ -146,7 +146,7 @@ capabilities:
 {{- if eq .Values.model.source "pvc" }}{{ $sub = .Values.model.pvc.subPath }}
 {{- else if eq .Values.model.source "image" }}{{ $sub = .Values.model.image.subPath }}
 {{- else }}{{ $sub = .Values.model.hub.id | replace "/" "--" }}{{ end -}}
-/models{{ if $sub }}/{{ $sub }}{{ end }}
+/models{{ if $sub }}/{{ $sub }}{{ end }}{{ if .Values.model.update.source }}/current{{ end }}
 {{- end }}
 
 {{/* The pod's grace: the pause, the drain, and what `rlu serve` then allows each of its three processes (20 s), and some to spare. */}}
