@@ -214,6 +214,7 @@ def test_the_namespace_is_restricted_and_the_chart_is_in_it(accounts: Release) -
     cluster = accounts.cluster
     spec = {"containers": [{"name": "one", "image": "none:1"}]}
     body = {"metadata": {"name": "free"}, "spec": spec}
+    cluster.account(accounts.namespace, "default")  # as a controller would
     with pytest.raises(Status, match="violates PodSecurity") as refused:
         cluster.do("POST", f"/api/v1/namespaces/{accounts.namespace}/pods", body)
     assert refused.value.code == 403
