@@ -24,7 +24,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
     from makers import seed
 
     seed.deterministic()
-    from makers import encodings, following, log, statements, witnessed
+    from makers import boundary, documents, encodings, following, log, statements, witnessed
 
     return {
         "canonical-json.json": encodings.canonical_json,
@@ -40,6 +40,8 @@ def vectors() -> dict[str, Callable[[], Any]]:
         "manifests.json": statements.manifests,
         "bundle.json": statements.bundles,
         "witnessed.json": witnessed.witnessed,
+        "boundary.json": boundary.boundary,
+        "documents.json": documents.documents,
     }
 
 
