@@ -68,6 +68,8 @@ def accounts(cluster: Cluster) -> Release:
     made.run("Install", ALL)
     for name in ("a", "b"):
         cluster.node(f"{made.namespace}-{name}", {"zone": "x"})
+        kept = {"metadata": {"annotations": {"kept": "1"}}}
+        cluster.do("PATCH", f"/api/v1/nodes/{made.namespace}-{name}", kept)
     token = cluster.token(made.namespace, "rlu-labeller")
 
     def denied() -> bool:

@@ -126,6 +126,8 @@ def test_a_labeller_labels_its_own_node_and_no_other(accounts: Release, on_a: st
         {"metadata": {"labels": {"zone": None}}},
         {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}},
         {"metadata": {"annotations": {"other": "x"}}},
+        {"metadata": {"annotations": {"kept": "2"}}},
+        {"metadata": {"annotations": {"kept": None}}},
         {"metadata": {"finalizers": ["a.example/b"]}},
         {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "y"}]}},
         {"spec": {"unschedulable": True}},
