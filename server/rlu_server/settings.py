@@ -20,6 +20,7 @@ from rlu_server.sections import Section as Section
 from rlu_server.settings_admission import Admission
 from rlu_server.settings_auth import Auth
 from rlu_server.settings_boundary import Licence, Telemetry, Update
+from rlu_server.settings_group import Group
 from rlu_server.settings_observability import Metrics, Tracing
 from rlu_server.settings_weights import Weights
 
@@ -266,6 +267,7 @@ class Settings(Section):
     engine: Engine = Engine()
     model: Model = Model()
     further_engines: tuple[FurtherEngine, ...] = ()
+    group: Group = Group()
     lock: Lock = Lock()
     log: Log = Log()
     metrics: Metrics = Metrics()
@@ -280,6 +282,8 @@ class Settings(Section):
         engines = self.engine.replicas + sum(one.replicas for one in self.further_engines)
         if engines > MAX_ENGINES:
             raise ValueError(f"{engines} engines; one gateway has at most {MAX_ENGINES}")
+        if self.group.nodes > 1 and (engines > 1 or self.lock.engine_network != "shared"):
+            raise ValueError('group: several nodes run one engine, and need lock.engine_network = "shared"')
         if self.tracing.sample and not self.auth.relay:
             raise ValueError("tracing.sample: traces go to the relay; set auth.relay, or sample = 0")
         return self

@@ -205,6 +205,10 @@ def appraise_channel(claims: InstanceClaims, policy: Policy) -> str:
     return origin
 
 
+NODES = "nodes"
+"""Of the engine's posture, where machines run it together: how many. Nobody is to overlook that."""
+
+
 def appraise_lock(claims: InstanceClaims, policy: Policy) -> str:
     """Raises Refused: `policy.lock.unset`, `.mismatch`."""
     wrong: list[str] = []
@@ -221,6 +225,12 @@ def appraise_lock(claims: InstanceClaims, policy: Policy) -> str:
                 for key, bound in sorted(bounds.items())
                 if not bound.accepts(posture.get(key))
             ]
+            nodes = posture.get(NODES, 1)
+            if role == "engine" and (nodes != 1 or nodes is True) and NODES not in bounds:
+                wrong.append(
+                    f"engine: {spell(nodes)} machines run it together, and the evidence is of one; "
+                    f"a policy that accepts this bounds {NODES} in lock.engine"
+                )
     if wrong:
         raise Refused(f"policy.lock.{'unset' if unset else 'mismatch'}", "; ".join(wrong))
     return ", ".join(f"{role} (any)" if policy.lock[role] is None else role for role in POSTURE_ROLES)

@@ -9,7 +9,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlu_server.settings_group import Group
+
 ENTRY_MODULE = "vllm.entrypoints.openai.api_server"
+HEADLESS_MODULE = "rlu_engine_headless"
+"""Of a machine that does not lead its group; a file of ours beside vLLM (`inside/`)."""
 NO_DOMAIN = "no-domain.invalid"
 """An empty list of media domains means *all* to vLLM; a name that cannot exist means none."""
 
@@ -213,6 +217,15 @@ def own_arguments(
     return arguments
 
 
+def group_arguments(group: Group, leader: str) -> list[str]:
+    """What an engine of several machines is given; nothing where it is alone."""
+    if group.nodes == 1:
+        return []
+    found = ["--nnodes", str(group.nodes), "--node-rank", str(group.rank)]
+    found += ["--master-addr", leader, "--master-port", str(group.port)]
+    return found + (["--headless"] if group.rank else [])
+
+
 def check(extra: Sequence[str]) -> list[str]:
     """The operator's further arguments, checked one by one.
 
@@ -235,7 +248,9 @@ def check(extra: Sequence[str]) -> list[str]:
     return list(extra)
 
 
-def stated(arguments: Sequence[str], runtime: Path, model: Path, place: str = "engine") -> list[str]:
+def stated(
+    arguments: Sequence[str], runtime: Path, model: Path, place: str = "engine", leader: str = ""
+) -> list[str]:
     """The arguments as the instance statement digests them: this start's paths by their role, everything else as given.
 
     Two starts of one deployment must state the same, or live sessions would be closed, and so must the replicas of one model, whose
@@ -248,6 +263,8 @@ def stated(arguments: Sequence[str], runtime: Path, model: Path, place: str = "e
     )
     found = []
     for argument in arguments:
+        if leader and argument == leader:
+            argument = "{leader}"
         for path, role in places:
             if argument == path or argument.startswith(path + "/"):
                 argument = role + argument[len(path) :]

@@ -34,10 +34,14 @@ class EngineStart:
     model: Path
     devices: str = ""
     """The accelerators it sees; empty: all."""
+    leader: str = ""
+    """The address of its group's leader; empty: it is alone."""
+    listens: bool = True
+    """Has it a socket? Only the leader of a group has."""
 
     def stated_arguments(self, runtime: Path) -> list[str]:
         """As the instance statement digests them: the same for every replica."""
-        return engine_arguments.stated(self.arguments, runtime, self.model, self.place)
+        return engine_arguments.stated(self.arguments, runtime, self.model, self.place, self.leader)
 
     @property
     def place(self) -> str:
@@ -67,6 +71,7 @@ def plan(
     own: Engine | FurtherEngine | None = None,
     place: str = "engine",
     devices: str = "",
+    leader: str = "",
 ) -> EngineStart:
     """Work out the start.
 
@@ -74,6 +79,7 @@ def plan(
         own: the settings of this model's engines; None: `[engine]`.
         place: the name of its directory below the runtime directory.
         devices: the accelerators it sees; empty: all.
+        leader: the address of its group's leader; empty: it is alone.
 
     Raises:
         ArgumentRefused, VariableRefused: the configuration asks for something that would weaken the lock.
@@ -83,6 +89,7 @@ def plan(
     scratch = runtime / place
     visible = {VISIBLE[device]: devices} if devices and device in VISIBLE else {}
     socket, starting = scratch / "engine.sock", scratch / "starting.sock"
+    listens = settings.group.rank == 0
     chosen = any(token.split("=", 1)[0].replace("_", "-") == "--tool-call-parser" for token in extra)
     thinks = any(token.split("=", 1)[0].replace("_", "-") == "--reasoning-parser" for token in extra)
     ours = engine_arguments.own_arguments(
@@ -98,15 +105,16 @@ def plan(
         scratch=scratch,
         python=python,
         logging_config=INSIDE / "logging.json",
-        serving=socket,
+        # Where nothing tells when clients arrive, its text is withheld from the beginning.
+        serving=socket if listens else scratch,
         kv_cache_gib=own.kv_cache_gib or (1 if device == "cpu" else None),
         loopback_only=settings.lock.engine_network == "namespace",
         extra={**own.environment, **visible},
     )
     return EngineStart(
         python=python,
-        module=engine_arguments.ENTRY_MODULE,
-        arguments=(*ours, *extra),
+        module=engine_arguments.ENTRY_MODULE if listens else engine_arguments.HEADLESS_MODULE,
+        arguments=(*ours, *engine_arguments.group_arguments(settings.group, leader), *extra),
         environment=variables,
         search_path=(INSIDE,),
         starting_socket=starting,
@@ -115,6 +123,8 @@ def plan(
         name=name,
         model=model,
         devices=devices,
+        leader=leader,
+        listens=listens,
     )
 
 

@@ -190,15 +190,20 @@ class Fleet:
                 os.close(sink)
             note(launched.child)
             self._note_posture(start, launched.posture)
-            await self._until_fit(start, served.canary, tell)
-            await _held(start, served.unchanged.after_loading)
+            if start.listens:
+                await self._until_fit(start, served.canary, tell)
+                await _held(start, served.unchanged.after_loading)
         finally:
             os.close(hold)  # from here on, text of the engine is withheld
         output.forget()
-        model_info.keep(start.scratch, self._notes)
-        start.starting_socket.rename(start.socket)
+        if start.listens:
+            model_info.keep(start.scratch, self._notes)
+            start.starting_socket.rename(start.socket)
 
     def _note_posture(self, start: EngineStart, posture: dict[str, Any]) -> None:
+        nodes = self._settings.group.nodes
+        if nodes > 1:  # of which this one was measured
+            posture = {**posture, "nodes": nodes}
         others = {place: found for place, found in self._postures.items() if place != start.place}
         for place, found in others.items():
             if found != posture:

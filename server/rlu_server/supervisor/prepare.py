@@ -22,7 +22,7 @@ from rlu_server.engine.environment import VariableRefused
 from rlu_server.models import verifying
 from rlu_server.models.errors import BadArgument, ManifestError
 from rlu_server.settings import Engine, FurtherEngine, Settings
-from rlu_server.supervisor import models, plan
+from rlu_server.supervisor import group, models, plan
 from rlu_server.supervisor.copies import Copy, of_auth, of_tls
 from rlu_server.supervisor.errors import LockRefused, Misconfigured, ModelRefused, Unavailable
 from rlu_server.supervisor.fleet import Served
@@ -69,6 +69,7 @@ def deployment(
         ServeError: what is refused, and what to do.
     """
     state = settings.state_dir.expanduser().resolve()
+    group.check(settings, role)
     if role is not None:
         _check_user(settings, role)
     if role in (None, "attestor"):
@@ -117,6 +118,7 @@ def _served(
         raise Unavailable(
             f"{python} has no vLLM; install it there, or set [engine] python to an interpreter that has it"
         )
+    leader = group.leader_address(in_force)
     opened = _weights(in_force, runtime, places, host)
     try:
         signers = verifying.read_signers(in_force.model.signers)
@@ -138,6 +140,7 @@ def _served(
                     own=one.engine,
                     place=next(fleet)[0],
                     devices=devices,
+                    leader=leader,
                 )
                 for devices in one.engine.devices or ("",) * one.engine.replicas
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlu_server.settings import Settings
-from rlu_server.supervisor import prepare, rollout, runtime
+from rlu_server.supervisor import group, prepare, rollout, runtime
 from rlu_server.supervisor.alone import ROLES, Role, private_facts
 from rlu_server.supervisor.prepare import Progress
 from rlu_server.supervisor.runtime import Runtime
@@ -71,6 +71,8 @@ def _beside(
     server: Server, settings: Settings, place: Runtime, on_event: Event, role: Role | None
 ) -> list[Coroutine[Any, Any, None]]:
     """What goes on while the server is up, where its model is one that `rlu update` keeps."""
+    if settings.group.nodes > 1 and role == "engine":
+        return [group.until_it_ends(server.engines, server.deployment.served)]
     store = rollout.store_of(settings.model.path)
     if store is None or role not in (None, "engine"):
         return []

@@ -210,6 +210,30 @@ def test_the_origin_of_the_tls_key(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "bounds", "verified"),
+    [
+        (None, {}, True),
+        (1, {}, True),
+        (2, {}, False),
+        (True, {}, False),
+        (2, {"nodes": Bound(at_most=2)}, True),
+        (3, {"nodes": Bound(at_most=2)}, False),
+        (2, None, True),
+    ],
+)
+def test_machines_without_evidence_are_not_overlooked(
+    deployment: Deployment, nodes: int | None, bounds: dict[str, Bound] | None, verified: bool
+) -> None:
+    posture = {"swap": "off"} if nodes is None else {"swap": "off", "nodes": nodes}
+    bundle = instance(deployment, lock={"attestor": {}, "gateway": {}, "engine": posture})
+    policy = deployment.policy(lock={"attestor": None, "gateway": None, "engine": bounds})
+    verdict = verdict_of(deployment, bundle, policy)
+    assert findings(verdict) == ([] if verified else ["policy.lock.mismatch"])
+    if not bounds and not verified:
+        assert "the evidence is of one" in verdict.step("policy.lock").detail
+
+
+@pytest.mark.parametrize(
     ("bound", "accepted"),
     [
         (Bound(values=(True,)), {"no_new_privs"}),
