@@ -23,6 +23,8 @@ NORMAL = {
     "stopped",
     "waiting_for_engine",
     "engine.known_answer",
+    "model.switched",
+    "model.switching",
 }
 """What the supervisor tells in the normal course."""
 

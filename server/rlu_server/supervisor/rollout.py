@@ -84,7 +84,8 @@ class Rollout:
             try:
                 return target, await asyncio.to_thread(self._prepare, self._server.deployment, target)
             except ServeError as error:
-                self._refuse(target, "model.refused", error)
+                self._refused = target
+                self._on_event("model.refused", {"version": target.name, "code": error.code})
 
     def _target(self) -> Path | None:
         """The version to switch to."""
@@ -102,15 +103,12 @@ class Rollout:
         try:
             await self._server.replace(deployment)
         except ServeError as error:
-            self._refuse(target, "model.switch_failed", error)
+            self._refused = target
+            self._on_event("model.switch_failed", {"version": target.name, "code": error.code})
             self._put_back(target, served, error)
             await self._server.replace(before)
             return
         self._on_event("model.switched", {"version": target.name})
-
-    def _refuse(self, target: Path, event: str, error: ServeError) -> None:
-        self._refused = target
-        self._on_event(event, {"version": target.name, "code": error.code})
 
     def _put_back(self, target: Path, served: Path, error: ServeError) -> None:
         """So that the next start serves what served before."""
