@@ -214,8 +214,7 @@ def _unseal_file(
     handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with reader:
-            if file.size:
-                os.posix_fallocate(handle, 0, file.size)  # what does not fit is told before it is opened
+            os.ftruncate(handle, file.size)  # a tmpfs gives huge pages within a file's size
             for index in range(reader.sealed.count):
                 plain = reader.chunk(index)
                 whole.update(plain)

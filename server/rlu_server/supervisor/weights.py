@@ -84,7 +84,7 @@ class Weights:
         name = f"weights{number}-{self._header.digest.hex()[:8]}"
         self.place = runtime.path / name
         needed = self.manifest.size + PAGE * len(self.manifest.files) + SLACK
-        runtime.separate(name, needed)
+        runtime.separate(name, needed, huge=True)
         self.place.mkdir(mode=0o700, exist_ok=True)
         _check_room(self.place, needed)
 
