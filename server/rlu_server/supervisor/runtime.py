@@ -6,13 +6,14 @@ is a tmpfs; swap must then be off, which the lock checks.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -244,18 +245,30 @@ def _start_time(pid: int) -> str:
         return ""
 
 
+def in_use() -> Iterator[Path]:
+    """Runtime directories whose supervisor is alive, as far as we may see them."""
+    for path in _candidates():
+        with contextlib.suppress(OSError, ValueError):
+            pid, started = (path / ".supervisor").read_text().split()
+            if _start_time(int(pid)) == started:
+                yield path
+
+
+def _candidates() -> Iterator[Path]:
+    for base in {Path("/run"), Path(tempfile.gettempdir()), *_memory_directories()}:
+        yield from base.glob(f"{PREFIX}*")
+
+
 def _remove_stale() -> None:
     """Wipe what supervisors of ours that were killed left behind."""
-    for base in {Path("/run"), Path(tempfile.gettempdir()), *_memory_directories()}:
-        for path in base.glob(f"{PREFIX}*"):
-            mark = path / ".supervisor"
-            try:
-                if path.lstat().st_uid != os.geteuid() or not stat.S_ISDIR(path.lstat().st_mode):
-                    continue
-                pid, started = mark.read_text().split()
-            except (OSError, ValueError):
+    for path in _candidates():
+        try:
+            if path.lstat().st_uid != os.geteuid() or not stat.S_ISDIR(path.lstat().st_mode):
                 continue
-            if _start_time(int(pid)) != started:
-                stale = Runtime(path, mounted=os.path.ismount(path))
-                stale._separate += [inner for inner in path.iterdir() if os.path.ismount(inner)]
-                stale.remove()
+            pid, started = (path / ".supervisor").read_text().split()
+        except (OSError, ValueError):
+            continue
+        if _start_time(int(pid)) != started:
+            stale = Runtime(path, mounted=os.path.ismount(path))
+            stale._separate += [inner for inner in path.iterdir() if os.path.ismount(inner)]
+            stale.remove()

@@ -58,6 +58,11 @@ def read(where: str) -> Mapping[tuple[str, str], float]:
         Unread: `telemetry.unread`.
         Unset: `telemetry.metrics`.
     """
+    return counted(exposed(where))
+
+
+def exposed(where: str) -> bytes:
+    """All metrics, in Prometheus' text format. Raises what `read` raises."""
     connection = _connection(where)
     try:
         connection.request("GET", PATH)
@@ -69,7 +74,7 @@ def read(where: str) -> Mapping[tuple[str, str], float]:
         raise Unread("telemetry.unread", f"{where} does not answer ({type(error).__name__})") from error
     finally:
         connection.close()
-    return counted(data)
+    return data
 
 
 def counted(text: bytes) -> Mapping[tuple[str, str], float]:

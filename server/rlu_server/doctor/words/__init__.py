@@ -14,6 +14,7 @@ from rlu_server.doctor.words.attestor import ATTESTOR, GATEWAYS_PROOF
 from rlu_server.doctor.words.cluster import FINDINGS as CLUSTER
 from rlu_server.doctor.words.cluster import POD_STATES
 from rlu_server.doctor.words.commands import COMMANDS
+from rlu_server.doctor.words.deployment import FINDINGS as DEPLOYMENT
 from rlu_server.doctor.words.events import OF_THE_ATTESTOR, OF_THE_ENGINE, OF_THE_GATEWAY, OF_THE_SUPERVISOR
 from rlu_server.doctor.words.gateway import REFUSALS
 from rlu_server.doctor.words.machine import FINDINGS as MACHINE
@@ -56,6 +57,7 @@ GROUPS = (
     Group("an event made of the engine's output", "a JSON line; vLLM's own text is withheld", OF_THE_ENGINE),
     Group("why `rlu serve` ended", "the event `refused`, and the line after it", STARTING),
     Group("an exit code", "a process or container that ended; `status` of the events …exited", EXITS),
+    Group("a finding about a deployment", "`rlu doctor`", DEPLOYMENT),
     Group("the state of a pod", "a finding of `rlu doctor --cluster`", POD_STATES),
     Group("a finding about the cluster", "`rlu preflight --cluster`", CLUSTER),
     Group("a finding about the node", "`rlu preflight`, `rlu doctor`", MACHINE),

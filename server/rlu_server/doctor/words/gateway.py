@@ -114,13 +114,17 @@ REFUSALS = {
         "Answers are not made in the background.", "Stream, without `background`."
     ),
     "state_unsupported": Text(
-        "`conversation`, or `item_reference`, needs state that is not kept here.",
+        "`conversation` is not kept here; nothing is where `[responses] store` is off.",
         "Send the whole conversation as `input`.",
     ),
     "cancel_unsupported": Text(
         "Only background responses could be cancelled.", "Close the connection; that aborts the engine."
     ),
     "query_invalid": Text("A query parameter is not understood.", _CLIENT),
+    "item_not_found": Text(
+        "The answer that had the item was never stored, is too old, was deleted, or its session has ended.",
+        "Send the item itself.",
+    ),
     "previous_response_not_found": Text(
         "The answer was never stored, is too old, was deleted, or its session has ended.",
         "Send the whole conversation. How long answers are kept: `[responses]`.",

@@ -23,7 +23,8 @@ FINDINGS = {
     "kernel.user_namespaces": Text("Without root, the engine's own network needs them.", _HERE),
     "kernel.swap": Text("Swap writes prompts to a disk.", "Turn it off, or keep pods from it."),
     "kernel.zswap": Text(
-        "Swap through zswap is compressed in memory, and still reaches the disk behind it.", "Turn it off with swap."
+        "Swap through zswap is compressed in memory, and still reaches the disk behind it.",
+        "Turn it off with swap.",
     ),
     "kernel.cgroup": Text(
         "Only cgroup v2 can keep a pod from swapping.", "Boot with systemd.unified_cgroup_hierarchy=1."

@@ -39,10 +39,13 @@ class Answer:
 
 
 class Server(Protocol):
-    """Both raise Unreachable: `relay.…`."""
+    """All raise Unreachable: `relay.…`."""
 
     def get(self, path: str) -> Answer:
         """GET."""
+
+    def text(self, path: str) -> bytes | None:
+        """GET of what is no object, such as a log; None where there is none, or it may not be seen."""
 
     def create(self, path: str, body: Mapping[str, Any]) -> Answer:
         """POST. Only reviews are made, which the API server answers and does not keep."""
@@ -55,12 +58,16 @@ class Account:
     cluster: Cluster
 
     def get(self, path: str) -> Answer:
-        return self._ask("GET", path, None)
+        return _answer(*self._ask("GET", path, None))
+
+    def text(self, path: str) -> bytes | None:
+        status, data = self._ask("GET", path, None)
+        return data if status == 200 else None
 
     def create(self, path: str, body: Mapping[str, Any]) -> Answer:
-        return self._ask("POST", path, json.dumps(body).encode())
+        return _answer(*self._ask("POST", path, json.dumps(body).encode()))
 
-    def _ask(self, method: str, path: str, content: bytes | None) -> Answer:
+    def _ask(self, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         status, _, data = request(
             method,
@@ -70,7 +77,7 @@ class Account:
             content,
             {**self.cluster.headers(), **headers},
         )
-        return Answer(status, _object(data) if 200 <= status < 300 else {})
+        return status, data
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +88,16 @@ class Kubectl:
     program: str = "kubectl"
 
     def get(self, path: str) -> Answer:
-        return self._ask(["get", "--raw", path], None)
+        return _answer(*self._ask(["get", "--raw", path], None))
+
+    def text(self, path: str) -> bytes | None:
+        status, data = self._ask(["get", "--raw", path], None)
+        return data if status == 200 else None
 
     def create(self, path: str, body: Mapping[str, Any]) -> Answer:
-        return self._ask(["create", "--raw", path, "-f", "-"], json.dumps(body).encode())
+        return _answer(*self._ask(["create", "--raw", path, "-f", "-"], json.dumps(body).encode()))
 
-    def _ask(self, words: list[str], content: bytes | None) -> Answer:
+    def _ask(self, words: list[str], content: bytes | None) -> tuple[int, bytes]:
         try:
             ran = subprocess.run(
                 [self.program, *self.options, *words],
@@ -102,13 +113,17 @@ class Kubectl:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Unreachable("relay.unreachable", f"kubectl: {type(error).__name__}") from error
         if ran.returncode == 0:
-            return Answer(200, _object(ran.stdout))
+            return 200, ran.stdout
         cause = _CAUSE.search(ran.stderr.decode("utf-8", "replace"))
         if cause is None:
             raise Unreachable(
                 "relay.unreachable", "kubectl does not reach the API server; see `kubectl version`"
             )
-        return Answer(_STATUS[cause[1]])
+        return _STATUS[cause[1]], b""
+
+
+def _answer(status: int, data: bytes) -> Answer:
+    return Answer(status, _object(data) if 200 <= status < 300 else {})
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
