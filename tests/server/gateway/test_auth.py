@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from fakes import api_server as cluster
-from fakes.api_server import ApiServer
+from fakes import reviewing_api_server as cluster
 from fakes.issuer import ISSUER, Authority, Issuer
+from fakes.reviewing_api_server import ApiServer
 from fakes.rig import Response, Rig, Wire
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.statements import Receipt
@@ -202,6 +202,8 @@ async def test_the_tenants_administrator_resolves_its_own_pseudonyms(rig: Rig, i
 
 
 async def test_guessing_waits_and_neighbours_do_not(rig: Rig):
+    authenticator, now = rig.gateway.entrance.authenticator, time.monotonic()
+    authenticator._monotonic = lambda: now  # a wait does not end because the machine is slow
     good = bearer(rig.keys["alice"])
     assert (await call(rig, CHAT, good)).status == 200
     key_id = rig.keys["alice"].split("_")[1]
@@ -217,14 +219,8 @@ async def test_guessing_waits_and_neighbours_do_not(rig: Rig):
     # A key that was good from here goes on; one that was not waits, or guessing would go on.
     assert (await call(rig, CHAT, good)).status == 200
     assert code(await call(rig, CHAT, bearer(rig.keys["bob"]))) == "locked_out"
-
-    async def bob() -> int:
-        return (await call(rig, CHAT, bearer(rig.keys["bob"]))).status
-
-    deadline = time.monotonic() + 20
-    while await bob() != 200:
-        assert time.monotonic() < deadline, "the wait never ends"
-        await asyncio.sleep(0.2)
+    now += 2.0
+    assert (await call(rig, CHAT, bearer(rig.keys["bob"]))).status == 200, "the wait never ends"
 
 
 async def test_revocation_and_expiry_need_no_restart(rig: Rig):
@@ -498,7 +494,7 @@ async def test_a_client_that_leaves_while_it_waits(tmp_path: Path, api_server: A
             wire = await rig.wire()
             token = api_server.token(time.time(), "team-a", "runner")
             await wire.send(rig.request(CHAT, rig.chat(), who=None, headers=bearer(token)))
-            await asyncio.wait_for(asked.wait(), 10)
+            await asyncio.wait_for(asked.wait(), 60)
             wire.abort()
             await rig.eventually(lambda: not rig.gateway.relay.connections)
             may_end.set()

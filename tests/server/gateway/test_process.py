@@ -338,10 +338,10 @@ class Deployment:
         context = ssl.create_default_context(cafile=str(self.certificate))
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx.AsyncClient(
-            base_url=f"https://localhost:{self.port}", verify=context, headers=headers, timeout=20
+            base_url=f"https://localhost:{self.port}", verify=context, headers=headers, timeout=60
         )
 
-    async def ready(self, timeout: float = 40.0) -> None:
+    async def ready(self, timeout: float = 60.0) -> None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             assert all(process.poll() is None for process in self.processes.values()), self.logs()
@@ -423,7 +423,7 @@ async def test_with_the_real_attestor(deployment: Deployment):
 
 
 async def wait_for_status(client: httpx.AsyncClient, status: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (await client.get("/readyz")).status_code != status:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)

@@ -99,10 +99,11 @@ async def test_no_request_is_lost(deployment: Deployment, monkeypatch: pytest.Mo
         load = Load(rig)
         running = [asyncio.create_task(load.client(number)) for number in range(6)]
         streams = [asyncio.create_task(load.stream()) for _ in range(3)]
-        await asyncio.sleep(0.7)  # the streams take two seconds
+        await rig.eventually(lambda: len(load.responses) >= 30 and rig.gateway.relay.exchanges)
         outcome = await rotate(state)
         assert outcome.code is None, outcome
-        await asyncio.sleep(0.7)
+        before = len(load.responses)
+        await rig.eventually(lambda: len(load.responses) >= before + 60)
         load.stopping = True
         await asyncio.gather(*running, *streams)
         new = await key_of(rig)

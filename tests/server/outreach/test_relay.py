@@ -17,9 +17,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fakes.api_server import ApiServer
 from fakes.collector import Collector
 from fakes.issuer import Authority, Issuer
+from fakes.reviewing_api_server import ApiServer
 from rlu_server.core.auth import reviews
 from rlu_server.outreach import listening
 from rlu_server.outreach.cluster import Cluster

@@ -19,9 +19,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from deployment import Up, make_settings, running
 
-from fakes import api_server as cluster
-from fakes.api_server import ApiServer
+from fakes import reviewing_api_server as cluster
 from fakes.issuer import ISSUER, Authority, Issuer
+from fakes.reviewing_api_server import ApiServer
 from rlu_attestation import canonical, jose
 from rlu_attestation.encoding import b64u
 from rlu_server.settings import Settings
