@@ -278,7 +278,7 @@ def _api(roles: tuple[str, ...], namespace: str, server: str, ca: Path | None, t
         try:
             namespace = (ACCOUNT / "namespace").read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise Misuse("cluster.namespace", "not in a pod; say --namespace") from error
+            raise Misuse("cluster.where", "not in a pod; say --namespace") from error
     return Api(cluster, namespace, roles)
 
 

@@ -192,7 +192,7 @@ def test_outside_a_cluster_it_says_what_is_missing(monkeypatch: pytest.MonkeyPat
     for words, code in (
         (("sweep",), "relay.cluster"),
         (("sweep", "--api-server", "https://x"), "cluster.address"),
-        (("sweep", "--api-server", "https://x", "--api-ca", "a", "--api-token", "b"), "cluster.namespace"),
+        (("sweep", "--api-server", "https://x", "--api-ca", "a", "--api-token", "b"), "cluster.where"),
         (("rights", "nobody"), "cluster.role"),
     ):
         exit_code, output = said(*words)

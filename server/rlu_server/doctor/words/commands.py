@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlu_attestation.codes.steps import Text
+from rlu_server.doctor.words.controllers import CONTROLLERS
 
 _ARGUMENT = "Correct the argument; the message says what it takes."
 _FILE = "Correct the path, owner or mode; the message names the file."
@@ -27,6 +28,8 @@ COMMANDS = {
         "There is no such key, or no key file.",
         "See them with `rlu apikeys list`; `rlu apikeys init` makes a file.",
     ),
+    # a cluster
+    **CONTROLLERS,
     # boundary reports
     "boundary.egress": Text(
         "The journal of egress cannot be read, or has a line that no job wrote.",
