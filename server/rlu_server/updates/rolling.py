@@ -7,7 +7,7 @@ nothing. Each pod drains, and the next goes when the last is ready; one that doe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rlu_server.cluster.api import Api
 from rlu_server.cluster.rights import PATCH_STATEFULSET
@@ -16,14 +16,11 @@ from rlu_server.outreach.cluster import Cluster
 ANNOTATION = "rlu.internal/model-version"
 
 
-def roller(
-    rollout: str, around: Callable[[Mapping[str, str]], Cluster] = Cluster.around
-) -> Callable[[str], None]:
+def roller(rollout: str) -> Callable[[str], None]:
     """What is called with the version after a switch.
 
     Args:
-        rollout: `namespace/name` of a StatefulSet; empty: nothing has to be done.
-        around: the cluster that this process is in.
+        rollout: `namespace/name` of a StatefulSet of the cluster that this process is in; empty: nothing has to be done.
     """
     if not rollout:
         return lambda version: None
@@ -31,7 +28,7 @@ def roller(
 
     def roll(version: str) -> None:
         """Raises RluError: of the API server (`cluster.…`, `relay.…`)."""
-        api = Api(around(os.environ), namespace, ("update",))
+        api = Api(Cluster.around(os.environ), namespace, ("update",))
         template = {"template": {"metadata": {"annotations": {ANNOTATION: version}}}}
         api.call(PATCH_STATEFULSET, name, {"spec": template})
 
