@@ -16,6 +16,7 @@ import pytest
 
 from e2e.processes import until
 from e2e.scripted_stack import MODEL, Scripted
+from fakes.log_stack import LogStack
 from fakes.terminal import Ran, rlu
 from rlu_attestation.boundary.report import Report
 from rlu_attestation.policy_signature import generate, load_private_key, load_public_key
@@ -235,6 +236,45 @@ def test_a_log_that_was_moved_away(ended: Ended, desk: Desk, tmp_path: Path) -> 
     (state / "log" / f"{ended.instances[0]}.jsonl").unlink()
     ran = desk.make(replace(ended, state=state))
     assert (ran.code, ran.json["code"]) == (10, "boundary.instances")
+
+
+def test_counted_again_from_what_was_exported(desk: Desk) -> None:
+    """What a SIEM kept, held against the report; and a report that the SIEM has another story about."""
+    begin = int(time.time())
+    with tempfile.TemporaryDirectory(prefix="rlu-boundary-") as home:
+        stack = LogStack(Path(home) / "server")
+        with stack:
+            stack.open_sessions(SESSIONS)
+        last = chain(stack.log)[-1].tallies(0)[-1].tally.issued_at
+        until(lambda: int(time.time()) > last, 60, stack.output)
+        siem = desk.directory / "siem.jsonl"
+        with stack:
+            stack.open_sessions(1)  # after the period; the tally of it closes the period
+            exported = rlu(
+                desk.capsys, "log", "export", stack.url, "--to", siem, "--cursor", desk.directory / "cursor.json", "--once",
+                "--policy", stack.policy, "--api-key-file", stack.exporter, "--insecure-accept-software-key",
+            )  # fmt: skip
+            assert exported.code == 0, exported.err
+        instance = chain(stack.log)[0].ended.issuer.removeprefix("urn:rlu:instance:")
+        assert desk.make(Ended(stack.deployment.state, begin, last + 1, (instance,))).code == 0
+
+    def recounted(*files: Path) -> Ran:
+        known = ("--report-key", desk.public, "--instance", instance, "--json")
+        return rlu(desk.capsys, "boundary", "recount", desk.file, *files, *known)
+
+    ran = recounted(siem)
+    assert (ran.code, figures(ran.json)["sessions"]) == (0, SESSIONS)
+    lines = siem.read_text().splitlines(keepends=True)
+    other, fewer, broken = (desk.directory / name for name in ("other.jsonl", "fewer.jsonl", "broken.jsonl"))
+    other.write_text("".join(lines).replace('"session"', '"gap"', 1))
+    assert {point["code"] for point in recounted(other).json["false"]} == {"boundary.entries"}
+    fewer.write_text("".join(lines[1:]))
+    assert {point["code"] for point in recounted(fewer).json["open"]} == {"boundary.open.entries"}
+    assert recounted(fewer, siem).code == 0
+    broken.write_text(lines[0] + "no entry\n")
+    ran = recounted(broken)
+    assert (ran.code, ran.json["code"]) == (30, "boundary.entries.encoding")
+    assert recounted(desk.directory / "none").json["code"] == "file.unreadable"
 
 
 def test_usage(ended: Ended, desk: Desk) -> None:

@@ -3,6 +3,7 @@
     report.py    the document, signed by whoever makes it
     figures.py   from tallies to figures: the same for who makes a report and for who verifies it
     check.py     what a verifier looks at
+    recount.py   the same once more from exported entries
     page.py      a verified report as a page to print
 
 The signature says whose report it is, and is all there is behind figures that are *asserted*. The others do not rest on it: they follow

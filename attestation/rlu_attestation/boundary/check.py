@@ -32,6 +32,8 @@ CODES = {
     "boundary.time": "something is from the future",
     "boundary.open.instance": "a key was not compared with that of an instance that was verified",
     "boundary.open.uncounted": "entries that may be of the period are not counted",
+    "boundary.entries": "entries that were exported are not what was counted",
+    "boundary.open.entries": "entries of the period are not among the exported ones",
     "boundary.open.end": "the tallies that are here end before the period does",
 }
 

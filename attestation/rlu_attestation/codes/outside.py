@@ -54,6 +54,18 @@ OUTSIDE = {
     "boundary.time": Text(
         "The boundary report, or a head in it, is from the future.", "Set the clocks right."
     ),
+    "boundary.entries": Text(
+        "Entries that were exported while they were made are not what the log's tallies say of them.",
+        "One of the two was changed, or the attestor told two stories: keep both, and ask.",
+    ),
+    "boundary.entries.encoding": Text(
+        "A file of exported entries holds a line that is none.",
+        "Give the files that `rlu log export` wrote, unchanged.",
+    ),
+    "boundary.open.entries": Text(
+        "Some entries of the period are not among those that were exported.",
+        "Give all files of the export, rotated ones too.",
+    ),
     "boundary.open.instance": Text(
         "Nobody has said that this instance key is known: any key could have signed this log.",
         "Verify a bundle of that instance, and name its ueid with --instance.",
