@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -69,11 +70,19 @@ def selects(selector: Object, labels: dict[str, str]) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def schemas_are_read_once() -> Iterator[None]:
-    """The validator would read a version's definitions, some megabytes, for every object."""
+    """The validator would read a version's definitions, some megabytes, and the list of versions for every object."""
     with pytest.MonkeyPatch.context() as patch:
-        read = functools.cache(kubernetes_validate.utils.schema_contents)
-        patch.setattr(kubernetes_validate.utils, "schema_contents", read)
+        for name in ("schema_contents", "all_versions", "latest_version"):
+            patch.setattr(
+                kubernetes_validate.utils, name, functools.cache(getattr(kubernetes_validate.utils, name))
+            )
         yield
+
+
+@functools.cache
+def validate(item: str, version: str) -> None:
+    """Once: configurations have most objects in common."""
+    kubernetes_validate.validate(json.loads(item), version, strict=True)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -85,7 +94,7 @@ def test_every_object_is_valid_in_every_version(configuration: Any, version: str
         return  # likewise, see test_controllers
     for item in found:
         if item["apiVersion"] not in charts.CUSTOM_KINDS:
-            kubernetes_validate.validate(item, version, strict=True)
+            validate(json.dumps(item, sort_keys=True), version)
 
 
 def test_the_validator_does_catch_an_unknown_field(rendered: Any) -> None:

@@ -20,6 +20,7 @@ from e2e.proofs import bundle, exchange
 from e2e.scripted_stack import MODEL, Scripted
 from e2e.served import RLU
 from e2e.test_connect import write_policy
+from fakes.terminal import rlu
 from rlu_server import swtpm
 
 HERE = Path(__file__).parent
@@ -87,6 +88,10 @@ class First:
 
     def verify(self, bundle: Path, at: int) -> int:
         return self.run(bundle, "--as-of", str(at)).returncode
+
+    def verify_here(self, capsys: pytest.CaptureFixture[str], bundle: Path, at: int) -> int:
+        """The same command in this process: it takes longer to start than to verify."""
+        return rlu(capsys, "verify", bundle, "--policy", self.policy, "--json", "--as-of", at).code
 
 
 @dataclass(frozen=True)

@@ -203,12 +203,14 @@ def test_an_implicit_session_of_a_running_server(second: Second, saved: Saved, t
 
 @pytest.mark.tpm
 @pytest.mark.parametrize("name", CHANGES)
-def test_both_refuse(second: Second, saved: Saved, tmp_path: Path, name: str) -> None:
+def test_both_refuse(
+    second: Second, saved: Saved, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
     file = _write(tmp_path / "bundle.rlu", apply(name, *saved.documents))
     verdict = second.verify(file, saved.at)
     assert verdict.code in (10, 30)
     assert verdict.failed()
-    first = saved.first.verify(file, saved.at)
+    first = saved.first.verify_here(capsys, file, saved.at)
     assert first == verdict.code or (first, verdict.code) == (UNRECOGNISED, 30)
 
 
