@@ -12,4 +12,4 @@ pytest.register_assert_rewrite("e2e")
 hypothesis.settings.register_profile("rlu", deadline=None)
 hypothesis.settings.load_profile("rlu")
 
-pytest_plugins = ["absent_inputs", "fixtures_tpm", "fixtures_models"]
+pytest_plugins = ["absent_inputs", "fixtures_cluster", "fixtures_tpm", "fixtures_models"]

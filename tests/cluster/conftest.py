@@ -1,27 +1,14 @@
-"""One control plane for the whole run; each test has namespaces and nodes of its own."""
+"""Each test has namespaces and nodes of its own, in the one control plane of the run."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from chart_release import RESTRICTED, SOMEWHERE, Release
-from control_plane import Cluster, Status, control_plane, controllers, until
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with control_plane(tmp_path_factory.mktemp("control-plane")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def whole_cluster(cluster: Cluster) -> Iterator[Cluster]:
-    """With controllers and scheduler."""
-    with controllers(cluster):
-        yield cluster
+from control_plane import Cluster, Status, until
 
 
 @pytest.fixture
