@@ -18,7 +18,9 @@ from rlu_server.doctor.words.deployment import FINDINGS as DEPLOYMENT
 from rlu_server.doctor.words.events import OF_THE_ATTESTOR, OF_THE_ENGINE, OF_THE_GATEWAY, OF_THE_SUPERVISOR
 from rlu_server.doctor.words.gateway import REFUSALS
 from rlu_server.doctor.words.machine import FINDINGS as MACHINE
+from rlu_server.doctor.words.models import TLS, UPDATES
 from rlu_server.doctor.words.processes import EXITS, STARTING
+from rlu_server.doctor.words.weights import WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,22 @@ GROUPS = (
     Group("an event of the gateway", "a JSON line of the gateway's", OF_THE_GATEWAY),
     Group("an event of the supervisor", "a JSON line of `rlu serve`", OF_THE_SUPERVISOR),
     Group("an event made of the engine's output", "a JSON line; vLLM's own text is withheld", OF_THE_ENGINE),
+    Group(
+        "why a version of a model is not fetched or not served",
+        "`code` of the events model.refused, model.switch_failed and update.failed; `rlu update status`",
+        UPDATES,
+    ),
+    Group("TLS files that are not taken", "`code` of the event certificate_refused", TLS),
     Group("why `rlu serve` ended", "the event `refused`, and the line after it", STARTING),
     Group("an exit code", "a process or container that ended; `status` of the events …exited", EXITS),
     Group("a finding about a deployment", "`rlu doctor`", DEPLOYMENT),
     Group("the state of a pod", "a finding of `rlu doctor --cluster`", POD_STATES),
     Group("a finding about the cluster", "`rlu preflight --cluster`", CLUSTER),
     Group("a finding about the node", "`rlu preflight`, `rlu doctor`", MACHINE),
+    Group(
+        "an encrypted model, or its key broker",
+        "the message of `rlu serve`, `rlu model` and `rlu broker`; `code` of the broker's answers and events, of weights.refused",
+        WEIGHTS,
+    ),
     Group("why a command did nothing", "the message of the command", COMMANDS),
 )

@@ -86,6 +86,42 @@ COMMANDS = {
         "The other side does not answer.", "See the address, the NetworkPolicy, the proxy, and the CA."
     ),
     "relay.url": Text("This is no address that can be asked.", _ARGUMENT),
+    "relay.not_allowed": Text(
+        "The host is none of those that this job may reach.",
+        "Add it to the job's hosts, if it is meant, and to its NetworkPolicy.",
+    ),
+    "relay.redirects": Text("The other side redirects on and on.", "Name the address where it ends."),
+    # what runs beside the instances in a cluster
+    "cluster.absent": Text(
+        "The API server has no such object.",
+        "Was the release installed whole? See the name that the command was given.",
+    ),
+    "cluster.address": Text("The options for an API server belong together.", _ARGUMENT),
+    "cluster.answer": Text(
+        "The API server's answer is not of its form.", "Is the address that of an API server?"
+    ),
+    "cluster.conflict": Text("Somebody else changed the object meanwhile.", "It is tried again."),
+    "cluster.denied": Text(
+        "The API server does not accept the account, or does not allow it this.",
+        "See the release's roles; `rlu cluster rights` prints what a role needs.",
+    ),
+    "cluster.invalid": Text(
+        "The API server finds the object invalid.",
+        "Is the cluster of a version that is supported? Report it.",
+    ),
+    "cluster.jwks": Text("The option for key sets is not of its form.", _ARGUMENT),
+    "cluster.later": Text("Not now: a disruption budget, or too many requests.", "It is tried again."),
+    "cluster.profile": Text("There is no such hardware profile.", _ARGUMENT),
+    "cluster.role": Text("There is no such role.", _ARGUMENT),
+    "cluster.status": Text("The API server answered with an error.", "Look at the API server."),
+    "cluster.taint": Text("There is no such effect of a taint.", _ARGUMENT),
+    "cluster.where": Text("The command is not in a pod, and no namespace is named.", _ARGUMENT),
+    "publish.content": Text(
+        "The ConfigMap holds what no such job wrote.", "Empty it; the next run fills it."
+    ),
+    "publish.size": Text(
+        "The pieces are more than a ConfigMap takes.", "Give the instances a Secret or volume of your own."
+    ),
     # the attestation key
     "keys.file": Text("A file cannot be used.", _FILE),
     "keys.last_good": Text(

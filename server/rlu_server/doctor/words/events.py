@@ -92,6 +92,14 @@ OF_THE_GATEWAY = {
         "Restart the server; then `rlu preflight`.",
     ),
     "keys_refused": Text("The file of API keys cannot be used.", _KEPT),
+    "certificate_refused": Text(
+        "The TLS files that were provided cannot be used; the ones before go on.",
+        "Explain its code, and repair the Secret.",
+    ),
+    "certificate_unwritten": Text(
+        "The renewed certificate serves, but its copy for clients could not be written.",
+        "Is the runtime directory full? Clients' copies last until the next renewal.",
+    ),
     "limits_refused": Text("The limits file cannot be used.", _KEPT + " Check it with `rlu limits check`."),
     "auth_refused": Text("A key set, CA or revocation list cannot be used.", _KEPT),
     "token_key_unknown": Text(
@@ -177,6 +185,22 @@ OF_THE_SUPERVISOR = {
     "output.withheld": Text(
         "A process wrote something that is no event; it was not passed on.", "Report it, if it is not vLLM's."
     ),
+    "model.refused": Text(
+        "A version of the model that was switched to is not what it must be; the old one serves on.",
+        "`rlu update status` has the code; `rlu update rollback` moves the link back.",
+    ),
+    "model.switch_failed": Text(
+        "The engine does not start with the new version; the old one was started again.",
+        "Does it fit? See `rlu size`, and `rlu update status`; ask the vendor.",
+    ),
+    "model.link_stays": Text(
+        "The model's link could not be put back: the next start would take the version that fails.",
+        "`rlu update rollback`, as the store's owner.",
+    ),
+    "model.update_failed": Text(
+        "An update of the model failed; what is served did not change.",
+        "Explain its code; it is tried again at the next call.",
+    ),
     "engine.model_not_verified": Text(
         "The model is served without a good signature, because `unsafe-optional` says so.",
         "Sign it with `rlu model sign`, and put `required` back.",
@@ -184,6 +208,10 @@ OF_THE_SUPERVISOR = {
     "engine.known_answer_wrong": Text(
         "The model does not answer as its `rlu-canary.json` says; it is not served.",
         "Another GPU or version of vLLM? Else compare the weights with `rlu model verify`.",
+    ),
+    "weights.refused": Text(
+        "An engine is not started again: the weights of its encrypted model could not be opened, by the code.",
+        _BY_CODE + " It is tried again at most every 30 s.",
     ),
 }
 
