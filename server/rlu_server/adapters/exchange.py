@@ -166,8 +166,8 @@ class Exchange:
         try:
             if isinstance(begun, GatewayError):
                 raise begun
-            if taken.asked is not None and taken.asked.previous is not None:
-                taken = self._intake.resume(taken, begun.earlier)
+            if taken.asked is not None and taken.asked.continues:
+                taken = self._intake.resume(taken, begun.earlier, begun.own)
         except GatewayError as error:
             self._refuse(error)
         else:

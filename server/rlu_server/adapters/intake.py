@@ -122,10 +122,9 @@ class Intake:
             asking.asked(self._incoming.headers, flex=found.flex),
         )
 
-    def resume(self, taken: Taken, earlier: bytes) -> Taken:
+    def resume(self, taken: Taken, earlier: bytes, own: bytes) -> Taken:
         """The request with the items of what it continues before its own. Raises GatewayError."""
-        assert taken.asked is not None
-        content = body.resume(taken.content, earlier, taken.asked)
+        content = body.resume(taken.content, earlier, own)
         if len(content) > self._relay.settings.max_body_bytes:
             raise GatewayError(
                 "body_too_large", "The conversation has become larger than this server accepts."

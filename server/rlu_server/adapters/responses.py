@@ -39,9 +39,16 @@ class Sessions(Protocol):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A request may go on: the items before its own, and a ticket if its answer is to be kept."""
+    """A request may go on.
+
+    Attributes:
+        earlier: the items before its own.
+        own: its own, with those that it refers to in their place; empty where it continues nothing, and so stays as it is.
+        ticket: if its answer is to be kept.
+    """
 
     earlier: bytes
+    own: bytes
     ticket: int | None
 
 
@@ -69,7 +76,8 @@ class Responses(Protocol):
 
         Args:
             size: of the request; its answer repeats much of it.
-            done: told of `state_unsupported`, `previous_response_not_found`, `response_not_stored`, `scratch_full`, `field_type` as well.
+            done: told of `state_unsupported`, `previous_response_not_found`, `item_not_found`, `response_not_stored`, `scratch_full`,
+                `field_type` as well.
         """
 
     def keep(self, ticket: int, session: str, response: bytes) -> None:
@@ -109,10 +117,7 @@ class NothingKept:
         size: int,
         done: Callable[[Begun | GatewayError], None],
     ) -> None:
-        if asked.previous is not None:
-            done(GatewayError("state_unsupported", param="previous_response_id"))
-        else:
-            done(Begun(b"", None))
+        done(_unsupported(asked) if asked.continues else Begun(b"", b"", None))
 
     def keep(self, ticket: int, session: str, response: bytes) -> None:
         pass
@@ -136,6 +141,10 @@ class NothingKept:
         pass
 
 
+NAME_BYTES = 256
+"""What the name of an item counts, by which it can be found."""
+
+
 @dataclass(slots=True, eq=False)
 class _Kept:
     """`response` is empty for one that there was no room for."""
@@ -144,6 +153,8 @@ class _Kept:
     response: bytearray
     input: bytearray
     previous: Key | None
+    names: tuple[str, ...] = ()
+    """Ids of its items, by which they can be referred to."""
 
     def wipe(self) -> bool:
         """Overwrite it; true when nothing is left."""
@@ -178,6 +189,8 @@ class ResponseStore:
         quotas = Quotas(settings.total_bytes, settings.tenant_bytes, settings.session_bytes, settings.age_s)
         self._scratch = Scratch(quotas)
         self._kept: dict[Key, _Kept] = {}
+        self._holders: dict[Key, list[Key]] = {}
+        """By owner and an item's id: the answers that have it, be it as output or as input."""
         self._tickets: dict[int, _Ticket] = {}
         self._serial = 0
         self._left: set[str] = set()
@@ -210,8 +223,8 @@ class ResponseStore:
     def _begin(self, principal: Principal, where: Explicit | Conversation, asked: Asked, size: int) -> Begun:
         owner = (principal.tenant_pseudonym, principal.pseudonym)
         on = self._settings.store == "on"
-        if asked.previous is not None and not on:
-            raise GatewayError("state_unsupported", param="previous_response_id")
+        if asked.continues and not on:
+            raise _unsupported(asked)
         earlier, previous = b"", None
         if asked.previous is not None:
             previous = (*owner, asked.previous)
@@ -220,21 +233,22 @@ class ResponseStore:
             for key in chain:
                 self._scratch.use(key, now, pin=True)
             earlier = self._items(chain)
+        own = self._own(owner, asked)
         if not on or asked.keep is Keep.NO:
-            return Begun(earlier, None)
+            return Begun(earlier, own, None)
         session = self._sessions.running(principal, where)
         try:
-            own = responses.inner(asked.input)
-            room = size + self._settings.reserve_bytes
+            new = own or responses.inner(asked.input)
+            room = size + max(len(new) - len(asked.input), 0) + self._settings.reserve_bytes
             reservation, gone = self._scratch.reserve(owner[0], session, room, asked=asked.keep is Keep.ASKED)
         except GatewayError:
             if asked.keep is Keep.DEFAULT:
-                return Begun(earlier, None)  # nobody asked for it
+                return Begun(earlier, own, None)  # nobody asked for it
             raise
         self._wipe(gone)
         self._serial += 1
-        self._tickets[self._serial] = _Ticket(owner, reservation, own, asked.keep is Keep.ASKED, previous)
-        return Begun(earlier, self._serial)
+        self._tickets[self._serial] = _Ticket(owner, reservation, new, asked.keep is Keep.ASKED, previous)
+        return Begun(earlier, own, self._serial)
 
     def keep(self, ticket: int, session: str, response: bytes) -> None:
         held = self._tickets.pop(ticket)
@@ -251,15 +265,17 @@ class ResponseStore:
             self._scratch.release(held.reservation)  # the engine gave one id twice; the first keeps it
             return
         now = self._clock()
+        names = tuple(responses.named(responses.joined((held.own, found.output))))
+        size = len(response) + len(held.own) + NAME_BYTES * len(names)
         try:
-            gone = self._scratch.place(
-                held.reservation, key, session, len(response) + len(held.own), pinned=held.pinned, now=now
-            )
+            gone = self._scratch.place(held.reservation, key, session, size, pinned=held.pinned, now=now)
         except GatewayError:
             self._remember_loss(held, key, session, now)
             return
         self._wipe(gone)
-        self._kept[key] = _Kept(session, bytearray(response), bytearray(held.own), held.previous)
+        self._kept[key] = _Kept(session, bytearray(response), bytearray(held.own), held.previous, names)
+        for name in names:
+            self._holders.setdefault((*held.owner, name), []).append(key)
 
     def drop(self, ticket: int) -> None:
         held = self._tickets.pop(ticket, None)
@@ -320,6 +336,11 @@ class ResponseStore:
     def _wipe(self, keys: list[Key]) -> None:
         for key in keys:
             kept = self._kept.pop(key)
+            for name in kept.names:
+                holders = self._holders[key[0], key[1], name]
+                holders.remove(key)
+                if not holders:
+                    del self._holders[key[0], key[1], name]
             if not kept.wipe():
                 self._left.add(kept.session)
 
@@ -358,6 +379,28 @@ class ResponseStore:
             parts += [kept.input, found.output]
         return responses.joined(parts)
 
+    def _own(self, owner: tuple[str, str], asked: Asked) -> bytes:
+        """The items of a request that continues something; what it refers to is young again, and stays. Raises GatewayError."""
+        if not asked.continues:
+            return b""
+        if not asked.references:
+            return responses.inner(asked.input)
+        within: dict[Key, dict[str, bytes]] = {}
+        items: list[bytes] = []
+        for name in asked.references:
+            holders = self._holders.get((*owner, name))
+            if holders is None:
+                raise GatewayError("item_not_found", param="input")
+            key = holders[-1]
+            if key not in within:
+                self._scratch.use(key, self._clock(), pin=True)
+                kept = self._kept[key]
+                found = responses.finished(bytes(kept.response))
+                assert found is not None, "only finished ones are kept"
+                within[key] = responses.named(responses.joined((kept.input, found.output)))
+            items.append(within[key][name])
+        return responses.inner(responses.resolved(asked.input, items))
+
     def _input(self, key: Key) -> bytes:
         """All input items of a kept answer: those before it, as far as they are still there, and its own."""
         kept = self._kept[key]
@@ -368,3 +411,9 @@ class ResponseStore:
             except GatewayError:
                 earlier = b""
         return responses.joined([earlier, kept.input])
+
+
+def _unsupported(asked: Asked) -> GatewayError:
+    return GatewayError(
+        "state_unsupported", param="input" if asked.previous is None else "previous_response_id"
+    )

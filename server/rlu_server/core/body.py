@@ -104,7 +104,7 @@ def inspect(raw: bytes, route: Route, models: Models, salt_for: Callable[[str | 
         if name in _REFUSED and _present(fields, name):
             raise GatewayError("field_not_allowed", f"`{name}` is not accepted by this server.", param=name)
         changes[name] = None
-    asked = _asked(fields) if route.api is Api.RESPONSES else None
+    asked = _asked(raw, fields) if route.api is Api.RESPONSES else None
     if asked is not None and asked.previous is not None:
         changes["previous_response_id"] = None
     if "chat_template_kwargs" in fields:
@@ -136,14 +136,14 @@ def inspect(raw: bytes, route: Route, models: Models, salt_for: Callable[[str | 
     )
 
 
-def resume(forwarded: bytes, earlier: bytes, asked: Asked) -> bytes:
+def resume(forwarded: bytes, earlier: bytes, own: bytes) -> bytes:
     """The content to forward with the items of earlier requests and answers before its own.
 
-    Raises:
-        GatewayError: `field_type`.
+    Args:
+        own: the request's items, with what they refer to in its place.
     """
     fields = _parse(forwarded)
-    items = responses.joined((earlier, responses.inner(asked.input)))
+    items = responses.joined((earlier, own))
     fields["input"] = msgspec.Raw(b"[%b]" % items)
     return _encode(fields)
 
@@ -174,7 +174,7 @@ def _rewrite(
     return _encode(fields), 0
 
 
-def _asked(fields: dict[str, msgspec.Raw]) -> Asked | None:
+def _asked(raw: bytes, fields: dict[str, msgspec.Raw]) -> Asked | None:
     if _flag(fields, "background"):
         raise GatewayError("background_unsupported", param="background")
     if _present(fields, "conversation"):
@@ -184,12 +184,17 @@ def _asked(fields: dict[str, msgspec.Raw]) -> Asked | None:
             param="conversation",
         )
     previous = _text(fields, "previous_response_id")
-    keep = Keep.DEFAULT if previous is None else Keep.ASKED
+    keep = Keep.DEFAULT
     if _present(fields, "store"):
         keep = Keep.ASKED if _flag(fields, "store") else Keep.NO
-    if keep is Keep.NO and previous is None:
+    refers = contains(raw, responses.REFERENCE_MARK)
+    if keep is Keep.NO and previous is None and not refers:
         return None
-    return Asked(keep, previous, bytes(fields.get("input", b"[]")))
+    given = bytes(fields.get("input", b"[]"))
+    references = responses.references(given) if refers else ()
+    if keep is Keep.DEFAULT and (previous is not None or references):
+        keep = Keep.ASKED
+    return Asked(keep, previous, given, references)
 
 
 def _refuse_template_override(value: msgspec.Raw) -> None:

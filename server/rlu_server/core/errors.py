@@ -112,6 +112,9 @@ CATALOGUE: dict[str, Kind] = {
     "previous_response_not_found": Kind(
         400, "There is no such previous response, or no longer; send the whole conversation as `input`."
     ),
+    "item_not_found": Kind(
+        404, "`input` refers to an item that is not stored here, or no longer; send the item itself."
+    ),
     "response_not_found": Kind(404, "There is no such response."),
     "response_not_stored": Kind(
         507,

@@ -39,6 +39,9 @@ _INCLUDABLE = frozenset(
     }
 )
 """What OpenAI leaves out unless it is named. Items are kept and returned whole, so naming them changes nothing."""
+_REFERENCE = "item_reference"
+REFERENCE_MARK = b'"item_reference"'
+"""Where this is not in a body, nothing is referred to."""
 _NAMED = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 
 
@@ -53,11 +56,17 @@ class Keep(enum.Enum):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a request says about state. `input` is the verbatim value of that field."""
+    """What a request says about state. `input` is the verbatim value of that field; `references` the ids of kept items it refers to."""
 
     keep: Keep
     previous: str | None
     input: bytes
+    references: tuple[str, ...] = ()
+
+    @property
+    def continues(self) -> bool:
+        """Does it need anything that was kept?"""
+        return self.previous is not None or bool(self.references)
 
 
 class Operation(enum.Enum):
@@ -155,6 +164,41 @@ def inner(value: bytes) -> bytes:
     return value[1:-1].strip()
 
 
+def references(value: bytes) -> tuple[str, ...]:
+    """Ids of the kept items that an `input` refers to (`item_reference`), in their order.
+
+    Raises:
+        GatewayError: `field_type`, when one has no id, or an item is referred to twice, as OpenAI refuses it too.
+    """
+    found: dict[str, None] = {}
+    for item in _listed(value):
+        head = _head_of(item)
+        if head.type == _REFERENCE:
+            if not isinstance(head.id, str):
+                raise GatewayError("field_type", "An `item_reference` must have an `id`.", param="input")
+            if head.id in found:
+                raise GatewayError("field_type", "`input` refers to one item twice.", param="input")
+            found[head.id] = None
+    return tuple(found)
+
+
+def resolved(value: bytes, items: Sequence[bytes]) -> bytes:
+    """An `input` with these items in the place of its references."""
+    rest = iter(items)
+    parts = [next(rest) if _head_of(item).type == _REFERENCE else bytes(item) for item in _listed(value)]
+    return b"[%b]" % joined(parts)
+
+
+def named(items: bytes) -> dict[str, bytes]:
+    """The items that have an id of their own, by it; of one id the last. `items` as `inner` gives them."""
+    found: dict[str, bytes] = {}
+    for item in _listed(b"[%b]" % items):
+        name = _head_of(item).id
+        if isinstance(name, str):
+            found[name] = bytes(item)
+    return found
+
+
 def joined(parts: Iterable[bytes | bytearray]) -> bytes:
     """Items of several requests and answers behind one another."""
     return b",".join(part for part in parts if part)
@@ -243,12 +287,23 @@ def deleted(response_id: str) -> bytes:
     return orjson.dumps({"id": response_id, "object": "response", "deleted": True})
 
 
+def _listed(value: bytes) -> list[msgspec.Raw]:
+    try:
+        return [] if value.startswith(b'"') else _items(value)
+    except _UNREADABLE as error:
+        raise GatewayError("field_type", "`input` must be a string or an array.", param="input") from error
+
+
+def _head_of(item: msgspec.Raw) -> _Head:
+    try:
+        return _head(item)
+    except _UNREADABLE:
+        return _Head(type="")
+
+
 def _name(item: msgspec.Raw, index: int, response_id: str) -> str:
     """An item's id: its own, or one that is the same each time."""
-    try:
-        head = _head(item)
-    except _UNREADABLE:
-        head = _Head(type="")
+    head = _head_of(item)
     if isinstance(head.id, str):
         return head.id
     kind = _NAMED.get(head.type, "item") if isinstance(head.type, str) else "item"

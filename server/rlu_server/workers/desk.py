@@ -194,14 +194,14 @@ class Desk:
     def _begin(self, message: frames.Begin, store: ResponseStore, again: bool) -> None:
         def begun(begun: Begun | GatewayError) -> None:
             if isinstance(begun, GatewayError):
-                if again and begun.code == "previous_response_not_found":
+                if again and begun.code in ("previous_response_not_found", "item_not_found"):
                     self._loop.call_later(RECHECK_S, self._begin, message, store, False)
                     return
-                self.send(frames.Begun(message.id, b"", None, frames.Error.of(begun)))
+                self.send(frames.Begun(message.id, b"", b"", None, frames.Error.of(begun)))
                 return
             if begun.ticket is not None:
                 self._tickets.add(begun.ticket)
-            self.send(frames.Begun(message.id, begun.earlier, begun.ticket, None))
+            self.send(frames.Begun(message.id, begun.earlier, begun.own, begun.ticket, None))
 
         if not self._gone:
             store.begin(message.principal, message.where.where(), message.asked, message.size, begun)

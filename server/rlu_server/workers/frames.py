@@ -240,10 +240,11 @@ class Refused(Message, frozen=True, tag=5):
 
 
 class Begun(Message, frozen=True, tag=6):
-    """`error`, or the two others."""
+    """`error`, or the others."""
 
     id: int
     earlier: bytes
+    own: bytes
     ticket: int | None
     error: Error | None
 

@@ -183,7 +183,7 @@ class RemoteResponses:
         """The hub has looked."""
         error = None if message.error is None else message.error.error()
         if isinstance(message, frames.Begun):
-            self._begun.pop(message.id)(error or Begun(message.earlier, message.ticket))
+            self._begun.pop(message.id)(error or Begun(message.earlier, message.own, message.ticket))
         else:
             found = Found(message.session, message.model, message.response, message.items)
             self._found.pop(message.id)(error or found)

@@ -66,7 +66,7 @@ class Store(RuleBasedStateMachine):
         self.store = ResponseStore(LIMITS, self.sessions, lambda: self.now)
         self.serial = 0
         self.memory: list[tuple[str, bytearray]] = []
-        self.made: dict[str, tuple[Principal, str | None]] = {}
+        self.made: dict[str, tuple[Principal, tuple[str | None, int]]] = {}
 
     def _names(self) -> list[str]:
         return sorted(key[2] for key in self.store._kept)
@@ -81,48 +81,71 @@ class Store(RuleBasedStateMachine):
     def begin(self, session: str, keep: Keep, size: int, data: st.DataObject) -> Any:
         previous = data.draw(st.one_of(st.none(), st.sampled_from([*sorted(self.made), "resp_nobody"])))
         told: list[Begun | GatewayError] = []
-        own = json.dumps("x" * size).encode()
-        asked = Asked(keep, previous, own)
+        referred = data.draw(st.sets(st.sampled_from([*sorted(self.made), "resp_nobody"]), max_size=2))
+        references = tuple(f"msg_{name}" for name in sorted(referred))
+        own = json.dumps(
+            [{"type": "item_reference", "id": name} for name in references] + [{"content": "x" * size}]
+        ).encode()
+        asked = Asked(keep, previous, own, references)
         self.store.begin(SESSIONS[session], Explicit(session), asked, len(own), told.append)
         (begun,) = told
         if isinstance(begun, GatewayError):
-            assert begun.code in ("scratch_full", "previous_response_not_found", "response_not_stored")
+            assert begun.code in (
+                "scratch_full",
+                "previous_response_not_found",
+                "response_not_stored",
+                "item_not_found",
+            )
             if begun.code == "scratch_full":
                 assert keep is Keep.ASKED
             elif begun.code == "previous_response_not_found":
                 assert previous is not None
+            elif begun.code == "item_not_found":
+                mine = {name for name, (owner, _) in self.made.items() if owner == SESSIONS[session]}
+                whole = {key[2] for key, kept in self.store._kept.items() if kept.names}
+                assert not referred <= mine & whole
             return multiple()
+        if references:
+            *items, _ = json.loads(b"[%b]" % begun.own)
+            assert [(item["type"], item["id"]) for item in items] == [
+                ("message", name) for name in references
+            ]
+            assert {self.made[name][0] for name in referred} == {SESSIONS[session]}
         if previous is not None:
             # What is continued is one's own, and all of it is there.
             assert self.made[previous][0] == SESSIONS[session]
-            assert len(json.loads(b"[%b]" % begun.earlier)) == 2 * self._depth(previous)
+            assert len(json.loads(b"[%b]" % begun.earlier)) == self._items(previous)
         if begun.ticket is None:
             return multiple()
-        return session, begun.ticket, previous
+        return session, begun.ticket, (previous, len(references) + 2)
 
-    def _depth(self, name: str | None) -> int:
-        return 0 if name is None else 1 + self._depth(self.made[name][1])
+    def _items(self, name: str | None) -> int:
+        """Of a kept answer and all that it continues: their own, what they refer to, and the answers."""
+        if name is None:
+            return 0
+        _, (previous, own) = self.made[name]
+        return own + self._items(previous)
 
     @rule(taken=consumes(tickets), size=st.integers(0, 60 * KB))
-    def keep(self, taken: tuple[str, int, str | None], size: int) -> None:
-        session, ticket, previous = taken
+    def keep(self, taken: tuple[str, int, tuple[str | None, int]], size: int) -> None:
+        session, ticket, before = taken
         self.serial += 1
         name = f"resp_{self.serial}"
         self.store.keep(ticket, session, answer(name, size))
         if name in self._names():
-            self.made[name] = (SESSIONS[session], previous)
+            self.made[name] = (SESSIONS[session], before)
             kept = self.store._kept[(f"t-{SESSIONS[session].tenant}", f"p-{SESSIONS[session].name}", name)]
             self.memory += [(name, kept.response), (name, kept.input)]
             assert session in self.sessions.open
 
     @rule(taken=consumes(tickets))
-    def keep_what_is_not_finished(self, taken: tuple[str, int, str | None]) -> None:
+    def keep_what_is_not_finished(self, taken: tuple[str, int, tuple[str | None, int]]) -> None:
         before = len(self.store)
         self.store.keep(taken[1], taken[0], b'{"id":"resp_x","status":"failed","output":[]}')
         assert len(self.store) == before
 
     @rule(taken=consumes(tickets))
-    def drop(self, taken: tuple[str, int, str | None]) -> None:
+    def drop(self, taken: tuple[str, int, tuple[str | None, int]]) -> None:
         self.store.drop(taken[1])
         self.store.drop(taken[1])  # a second time changes nothing
 
@@ -170,6 +193,8 @@ class Store(RuleBasedStateMachine):
             assert name in names or not memory.strip(b"\0")
         self.memory = [one for one in self.memory if one[0] in names]
         assert set(self.store._kept) == set(self.store._scratch.entries)
+        named = {(key, name) for key, kept in self.store._kept.items() for name in kept.names}
+        assert named == {(key, at[2]) for at, keys in self.store._holders.items() for key in keys}
         held = sum(len(kept.response) + len(kept.input) for kept in self.store._kept.values())
         assert held <= self.store.size <= LIMITS.total_bytes
         for session in SESSIONS:
@@ -202,7 +227,7 @@ def test_a_name_is_given_once():
 def test_where_nothing_is_kept_nothing_is_found():
     store, told = NothingKept(), []  # type: ignore[var-annotated]
     store.begin(ALICE, Explicit("a1"), Asked(Keep.ASKED, None, b'"x"'), 1, told.append)
-    assert told.pop() == Begun(b"", None)
+    assert told.pop() == Begun(b"", b"", None)
     store.begin(ALICE, Explicit("a1"), Asked(Keep.NO, "resp_1", b'"x"'), 1, told.append)
     assert told.pop().code == "state_unsupported"
     store.find(ALICE, "resp_1", True, told.append)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlu_server.core.body import DROPPED, REFUSED, Inspected, inspect, resume
 from rlu_server.core.errors import GatewayError
-from rlu_server.core.responses import Keep
+from rlu_server.core.responses import Keep, inner
 from rlu_server.core.routes import RELAYED, Route
 
 CHAT = RELAYED[b"/v1/chat/completions"]
@@ -195,17 +195,17 @@ def test_what_was_said_before_comes_first_byte_for_byte():
     raw = b'{"model":"m","previous_response_id":"resp_1","input":[{"a": 1e2},  "x"],"temperature":0.10}'
     found = look(raw, RESPONSES)
     assert found.asked is not None
-    forwarded = resume(found.forwarded, b'{"b":1.0},{"c":"\\u0041"}', found.asked)
+    forwarded = resume(found.forwarded, b'{"b":1.0},{"c":"\\u0041"}', inner(found.asked.input))
     assert b'"input":[{"b":1.0},{"c":"\\u0041"},{"a": 1e2},  "x"]' in forwarded
     assert b'"temperature":0.10' in forwarded
     text = look({"model": "m", "previous_response_id": "resp_1", "input": 'say "hi"'}, RESPONSES)
     assert text.asked is not None
-    items = json.loads(resume(text.forwarded, b"", text.asked))["input"]
+    items = json.loads(resume(text.forwarded, b"", inner(text.asked.input)))["input"]
     assert items == [{"type": "message", "role": "user", "content": 'say "hi"'}]
     wrong = look({"model": "m", "previous_response_id": "resp_1", "input": {"a": 1}}, RESPONSES)
     assert wrong.asked is not None
     with pytest.raises(GatewayError) as caught:
-        resume(wrong.forwarded, b"", wrong.asked)
+        resume(wrong.forwarded, b"", inner(wrong.asked.input))
     assert (caught.value.code, caught.value.param) == ("field_type", "input")
 
 

@@ -169,6 +169,83 @@ async def test_store_false_keeps_nothing(rig: Rig, gpt: openai.AsyncOpenAI):
         await gpt.responses.create(model="scripted", input="three", previous_response_id=made.id)
 
 
+async def test_items_are_referred_to_by_their_ids(rig: Rig, gpt: openai.AsyncOpenAI):
+    """As Vercel's AI SDK does instead of sending what the server has."""
+    first = await gpt.responses.create(model="scripted", input=SECRET)
+    reasoning, message, call = first.output
+    assert call.type == "function_call"
+    result = {"type": "function_call_output", "id": "fco_1", "call_id": call.call_id, "output": "a.txt"}
+    references = [{"type": "item_reference", "id": item.id} for item in (reasoning, message, call)]
+    asked: Any = [{"role": "user", "content": SECRET}, *references, result]
+    second = await gpt.responses.create(model="scripted", input=asked)
+    sent = forwarded(rig)[-1]["input"]
+    assert sent == [asked[0], *(item.model_dump(exclude_unset=True) for item in first.output), result]
+    # Input items that came with an id are items as well, and what was referred to is kept with what referred to it.
+    await gpt.responses.delete(first.id)
+    again: Any = [{"type": "item_reference", "id": "fco_1"}]
+    third = await gpt.responses.create(
+        model="scripted", input=again, previous_response_id=second.id, store=False
+    )
+    assert forwarded(rig)[-1]["input"][:5] == sent
+    assert forwarded(rig)[-1]["input"][-1] == result
+    with pytest.raises(openai.NotFoundError):
+        await gpt.responses.retrieve(third.id)
+    listed = [item async for item in gpt.responses.input_items.list(second.id, order="asc")]
+    assert [item.id for item in listed][1:] == [reasoning.id, message.id, call.id, "fco_1"]
+    await gpt.responses.delete(second.id)
+    with pytest.raises(openai.NotFoundError) as gone:
+        await gpt.responses.create(model="scripted", input=again)
+    assert (gone.value.code, gone.value.param) == ("item_not_found", "input")
+    assert (len(rig.gateway.responses), rig.gateway.responses.size) == (0, 0)
+    # Which item it is does not depend on text that looks like a reference.
+    text = 'a "item_reference" in text'
+    await gpt.responses.create(model="scripted", input=[{"role": "user", "content": text}])
+    assert forwarded(rig)[-1]["input"][0]["content"] == text
+
+
+@pytest.mark.parametrize(
+    ("items", "code"),
+    [
+        ([{"type": "item_reference"}], "field_type"),
+        ([{"type": "item_reference", "id": 5}], "field_type"),
+        ([{"type": "item_reference", "id": "a"}, {"type": "item_reference", "id": "a"}], "field_type"),
+        ([{"type": "item_reference", "id": "a"}], "item_not_found"),
+        ({"type": "item_reference", "id": "a"}, "field_type"),
+    ],
+)
+async def test_references_that_lead_nowhere(rig: Rig, items: Any, code: str):
+    refused = await ask(rig, body={"input": items})
+    assert (refused.status, refused.json()["error"]["code"]) == (
+        404 if code == "item_not_found" else 400,
+        code,
+    )
+    assert not [one for one in forwarded(rig) if one["input"] == items]
+
+
+@pytest.mark.parametrize("who", ["bob", "carol"])
+async def test_items_of_others_cannot_be_referred_to(rig: Rig, who: str):
+    made = (await ask(rig)).json()
+    for item in made["output"]:
+        reference = [{"type": "item_reference", "id": item["id"]}]
+        refused = await ask(rig, body={"input": reference}, who=who)
+        assert (refused.status, refused.json()["error"]["code"]) == (404, "item_not_found")
+        assert (await ask(rig, body={"input": reference})).status == 200
+
+
+async def test_the_receipt_says_that_references_were_resolved(rig: Rig):
+    first = (await ask(rig)).json()
+    body = {"model": "scripted", "input": [{"type": "item_reference", "id": first["output"][0]["id"]}]}
+    second = await rig.call(PATH, body)
+    receipt = await rig.receipt(second)
+    assert set(receipt.rewritten) == {"cache_salt", "input"}
+    rig.check_commitments(
+        receipt,
+        json.dumps(body).encode(),
+        next(one.body for one in reversed(rig.engine.seen) if one.target == PATH),
+        second.content,
+    )
+
+
 # --- whose it is ------------------------------------------------------------------------------------------------------
 
 
