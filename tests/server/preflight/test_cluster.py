@@ -16,7 +16,7 @@ from fakes.api_server import EVERYTHING, ApiServer
 from fakes.terminal import Ran, rlu
 from rlu_server.outreach.http import BadAddress, Unreachable
 from rlu_server.preflight.cluster.api import Kubectl
-from rlu_server.preflight.cluster.judge import MAKES, ROLES
+from rlu_server.preflight.cluster.judge import MAKES, OPTIONAL, ROLES
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[3]
@@ -381,16 +381,17 @@ def test_kubectl_that_fails(kubectl: Path, api: ApiServer, tmp_path: Path) -> No
 
 
 def test_the_rights_are_those_of_what_the_chart_makes() -> None:
-    """Every kind in k8s/ that has no operator of its own, and Helm's own Secret."""
-    plural = {"NetworkPolicy": "networkpolicies"}
+    """Every kind in k8s/: of Kubernetes' own those that one needs rights for, of others those of an optional part."""
+    parts = {group for _, groups, _ in OPTIONAL.values() for group in groups}
     made: dict[str, set[str]] = {}
     for path in (ROOT / "k8s").glob("*.yaml"):
         for one in yaml.safe_load_all(path.read_text("utf-8")):
+            name = one["kind"].lower()
             group = one["apiVersion"].rpartition("/")[0]
-            made.setdefault(group, set()).add(plural.get(one["kind"], one["kind"].lower() + "s"))
-    assert made
+            made.setdefault(group, set()).add(f"{name[:-1]}ies" if name.endswith("y") else f"{name}s")
+    assert {"", "apps", "networking.k8s.io"} <= set(made)
     for group, resources in made.items():
-        assert resources <= {*MAKES.get(group, ()), *ROLES.get(group, ())}, group
+        assert group in parts or resources <= {*MAKES.get(group, ()), *ROLES.get(group, ())}, group
     assert "secrets" in MAKES[""]
 
 

@@ -46,6 +46,10 @@ MAKES: Mapping[str, tuple[str, ...]] = {
 }
 """What `helm install` makes in the namespace, with Helm's own Secret."""
 ROLES: Mapping[str, tuple[str, ...]] = {
+    "admissionregistration.k8s.io": (
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+    ),
     "rbac.authorization.k8s.io": ("clusterrolebindings", "clusterroles", "rolebindings", "roles"),
 }
 """What parts of the chart make beside it: the labeller, the relay's token reviews, jobs that publish."""
