@@ -51,6 +51,7 @@ CUSTOM_KINDS: dict[str, tuple[str, ...]] = {
     "gateway.networking.k8s.io/v1alpha2": ("TLSRoute",),
     "inference.networking.k8s.io/v1": ("InferencePool",),
     "keda.sh/v1alpha1": ("ScaledObject",),
+    "leaderworkerset.x-k8s.io/v1": ("LeaderWorkerSet",),
     "monitoring.coreos.com/v1": ("PrometheusRule", "ServiceMonitor"),
 }
 """What the chart may use beyond Kubernetes, by default all installed."""

@@ -57,6 +57,12 @@ def readme() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def object_checks() -> ModuleType:
+    """tests/helm/test_objects.py, whose checks hold for every rendering."""
+    return module("test_objects", Path(__file__).parent)
+
+
+@pytest.fixture(scope="session")
 def preset_values(charts: ModuleType) -> dict[str, dict[str, Any]]:
     return {name: yaml.safe_load(path.read_text("utf-8")) for name, path in charts.presets().items()}
 

@@ -19,7 +19,7 @@ PROMETHEUS = {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
 OBSERVED = {"monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True}}
 
 
-@pytest.mark.parametrize("preset", ["cpu-demo", "h100x8", "h200x8", "mi300x8"])
+@pytest.mark.parametrize("preset", ["cpu-demo", "h100x8", "h200x8", "h200x8-multinode", "mi300x8"])
 def test_k8s_is_what_the_chart_says(preset: str, charts: Any, rendered: Any) -> None:
     committed = (charts.MANIFESTS / f"{preset}.yaml").read_text("utf-8").splitlines()
     differences = list(

@@ -140,6 +140,7 @@ def files_of(auth: Auth) -> list[Path]:
 NOT_FOR_PODS = {
     "gateway.insecure_plain_http": "verification and the probes need TLS",
     "engine.python": "the image's",
+    "group": "variables of the pods, see test_multinode",
     "weights": "`rlu serve --role` opens no sealed models yet",
     "attestation.key_path": "a variable",
     "deployment.region": "a variable",

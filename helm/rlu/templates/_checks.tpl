@@ -82,6 +82,12 @@
 {{- if and .devices (ne (len .devices) $replicas) }}{{ fail (printf "furtherEngines: devices of %s has %d entries for %d replicas; give each its own" .name (len .devices) $replicas) }}{{ end -}}
 {{- end -}}
 {{- if and $v.furtherEngines (eq $v.model.source "hub") }}{{ fail "furtherEngines: from a hub one model is fetched; put all of them on one claim (model.source: pvc)" }}{{ end -}}
+{{- if gt (int $v.group.nodes) 1 -}}
+{{- if ne (include "rlu.engineCount" .) "1" }}{{ fail "group.nodes: several machines run one engine; engine.replicas and furtherEngines are for one" }}{{ end -}}
+{{- if not (has "--pipeline-parallel-size" $v.engine.arguments | or (has "--tensor-parallel-size" $v.engine.arguments)) }}{{ fail "group.nodes: say in engine.arguments how the engine spreads over the machines (--tensor-parallel-size, --pipeline-parallel-size)" }}{{ end -}}
+{{- if or (ne $v.model.updateSchedule "manual") $v.model.update.source }}{{ fail "group.nodes: updates roll single machines only; set model.updateSchedule: manual and leave model.update.source empty" }}{{ end -}}
+{{- if $v.telemetry.optIn }}{{ fail "group.nodes: telemetry is read from single machines only" }}{{ end -}}
+{{- end -}}
 {{- with $v.autoscaling -}}
 {{- if and (ne .kind "none") (not (or .exchangesPerReplica .waitingPerReplica .kvCachePercent)) }}{{ fail "autoscaling: at least one of exchangesPerReplica, waitingPerReplica and kvCachePercent is to count" }}{{ end -}}
 {{- if and (eq .kind "hpa") .kvCachePercent (ne (include "rlu.engineCount" $) "1") }}{{ fail "autoscaling.kvCachePercent: the shares of a pod's engines cannot be averaged for an HPA; use kind: keda, or set it to 0" }}{{ end -}}
