@@ -24,7 +24,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
     from makers import seed
 
     seed.deterministic()
-    from makers import boundary, documents, encodings, following, log, statements, witnessed
+    from makers import boundary, documents, encodings, following, log, statements, weights, witnessed
 
     return {
         "canonical-json.json": encodings.canonical_json,
@@ -42,6 +42,7 @@ def vectors() -> dict[str, Callable[[], Any]]:
         "witnessed.json": witnessed.witnessed,
         "boundary.json": boundary.boundary,
         "documents.json": documents.documents,
+        "weights.json": weights.weights,
     }
 
 

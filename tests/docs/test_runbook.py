@@ -25,6 +25,8 @@ NORMAL = {
     "engine.known_answer",
     "model.switched",
     "model.switching",
+    "weights.opened",
+    "weights.wiped",
 }
 """What the supervisor tells in the normal course."""
 

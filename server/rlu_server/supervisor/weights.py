@@ -27,7 +27,7 @@ from typing import Any
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_server.broker.asking import check
-from rlu_server.broker.errors import Misused, NotReleased, Unfit
+from rlu_server.broker.errors import SealBroken, Unfit
 from rlu_server.broker.sealed_files import is_sealed, read_header
 from rlu_server.lock.profiles import User
 from rlu_server.models.manifest import File, Manifest
@@ -86,7 +86,16 @@ class Weights:
         needed = self.manifest.size + PAGE * len(self.manifest.files) + SLACK
         runtime.separate(name, needed, huge=True)
         self.place.mkdir(mode=0o700, exist_ok=True)
-        _check_room(self.place, needed)
+        free = _free(self.place)
+        if free < needed:
+            raise _refused(
+                sealed,
+                Unfit(
+                    "weights.memory",
+                    f"opening it takes {needed >> 20} MiB of memory, and {free >> 20} MiB are free: serve on a machine with more, or "
+                    "enlarge the tmpfs",
+                ),
+            )
 
     @property
     def manifest(self) -> Manifest:
@@ -147,9 +156,8 @@ class Weights:
                 raise _refused(self._sealed, error, int(outcome["exit_code"]))
             files = tuple(File(one["path"], one["size"], unb64u(one["sha256"])) for one in outcome["files"])
             if Manifest(files) != self.manifest:
-                raise ModelRefused(
-                    f"{self._sealed} changed since this server was started; restart it [weights.changed]"
-                )
+                changed = SealBroken("weights.changed", "it changed since this server was started; restart")
+                raise _refused(self._sealed, changed)
             self._give_to_engine()
         except BaseException:
             self._discard()
@@ -215,24 +223,19 @@ def _refused(sealed: Path, error: RluError, exit_code: int | None = None) -> Ser
     """By blame, as everything that ends `rlu serve`."""
     code = error.exit_code if exit_code is None else exit_code
     text = f"{sealed}: {error.message} [{error.code}]"
-    if isinstance(error, Misused) or code == 2:
+    if code == 2:
         return Misconfigured(text)
-    if isinstance(error, Unfit) or code == 3:
+    if code == 3:
         return Unavailable(text)
-    if isinstance(error, NotReleased) or code in (10, 20, 30):
+    if code in (10, 20, 30):
         return ModelRefused(text)
     return StartFailed(text)
 
 
-def _check_room(place: Path, needed: int) -> None:
-    """Memory that is missing is told before a broker is asked."""
+def _free(place: Path) -> int:
+    """Bytes that can be written there: looked at before a broker is asked."""
     status = os.statvfs(place)
-    free = min(status.f_bavail * status.f_frsize, _available())
-    if free < needed:
-        raise Unavailable(
-            f"opening the weights takes {needed >> 20} MiB of memory at {place}, and {free >> 20} MiB are free: serve on a machine with "
-            "more memory, or enlarge the tmpfs [weights.memory]"
-        )
+    return min(status.f_bavail * status.f_frsize, _available())
 
 
 def _available() -> int:
