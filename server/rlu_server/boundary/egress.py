@@ -16,7 +16,7 @@ import msgspec
 from rlu_attestation.boundary.figures import asserted
 from rlu_attestation.boundary.report import Figure
 from rlu_server.boundary.kept import Unusable
-from rlu_server.outreach.letters import Crossing
+from rlu_server.outreach.letters import BEGUN, Crossing
 
 
 def figures(journal: Path, begin: int, end: int) -> list[Figure]:
@@ -48,7 +48,8 @@ def count(lines: Iterable[bytes], begin: int, end: int) -> list[Figure]:
             digest.update(line)
             number += 1
             found = sums[one.job, one.destination, one.proxy]
-            for at, value in enumerate((1, one.result == "sent", one.sent, one.received)):
+            attempts = one.result != BEGUN
+            for at, value in enumerate((attempts, one.result == "sent", one.sent, one.received)):
                 found[at] += value
     made = [asserted("egress.journal", number, sha256=digest.hexdigest() if number else "none")]
     for (job, destination, proxy), values in sorted(sums.items()):

@@ -15,14 +15,13 @@ from email.message import Message
 from urllib.parse import urljoin
 
 from rlu_server.outreach.http import BadAddress, Unreachable, connect, path_of, target
-from rlu_server.outreach.letters import Crossing
+from rlu_server.outreach.letters import BEGUN, Crossing
 
 TIMEOUT_S = 60.0
 """For a connection, and for each silence of the other side."""
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PRIVATE = frozenset({"authorization"})
-BEGUN = "begun"
 _NOTHING = hashlib.sha256(b"").hexdigest()
 
 

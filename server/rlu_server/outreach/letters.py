@@ -21,6 +21,8 @@ from rlu_server.outreach.http import Unreachable, request, target, trust
 
 MAX_ANSWER = 64 * 1024
 JOURNAL = "egress.jsonl"
+BEGUN = "begun"
+"""What became of a contact that has just begun, noted by jobs that run for long; its attempts follow in lines of their own."""
 
 
 @dataclass(frozen=True, slots=True)

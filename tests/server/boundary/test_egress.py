@@ -13,7 +13,7 @@ import pytest
 from rlu_attestation.boundary.report import Figure
 from rlu_server.boundary import egress
 from rlu_server.boundary.kept import Unusable
-from rlu_server.outreach.letters import Crossing
+from rlu_server.outreach.letters import BEGUN, Crossing
 
 ONE = Crossing(100, "telemetry", "telemetry.example:443", "", 500, 20, "ab" * 32, "sent")
 
@@ -51,6 +51,19 @@ def test_what_is_of_the_period_is_counted(tmp_path: Path) -> None:
     }
     assert dict(found[0].of)["sha256"] == hashlib.sha256(b"".join(lines[1:4])).hexdigest()
     assert {dict(figure.of)["proxy"] for figure in found[1:]} == {"none", "proxy.example:3128"}
+
+
+def test_a_contact_that_was_only_begun_is_named_and_no_attempt() -> None:
+    """What a job that was killed leaves."""
+    begun = line(job="update", result=BEGUN, sent=0, received=0)
+    found = by_name(egress.count([begun], 0, 200))
+    assert found == {
+        ("egress.journal", ""): 1,
+        **{(f"egress.{name}", "update"): 0 for name in ("attempts", "delivered", "sent", "received")},
+    }
+    assert (
+        by_name(egress.count([begun, line(job="update", sent=0)], 0, 200))[("egress.attempts", "update")] == 1
+    )
 
 
 def test_no_journal(tmp_path: Path) -> None:
