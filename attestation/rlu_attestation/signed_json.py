@@ -49,6 +49,31 @@ def verify(typ: str, text: str, keys: Iterable[PublicKey], room: str, most: int 
         Malformed: `<room>.encoding`.
         Untrusted: `<room>.key`, `<room>.signature`.
     """
+    named, content, message, signature = _split(typ, text, room, most)
+    key = next((one for one in keys if b64u(key_id(one)) == named["kid"]), None)
+    if key is None or algorithm(key) != named["alg"]:
+        raise Untrusted(f"{room}.key", "it is signed by a key that is not among those trusted for this")
+    try:
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, message)
+        else:
+            jose.verify_es256(key, message, signature)
+    except (InvalidSignature, Untrusted) as error:
+        raise Untrusted(f"{room}.signature", "the signature does not verify: the file was altered") from error
+    return content
+
+
+def peek(typ: str, text: str, room: str, most: int = MAX_TEXT) -> dict[str, Any]:
+    """What a document says, without asking who signed it: for people to read.
+
+    Raises:
+        Malformed: `<room>.encoding`.
+    """
+    return _split(typ, text, room, most)[1]
+
+
+def _split(typ: str, text: str, room: str, most: int) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    """Header, payload, what is signed, signature."""
     malformed = f"{room}.encoding"
     parts = text.split(".") if len(text) <= most else []
     if len(parts) != 3:
@@ -61,15 +86,4 @@ def verify(typ: str, text: str, keys: Iterable[PublicKey], room: str, most: int 
         raise Malformed(malformed, error.message) from error
     if set(named) != {"alg", "kid", "typ"} or named["typ"] != typ or len(signature) != SIGNATURE_SIZE:
         raise Malformed(malformed, f"the header must have alg, kid and typ, which is {typ}")
-    key = next((one for one in keys if b64u(key_id(one)) == named["kid"]), None)
-    if key is None or algorithm(key) != named["alg"]:
-        raise Untrusted(f"{room}.key", "it is signed by a key that is not among those trusted for this")
-    message = f"{parts[0]}.{parts[1]}".encode("ascii")
-    try:
-        if isinstance(key, Ed25519PublicKey):
-            key.verify(signature, message)
-        else:
-            jose.verify_es256(key, message, signature)
-    except (InvalidSignature, Untrusted) as error:
-        raise Untrusted(f"{room}.signature", "the signature does not verify: the file was altered") from error
-    return content
+    return named, content, f"{parts[0]}.{parts[1]}".encode("ascii"), signature

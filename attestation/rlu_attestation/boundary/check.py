@@ -208,6 +208,8 @@ def _figures(report: Report, expected: Sequence[Figure]) -> list[Point]:
     for figure in report.figures:
         if figure.name not in TITLES or (figure.source == ASSERTED) != figure.name.startswith("egress."):
             found.append(Point("boundary.figures", f"{_named(figure)} cannot be {figure.source}"))
+    if not any(figure.name == "egress.journal" for figure in report.figures):
+        found.append(Point("boundary.figures", "egress.journal is left out: nothing is said of what left"))
     wanted = {(one.name, one.of): one for one in expected}
     for figure in given:
         right = wanted.pop((figure.name, figure.of), None)

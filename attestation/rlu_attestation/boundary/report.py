@@ -149,7 +149,19 @@ class Report:
             Malformed: `boundary.encoding`, `boundary.claims`.
             Untrusted: `boundary.key`, `boundary.signature`.
         """
-        payload = signed_json.verify(TYPE, text, keys, "boundary", MAX_REPORT)
+        return cls._read(signed_json.verify(TYPE, text, keys, "boundary", MAX_REPORT))
+
+    @classmethod
+    def peek(cls, text: str) -> Report:
+        """What a report says, without asking who signed it: for people to read.
+
+        Raises:
+            Malformed: `boundary.encoding`, `boundary.claims`.
+        """
+        return cls._read(signed_json.peek(TYPE, text, "boundary", MAX_REPORT))
+
+    @classmethod
+    def _read(cls, payload: dict[str, Any]) -> Report:
         try:
             with Members(payload, "boundary report") as members:
                 members.exactly("profile", PROFILE)

@@ -14,9 +14,11 @@ from rlu_attestation import bundle as bundles
 from rlu_attestation import canary, canonical, continuity, revocation_list
 from rlu_attestation.assemble import Pieces, read_piece, recognise
 from rlu_attestation.assemble.pieces import is_der, is_event_log, is_pem
+from rlu_attestation.boundary.report import TYPE as BOUNDARY_REPORT
 from rlu_attestation.bundle import Bundle, BundledPolicy, Logged
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError, Unsupported
+from rlu_attestation.explain.boundary import explain_boundary
 from rlu_attestation.explain.certificates import explain_certificate
 from rlu_attestation.explain.endorsements import (
     explain_collateral,
@@ -79,6 +81,8 @@ def _explain_jws(text: bytes) -> Section:
         return explain_revocations(text)
     if kind == continuity.TYPE:
         return explain_continuity(text.decode("ascii"))
+    if kind == BOUNDARY_REPORT:
+        return explain_boundary(text.decode("ascii"))
     if kind == canary.TYPE:
         return explain_canary(text.decode("ascii"))
     return explain_jws(text.decode("ascii"))

@@ -18,6 +18,7 @@ from rlu_attestation.boundary.check import CODES, Examined, check
 from rlu_attestation.boundary.figures import TITLES, asserted, compute
 from rlu_attestation.boundary.report import Counted, Figure, Report
 from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.explain import explain
 from rlu_attestation.instance import Predecessor
 
 
@@ -301,3 +302,23 @@ def test_bytes_that_are_no_tally_and_no_head(data: bytes) -> None:
 def test_every_code_and_every_figure_has_words() -> None:
     assert all(text for text in itertools.chain(CODES.values(), TITLES.values()))
     assert {figure.name for figure in report(day()).figures} <= set(TITLES)
+
+
+def test_a_report_says_something_of_what_left() -> None:
+    right = report(day())
+    silent = tuple(figure for figure in right.figures if figure.name != "egress.journal")
+    assert codes(examined(replace(right, figures=silent))) == {"boundary.figures"}
+
+
+def test_it_can_be_looked_at() -> None:
+    made = report(day())
+    section = explain(made.sign(KEY).encode() + b"\n")
+    assert section.title.startswith("Boundary report")
+    assert len(section.parts[0].rows) == len(made.figures)
+    assert [part.title for part in section.parts[1:]] == [log.issuer for log in logs(day())]
+    assert any("asserted" in row.meaning for row in section.parts[0].rows)
+    odd = replace(
+        made, instances=(replace(made.instances[0], head=b"x"),), figures=(Figure("other", (), 1, "logged"),)
+    )
+    section = explain(odd.sign(KEY).encode())
+    assert (section.parts[0].rows[0].name, section.parts[1].rows[0].name) == ("other", "unreadable")
