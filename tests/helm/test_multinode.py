@@ -129,6 +129,11 @@ def test_all_begin_anew_when_one_ends(made: Any) -> None:
     assert spec["rolloutStrategy"]["rollingUpdateConfiguration"] == {"maxUnavailable": 1, "maxSurge": 0}
     assert spec["replicas"] == 2
     assert made.of("StatefulSet") == []
+    # A drain that takes one of its machines takes the instance.
+    [budget] = made.of("PodDisruptionBudget")
+    for template in templates(made):
+        wanted = budget["spec"]["selector"]["matchLabels"].items()
+        assert wanted <= template["metadata"]["labels"].items()
 
 
 def test_they_reach_each_other_and_nobody_else(made: Any) -> None:

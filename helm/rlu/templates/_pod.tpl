@@ -212,34 +212,6 @@ spec:
     {{- end }}
 {{- end }}
 
-{{/* A machine of a group that does not lead. */}}
-{{- define "rlu.workerPod" -}}
-{{- $v := .Values -}}
-metadata:
-  labels:
-    {{- include "rlu.selector" . | nindent 4 }}
-    app.kubernetes.io/component: worker
-    {{- include "rlu.group.label" . | nindent 4 }}
-    {{- with $v.pod.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  annotations:
-    checksum/settings: {{ printf "%s%s" (include "rlu.settings" .) $v.model.signers | sha256sum }}
-    {{- with $v.pod.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-spec:
-  serviceAccountName: {{ include "rlu.fullname" . }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ include "rlu.grace" . }}
-  {{- include "rlu.pod.node" . | nindent 2 }}
-  containers:
-    {{- include "rlu.pod.engine" . | nindent 4 }}
-  volumes:
-    {{- include "rlu.pod.engineVolumes" . | nindent 4 }}
-{{- end }}
-
 {{/* Where it may run, and as whom. */}}
 {{- define "rlu.pod.node" -}}
 {{- $v := .Values -}}
@@ -288,82 +260,6 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{- define "rlu.pod.engine" -}}
-{{- $v := .Values -}}
-{{- $engines := fromYamlArray (include "rlu.engines" .) -}}
-- name: engine
-  image: {{ include "rlu.image" . }}
-  imagePullPolicy: {{ $v.image.pullPolicy }}
-  command: [rlu, serve, --json, --role, engine]
-  env:
-    {{- include "rlu.pod.environment" . | nindent 4 }}
-  securityContext:
-    {{- include "rlu.containerSecurity" . | nindent 4 }}
-    readOnlyRootFilesystem: {{ not $v.pod.unsafeWritableRoot }}
-    runAsUser: {{ include "rlu.uid.engine" . }}
-  resources:
-    {{- $gpus := dict }}
-    {{- if $v.hardware.gpus.count }}{{ $_ := set $gpus $v.hardware.gpus.resource $v.hardware.gpus.count }}{{ end }}
-    {{- include "rlu.resources" (merge (dict "more" $gpus) $v.resources) | nindent 4 }}
-  lifecycle:
-    {{- include "rlu.pause" . | nindent 4 }}
-  terminationMessagePolicy: File
-  volumeMounts:
-    - {name: settings, mountPath: /etc/rlu/rlu.toml, subPath: rlu.toml, readOnly: true}
-    {{- if $v.model.signers }}
-    - {name: settings, mountPath: /etc/rlu/model-signers.pem, subPath: model-signers.pem, readOnly: true}
-    {{- end }}
-    - name: model
-      mountPath: /models
-      readOnly: true
-    - {name: engine-runtime, mountPath: /run/rlu}
-    {{- range $engines }}
-    - {name: {{ .volume }}, mountPath: /run/rlu/{{ .place }}}
-    {{- end }}
-    - {name: engine-facts, mountPath: /run/rlu/engine-facts}
-    - {name: gateway-public, mountPath: /run/rlu/gateway, readOnly: true}
-    - {name: shared-memory, mountPath: /dev/shm}
-    - {name: temporary, mountPath: /tmp}
-{{- end }}
-
-{{- define "rlu.pod.engineVolumes" -}}
-{{- $v := .Values -}}
-{{- $engines := fromYamlArray (include "rlu.engines" .) -}}
-- name: settings
-  configMap:
-    name: {{ include "rlu.fullname" . }}-settings
-- name: model
-  {{- if eq $v.model.source "image" }}
-  image:
-    reference: {{ $v.model.image.reference }}
-    pullPolicy: {{ $v.model.image.pullPolicy }}
-  {{- else }}
-  persistentVolumeClaim:
-    claimName: {{ $v.model.pvc.claimName }}
-    readOnly: true
-  {{- end }}
-{{- range $engines }}
-- name: {{ .volume }}
-  emptyDir:
-    medium: Memory
-    sizeLimit: {{ $v.engine.scratchGib }}Gi
-{{- end }}
-{{- range list "engine-runtime" "engine-facts" "gateway-public" }}
-- name: {{ . }}
-  emptyDir:
-    medium: Memory
-    sizeLimit: 16Mi
-{{- end }}
-- name: shared-memory
-  emptyDir:
-    medium: Memory
-    sizeLimit: {{ $v.engine.sharedMemoryGib }}Gi
-- name: temporary
-  emptyDir:
-    medium: Memory
-    sizeLimit: 64Mi
-{{- end }}
-
 {{/* The claim that keeps an instance's state. */}}
 {{- define "rlu.stateClaim" -}}
 {{- $v := .Values -}}
@@ -381,24 +277,4 @@ tolerations:
     resources:
       requests:
         storage: {{ $v.state.size }}
-{{- end }}
-
-{{/* What machines of a group have in common, for their NetworkPolicy. */}}
-{{- define "rlu.group.label" -}}
-{{- if gt (int .Values.group.nodes) 1 -}}
-app.kubernetes.io/part-of: nodes
-{{- end -}}
-{{- end }}
-
-{{/* What keeps the pods: its kind, API and name. Pods of an instance are named after it. */}}
-{{- define "rlu.workload" -}}
-{{ include "rlu.fullname" . }}{{ if gt (int .Values.group.nodes) 1 }}-nodes{{ end }}
-{{- end }}
-
-{{- define "rlu.workload.target" -}}
-{{- if gt (int .Values.group.nodes) 1 -}}
-{apiVersion: leaderworkerset.x-k8s.io/v1, kind: LeaderWorkerSet, name: {{ include "rlu.workload" . }}}
-{{- else -}}
-{apiVersion: apps/v1, kind: StatefulSet, name: {{ include "rlu.workload" . }}}
-{{- end -}}
 {{- end }}
