@@ -25,7 +25,8 @@ from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import Receipt, SessionStatement
 from rlu_server.adapters.events import Events
 from rlu_server.core.apikeys import KeyFile, KeyRecord, mint
-from rlu_server.gateway.process import Gateway, Places
+from rlu_server.gateway.parts import Places
+from rlu_server.gateway.process import Gateway
 from rlu_server.settings import Settings, load
 from scripted import Engine, ScriptBook, load_book, serve
 

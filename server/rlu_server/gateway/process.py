@@ -12,20 +12,17 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from rlu_attestation.errors import Malformed, RluError
+from rlu_attestation.errors import Malformed
 from rlu_attestation.statements import Channel
-from rlu_server.adapters import tls
 from rlu_server.adapters.asgi import Application
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.auth.entrance import Entrance
 from rlu_server.adapters.client import Connection
-from rlu_server.adapters.engines import Engines, Served
+from rlu_server.adapters.engines import Engines
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.gate import Gate
 from rlu_server.adapters.ledger import Ledger
@@ -33,18 +30,13 @@ from rlu_server.adapters.limits_file import WatchedLimits
 from rlu_server.adapters.load import Loads
 from rlu_server.adapters.measures import Measures, Readiness
 from rlu_server.adapters.prober import Prober
-from rlu_server.adapters.provisioned_tls import ProvisionedTls
 from rlu_server.adapters.relay import Relay
 from rlu_server.adapters.responses import ResponseStore
 from rlu_server.adapters.sampler import Sampler
 from rlu_server.adapters.span_export import SpanExport
-from rlu_server.adapters.watch import Watch
 from rlu_server.attestor.messages import Posture, TlsOrigin
-from rlu_server.core import salt
 from rlu_server.core.errors import GatewayError
-from rlu_server.core.names import AliasRefused, Names
 from rlu_server.core.sessions import SessionTable
-from rlu_server.core.tracing import Span
 from rlu_server.endpoints.app import create_app
 from rlu_server.endpoints.context import Measurement
 from rlu_server.endpoints.metrics import CONTENT_TYPE, exposition
@@ -57,7 +49,7 @@ from rlu_server.gateway.measurements import (
     gateway_measurements,
     key_measurements,
 )
-from rlu_server.settings import Gateway as GatewaySettings
+from rlu_server.gateway.parts import Places, Secrets, names, unhandled, watch
 from rlu_server.settings import Settings
 from rlu_server.settings_observability import OFF
 from rlu_server.workers.counts import add as add_counts
@@ -69,58 +61,6 @@ SWEEP_S = 0.25
 FILES_CHECK_S = 1.0
 FLUSH_S = 1.0
 BACKLOG = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the gateway finds and puts things."""
-
-    attestor_socket: Path
-    engines: tuple[Served, ...]
-    certificate: Path
-    keys: Path
-    metrics: Path
-    """The socket of the metrics, unless they have a port."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Places:
-        """Raises RluError, when there is no runtime directory."""
-        if settings.runtime_dir is None:
-            raise RluError("runtime_dir", "runtime_dir is not set; `rlu serve` makes one and passes it on")
-        runtime = settings.runtime_dir
-        return cls(
-            runtime / "attestor" / "attestor.sock",
-            tuple(Served(name, model, runtime / name / "engine.sock") for name, model in settings.fleet()),
-            runtime / "gateway" / "gateway.crt",
-            settings.api_keys_file,
-            runtime / "gateway" / "metrics.sock",
-        )
-
-    @property
-    def engine_socket(self) -> Path:
-        """Of the first engine, which there always is."""
-        return self.engines[0].socket
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What all processes of one gateway have in common and nobody else has; born in memory, shared by forking."""
-
-    tls: tls.ServerTls | None
-    salt: bytes
-
-    @classmethod
-    def make(cls, settings: Settings) -> Secrets:
-        """Raises Malformed: a TLS key that was provided cannot be used."""
-        return cls(_tls(settings.gateway), secrets.token_bytes(salt.SECRET_SIZE))
-
-
-def _tls(settings: GatewaySettings) -> tls.ServerTls | None:
-    if settings.insecure_plain_http:
-        return None
-    if settings.tls_certificate_file is None or settings.tls_key_file is None:
-        return tls.MemoryTls(settings.hostnames)
-    return ProvisionedTls(settings.tls_certificate_file, settings.tls_key_file)
 
 
 class Gateway:
@@ -456,50 +396,6 @@ async def until_told(make: Callable[[], Gateway]) -> None:
         for task in waiting:
             task.cancel()
         await gateway.stop()
-
-
-def unhandled(events: Events) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
-    """What the loop would log with its text: here only by class and place."""
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, (ssl.SSLError, ConnectionError, TimeoutError, asyncio.TimeoutError)):
-            events.emit("connection_failed", type(error).__name__)
-        elif error is not None:
-            events.internal(error)
-        else:
-            events.emit("internal_error", "loop")
-
-    return handle
-
-
-def watch(
-    settings: Settings,
-    measures: Measures,
-    events: Events,
-    clock: Callable[[], float],
-    traced: Callable[[Sequence[Span]], None],
-) -> Watch:
-    """What is told of every request, by the settings; needs a running loop."""
-    return Watch(
-        measures,
-        events,
-        asyncio.get_running_loop().time,
-        clock,
-        access_log=settings.gateway.access_log,
-        sample=settings.tracing.sample,
-        continue_clients=settings.tracing.continue_clients,
-        traced=traced,
-    )
-
-
-def names(settings: Settings) -> Names:
-    """The names clients may use. Raises RluError: `aliases`."""
-    served = dict.fromkeys(model for _, model in settings.fleet())
-    try:
-        return Names.of(served, settings.model.aliases, list_aliases=settings.model.list_aliases)
-    except AliasRefused as error:
-        raise RluError("aliases", f"[model.aliases]: {error}") from error
 
 
 def _publish(path: Path, pem: bytes) -> None:

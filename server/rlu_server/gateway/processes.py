@@ -10,7 +10,8 @@ import uvloop
 
 from rlu_server.adapters.events import Events
 from rlu_server.attestor.messages import Posture
-from rlu_server.gateway.process import Gateway, Places, Secrets, until_told
+from rlu_server.gateway.parts import Places, Secrets
+from rlu_server.gateway.process import Gateway, until_told
 from rlu_server.gateway.worker import Worker
 from rlu_server.settings import Settings
 from rlu_server.workers.hub import Crew

@@ -23,16 +23,8 @@ from rlu_server.adapters.prober import Prober
 from rlu_server.adapters.relay import MAX_BODIES, Relay
 from rlu_server.attestor.messages import Posture
 from rlu_server.core.tracing import Span
-from rlu_server.gateway.process import (
-    BACKLOG,
-    FILES_CHECK_S,
-    SWEEP_S,
-    Places,
-    Secrets,
-    names,
-    unhandled,
-    watch,
-)
+from rlu_server.gateway.parts import Places, Secrets, names, unhandled, watch
+from rlu_server.gateway.process import BACKLOG, FILES_CHECK_S, SWEEP_S
 from rlu_server.settings import Settings
 from rlu_server.workers import frames
 from rlu_server.workers.counts import Counted

@@ -14,7 +14,7 @@ import pytest
 from fakes.rig import Rig
 from rlu_attestation.errors import RluError
 from rlu_attestation.statements import Receipt
-from rlu_server.gateway.process import names
+from rlu_server.gateway.parts import names
 from rlu_server.settings import load
 from scripted.application import whole
 
