@@ -100,7 +100,7 @@ def command(
         found = _of_pods(api_server.server(context, api_address, api_ca, api_token), namespace, told)
     else:
         seen, settings = look(config, now)
-        found = [*judge_deployment(seen), *_of_node(whole=everything or bundle is not None)]
+        found = [*judge_deployment(seen), *_of_node(settings, whole=everything or bundle is not None)]
     found += judge_told(told)
     found.sort(key=lambda one: -list(Severity).index(one.severity))
     exit_code = preflight.exit_code(found)
@@ -129,9 +129,15 @@ def _of_server_first(code: str) -> Iterator[Explanation]:
         yield replace(one, looks=f"HTTP {kind.status}; {one.looks}") if kind and one.looks else one
 
 
-def _of_node(*, whole: bool) -> list[Finding]:
+def _of_node(settings: Settings | None, *, whole: bool) -> list[Finding]:
+    """Of the node; what holds the key matters where the settings name hardware of this machine."""
     node = preflight.look(ROOT, landlock=rlu_lock.landlock_abi(), is_root=os.geteuid() == 0)
-    return [one for one in preflight.judge(node) if whole or one.remedy]
+    found = [one for one in preflight.judge(node) if whole or one.remedy]
+    if settings is None or (
+        settings.attestation.holder != "none" and settings.attestation.tcti.startswith("device:")
+    ):
+        return found
+    return [one for one in found if not one.id.startswith(("trust.", "tpm.", "tee."))]
 
 
 def _of_pods(server: clusters.Server, namespace: str, told: Told) -> list[Finding]:

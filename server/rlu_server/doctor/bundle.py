@@ -228,8 +228,9 @@ def _listed(values: Sequence[Any]) -> object:
         return list(values)
     if values and all(isinstance(one, BaseModel) for one in values):
         return [_settings(one) for one in values]
-    flags = [one.partition("=")[0] for one in values if isinstance(one, str) and one.startswith("--")]
-    return {"entries": len(values), "flags": [one for one in flags if one in ENGINE_FLAGS]}
+    flags = [one.partition("=")[0] for one in values if isinstance(one, str)]
+    known = [one for one in flags if one in ENGINE_FLAGS]
+    return {"entries": len(values), "flags": known} if known else {"entries": len(values)}
 
 
 ENGINE_FLAGS = frozenset(

@@ -219,7 +219,7 @@ def _runtime(settings: Settings, place: Path | None) -> Runtime:
     return Runtime(
         found=True,
         sockets=sockets,
-        engines=tuple(name for name, _ in settings.fleet()),
+        engines=tuple(name for name, _ in settings.fleet() if (place / name).is_dir()),
         postures=postures,
     )
 

@@ -46,6 +46,7 @@ class Runtime:
 
     Attributes:
         sockets: those that are there, by name below the directory.
+        engines: those whose directories may be seen from here; in a pod each container has its own.
         postures: what each process measured of its lock.
     """
 

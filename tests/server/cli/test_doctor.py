@@ -19,7 +19,7 @@ FAILED = {"event": "signer.failed", "level": "error", "code": "tpm.unreachable"}
 @pytest.fixture
 def well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine and a deployment with nothing to find."""
-    monkeypatch.setattr(module, "_of_node", lambda whole: [ok("cpu.count", "2 processors")])
+    monkeypatch.setattr(module, "_of_node", lambda settings, whole: [ok("cpu.count", "2 processors")])
     monkeypatch.setattr(module, "judge_deployment", lambda seen: [ok("deployment.settings", "accepted")])
     path = tmp_path / "rlu.toml"
     path.write_text(f'state_dir = "{tmp_path / "state"}"\n[gateway]\nport = 0\n')
@@ -54,7 +54,7 @@ def test_nothing_to_find(capsys: Capture, well: Path) -> None:
 
 def test_exit_codes(capsys: Capture, well: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [warning("kernel.cgroup", "v1", "boot with v2"), ok("cpu.count", "2")]
-    monkeypatch.setattr(module, "_of_node", lambda whole: found)
+    monkeypatch.setattr(module, "_of_node", lambda settings, whole: found)
     ran = rlu(capsys, "doctor", "--config", well)
     assert ran.code == 40
     assert "WARNING kernel.cgroup" in ran.out
@@ -97,3 +97,23 @@ def test_only_the_end_of_a_long_file_is_read(
     monkeypatch.setattr(module, "MOST", 1000)
     found = rlu(capsys, "doctor", "--config", well, "--events", events, "--json").json["events"]
     assert 5 < found[0]["count"] < 15
+
+
+def test_what_holds_the_key_matters_where_the_settings_name_hardware(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module.preflight,
+        "judge",
+        lambda node: [error("trust.key", "none", "switch it on"), ok("cpu.count", "2")],
+    )
+    path = tmp_path / "rlu.toml"
+    for attestation, told in (
+        ('tcti = "device:/dev/tpmrm0"', True),
+        ('key = "sev-snp"', True),
+        ("insecure_software_key = true", False),
+        ('tcti = "swtpm:port=2321"', False),
+    ):
+        path.write_text(f'state_dir = "{tmp_path}"\n[gateway]\nport = 0\n[attestation]\n{attestation}\n')
+        found = rlu(capsys, "doctor", "--config", path, "--json").json["findings"]
+        assert ("trust.key" in {one["id"] for one in found}) == told, attestation

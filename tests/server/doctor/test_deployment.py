@@ -148,7 +148,7 @@ def config(tmp_path: Path) -> Callable[..., Path]:
     def write(text: str = "", port: int = 0) -> Path:
         path = tmp_path / "rlu.toml"
         path.write_text(
-            f'state_dir = "{tmp_path / "state"}"\n[gateway]\nport = {port}\n'
+            f'state_dir = "{tmp_path / "state"}"\n[gateway]\nport = {port}\ndrain_timeout_s = 2\n'
             f'[attestation]\ninsecure_software_key = true\n[model]\npath = "{model}"\n{text}'
         )
         return path
@@ -277,19 +277,22 @@ def until(what: Callable[[], object]) -> None:
 
 
 def last(events: Path, name: str) -> bool:
-    return any(json.loads(line).get("event") == name for line in events.read_bytes().splitlines())
+    """In the lines that are complete: the server may be writing one."""
+    lines = events.read_bytes().rpartition(b"\n")[0].splitlines()
+    return any(json.loads(line).get("event") == name for line in lines)
 
 
 def test_a_server_that_serves_and_then_has_no_signer(
     capsys: Capture, config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command, on this machine: all is well; the attestor is stopped by its pid's end, and what follows is told with its remedy."""
-    monkeypatch.setattr(module, "_of_node", lambda whole: [])
+    monkeypatch.setattr(module, "_of_node", lambda settings, whole: [])
     path, events = config('name = "m"\n'), tmp_path / "events.jsonl"
     (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen3"}')
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
     with serving(path, events) as process:
         until(lambda: last(events, "serving") or process.poll() is not None)
+        until(lambda: "error" not in ids(path).values())
         ran = rlu(capsys, "doctor", "--config", path, "--events", events, "--all", "--json")
         found = {one["id"]: one["severity"] for one in ran.json["findings"]}
         assert "error" not in found.values(), (found, events.read_text())
@@ -327,7 +330,7 @@ def test_a_server_that_does_not_start_says_why(
     capsys: Capture, config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A TPM is named, and was never enrolled: the attestor's own code is in what `rlu serve` wrote."""
-    monkeypatch.setattr(module, "_of_node", lambda whole: [])
+    monkeypatch.setattr(module, "_of_node", lambda settings, whole: [])
     path, events = config(), tmp_path / "events.jsonl"
     text = path.read_text().replace("insecure_software_key = true", 'tcti = "swtpm:host=127.0.0.1,port=1"')
     path.write_text(text)
