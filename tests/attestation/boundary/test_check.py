@@ -322,3 +322,23 @@ def test_it_can_be_looked_at() -> None:
     )
     section = explain(odd.sign(KEY).encode())
     assert (section.parts[0].rows[0].name, section.parts[1].rows[0].name) == ("other", "unreadable")
+
+
+def test_two_histories_of_one_key() -> None:
+    """The next instance names a head of the same size, signed by the same key, over other entries."""
+    old, fork = Instance("forked"), Instance("forked")
+    old.tally(BEGIN - HOUR, {EUROPE: 1})
+    fork.tally(BEGIN - HOUR, {EUROPE: 1}, drift={"policy.pcrs": 1})
+    new = Instance("after the fork", fork)
+    new.tally(BEGIN, {AMERICA: 1})
+    new.tally(END, {})
+    assert codes(examined(report([fork, new]))) == set()
+    assert codes(examined(report([old, new]))) == {"boundary.instances"}
+
+
+def test_a_tally_that_begins_at_another_time() -> None:
+    one = Instance("clock")
+    one.tally(BEGIN - HOUR, {EUROPE: 1})
+    one.tally(BEGIN, {EUROPE: 1}, since=BEGIN - 2 * HOUR)
+    one.tally(END, {})
+    assert codes(examined(report([one]))) == {"boundary.tallies"}
