@@ -43,11 +43,16 @@ RECOVERY: Mapping[str, tuple[str, ...]] = {
     "licence.invalid": ("licence.valid", "licence.grace"),
     "licence.not_yet": ("licence.valid", "licence.grace"),
     "limits_refused": ("limits_loaded",),
+    "model.link_stays": ("model.switched",),
+    "model.refused": ("model.switched",),
+    "model.switch_failed": ("model.switched",),
+    "model.update_failed": ("model.switched",),
     "log.write_failed": ("signer.recovered",),
     "refused": ("serving",),
     "signer.failed": ("signer.recovered",),
     "statement.renewal_failed": ("statement.renewed",),
     "worker_lost": ("worker_ready",),
+    "weights.refused": ("weights.opened", "engine.ready", "engine_ready"),
     "worker_refused": ("worker_ready",),
 }
 """Events that end a trouble, when one of them comes after it."""
@@ -126,7 +131,9 @@ def _finding(event: str, code: str, count: Count, over: bool) -> Finding:
     meanings = (explain(code) if code else ()) or explain(event)
     id_ = meanings[0].code if meanings else event
     times = "" if count.times == 1 else f" ({count.times} times)"
-    told = event if id_ == event else f"{event}, {code}" if id_ == code else f"{event}, status {code}"
+    told = (
+        event if not code else f"{event}, status {code}" if event.endswith(".exited") else f"{event}, {code}"
+    )
     severity = LEVELS[count.level]
     if over or (event in OF_CLIENTS and code not in OURS):
         severity = Severity.INFO

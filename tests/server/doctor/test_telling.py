@@ -65,6 +65,11 @@ def test_how_a_process_ended(status: int, id_: str) -> None:
     assert list(told(line("engine.exited", status=status))) == [id_]
 
 
+def test_a_code_that_is_not_known_is_shown() -> None:
+    (one,) = told(line("attestor_refused", level="warning", code="quark")).values()
+    assert (one.id, one.found.startswith("attestor_refused, quark: ")) == ("attestor_refused", True)
+
+
 def test_a_clients_matter_is_information_and_ours_is_not() -> None:
     theirs = line("request_refused", level="warning", code="json_malformed")
     ours = line("request_refused", level="warning", code="signer_unavailable")
@@ -100,7 +105,7 @@ def test_prefixes_and_what_is_no_event() -> None:
     )
     assert set(made.events) == {("signer.failed", "tpm.failed"), ("receipt_lost", "drain_timeout")}
     assert (made.lines, made.others) == (7, 5)
-    assert [one.id for one in judge_told(made)] == ["receipt_lost", "tpm.failed"]
+    assert [one.id for one in judge_told(made)] == ["drain_timeout", "tpm.failed"]
 
 
 def test_an_event_that_is_not_known() -> None:

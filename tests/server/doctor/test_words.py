@@ -118,6 +118,18 @@ def test_every_code_that_is_raised_has_its_text() -> None:
     assert sorted((raised() | SIGNED) - set(everything())) == [], ADD
 
 
+def test_every_short_word_has_its_text() -> None:
+    """Codes without a room: what errors of the processes' protocol, and events that no error caused, are told by."""
+    found = set()
+    for _, name, call in calls():
+        at = 0 if name in errors() else 1 if name == "emit" else None
+        word = text_of(call.args[at]) if at is not None and len(call.args) > at else None
+        if word is not None and re.fullmatch(r"[a-z_]+", word):
+            found.add(word)
+    assert "no_answer" in found
+    assert sorted(found - set(everything())) == [], ADD
+
+
 def test_codes_of_tables_have_their_texts() -> None:
     """NVML's codes are in a table; causes of `signer.failed` that are no errors; what the attestor says to its other end."""
     nvml = (SERVER / "attestor/collect/nvml.py").read_text("utf-8")

@@ -17,6 +17,7 @@ from rlu_server.doctor.words.commands import COMMANDS
 from rlu_server.doctor.words.deployment import FINDINGS as DEPLOYMENT
 from rlu_server.doctor.words.events import OF_THE_ATTESTOR, OF_THE_ENGINE, OF_THE_GATEWAY, OF_THE_SUPERVISOR
 from rlu_server.doctor.words.gateway import REFUSALS
+from rlu_server.doctor.words.inner import INNER
 from rlu_server.doctor.words.machine import FINDINGS as MACHINE
 from rlu_server.doctor.words.models import TLS, UPDATES
 from rlu_server.doctor.words.processes import EXITS, STARTING
@@ -63,6 +64,7 @@ GROUPS = (
         UPDATES,
     ),
     Group("TLS files that are not taken", "`code` of the event certificate_refused", TLS),
+    Group("a word in an event", "`code` of the gateway's and the attestor's events", INNER),
     Group("why `rlu serve` ended", "the event `refused`, and the line after it", STARTING),
     Group("an exit code", "a process or container that ended; `status` of the events …exited", EXITS),
     Group("a finding about a deployment", "`rlu doctor`", DEPLOYMENT),
