@@ -48,8 +48,8 @@ def accounts(cluster: Cluster) -> Release:
         f"/api/v1/namespaces/{made.namespace}/configmaps",
         {
             "metadata": {"name": "auth"},
-            "data": {"ca.pem": "CA"},
-            "binaryData": {"crl.pem": "Q1JM", "corporate.jwks.json": "e30="},
+            "data": {"ca.pem": "CA", "corporate.jwks.json": "{}"},
+            "binaryData": {"crl.pem": "Q1JM"},
         },
     )
     made.run("Install", ALL)

@@ -205,11 +205,13 @@ def test_jobs_write_their_own_configmap(accounts: Release) -> None:
         {"binaryData": {"crl.pem": "AA=="}},
         {"binaryData": {"crl.pem": None}},
         {"binaryData": {"more": "AA=="}},
+        {"data": {"more": "x"}},
+        {"data": {"ca.pem": None}},
         {"metadata": {"labels": {"a": "b"}}},
         {"immutable": True},
     ):
         assert status_of(cluster, sets, "PATCH", path, change) == 403, change
-    assert status_of(cluster, sets, "PATCH", path, {"binaryData": {"corporate.jwks.json": "e30="}}) == 200
+    assert status_of(cluster, sets, "PATCH", path, {"data": {"corporate.jwks.json": "{} "}}) == 200
 
 
 def test_the_namespace_is_restricted_and_the_chart_is_in_it(accounts: Release) -> None:

@@ -205,7 +205,7 @@ def key_sets_(
         wanted = [_key_set(text) for text in jwks]
         api = _api(("publish",), namespace, api_server, api_ca, api_token)
         # Others of its entries are somebody else's, such as the CAs of clients' certificates.
-        held = publish.published(api, configmap)
+        held = publish.published(api, configmap, publish.TEXT)
         before = {name: held[name] for name, _ in wanted if name in held}
         files, codes = dict(before), [0]
         for name, url in wanted:
@@ -214,9 +214,8 @@ def key_sets_(
             except RluError as refusal:
                 labeller.say("key_set_kept", file=name, code=refusal.code)
                 codes.append(refusal.exit_code)
-        labeller.say(
-            "key_sets_published", files=len(files), changed=publish.publish(api, configmap, files, before)
-        )
+        changed = publish.publish(api, configmap, files, before, publish.TEXT)
+        labeller.say("key_sets_published", files=len(files), changed=changed)
     raise typer.Exit(max(codes))
 
 

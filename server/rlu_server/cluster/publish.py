@@ -21,6 +21,8 @@ from rlu_server.cluster.rights import PATCH_MAP, READ_MAP
 
 MAX_BYTES = 1_000_000
 """etcd takes 1 MiB with everything around it."""
+BINARY, TEXT = "binaryData", "data"
+"""The parts of a ConfigMap. A file is in one of them: what `kubectl create --from-file` makes of JSON is in the second."""
 TDX, TDX_FILE = "tdx-collateral", "collateral.json"
 Piece = tuple[str, bytes]
 
@@ -46,11 +48,14 @@ def size(files: Mapping[str, bytes]) -> int:
     return sum(len(name) + 8 + 4 * (len(data) + 2) // 3 for name, data in files.items())
 
 
-def publish(api: Api, name: str, files: Mapping[str, bytes], before: Mapping[str, bytes]) -> bool:
-    """Make the ConfigMap hold these files and no others; whether that changed anything.
+def publish(
+    api: Api, name: str, files: Mapping[str, bytes], before: Mapping[str, bytes], part: str = BINARY
+) -> bool:
+    """Make a part of the ConfigMap hold these files in the place of those before; whether that changed anything.
 
     Raises:
         Refused: `publish.size`.
+        Malformed: `publish.content`: no text, for the part that holds texts.
         RluError: of the API server.
     """
     if size(files) > MAX_BYTES:
@@ -61,22 +66,29 @@ def publish(api: Api, name: str, files: Mapping[str, bytes], before: Mapping[str
     if dict(before) == dict(files):
         return False
     changed: dict[str, str | None] = dict.fromkeys(set(before) - set(files))
-    changed |= {
-        key: base64.b64encode(data).decode("ascii") for key, data in files.items() if before.get(key) != data
-    }
-    api.call(PATCH_MAP, name, {"binaryData": changed})
+    try:
+        changed |= {
+            key: data.decode() if part == TEXT else base64.b64encode(data).decode("ascii")
+            for key, data in files.items()
+            if before.get(key) != data
+        }
+    except UnicodeDecodeError as error:
+        raise Malformed("publish.content", f"what is for {name} is no text") from error
+    api.call(PATCH_MAP, name, {part: changed})
     return True
 
 
-def published(api: Api, name: str) -> dict[str, bytes]:
-    """What the ConfigMap holds.
+def published(api: Api, name: str, part: str = BINARY) -> dict[str, bytes]:
+    """What a part of the ConfigMap holds.
 
     Raises:
         Malformed: `publish.content`.
         RluError: of the API server.
     """
-    found: dict[str, Any] = api.call(READ_MAP, name).get("binaryData") or {}
+    found: dict[str, Any] = api.call(READ_MAP, name).get(part) or {}
     try:
+        if part == TEXT:
+            return {key: text.encode() for key, text in found.items()}
         return {key: base64.b64decode(text, validate=True) for key, text in found.items()}
     except (binascii.Error, TypeError) as error:
         raise Malformed("publish.content", f"{name} holds what is no base64") from error

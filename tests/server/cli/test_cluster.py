@@ -43,7 +43,7 @@ def run(server: FakeKubernetes, *words: object, options: tuple[object, ...] = ()
 
 
 def held(server: FakeKubernetes) -> dict[str, str]:
-    found: dict[str, str] = server.objects[MAP].get("binaryData", {})
+    found: dict[str, str] = server.objects[MAP].get("data", {})
     return found
 
 
@@ -123,7 +123,7 @@ def test_key_sets_are_checked_and_nothing_else_is_touched(
     job = ("key-sets", "--configmap", "m", "--jwks", f"a.json={url}")
     assert run(server, *job).exit_code == 0
     first = held(server)
-    assert set(first) == {"crl.pem", "a.json"}
+    assert set(first) == {"ca.pem", "a.json"}
     # The same again writes nothing; one that is no key set leaves what there was.
     patches = server.calls.count(("PATCH", MAP))
     assert events(run(server, *job))[-1] == {"event": "key_sets_published", "files": 1, "changed": False}
@@ -136,8 +136,8 @@ def test_key_sets_are_checked_and_nothing_else_is_touched(
     answer[0] = Issuer("two").jwks()
     assert run(server, *job).exit_code == 0
     assert held(server) != first
-    assert held(server)["crl.pem"] == "Q1JM"
-    assert server.objects[MAP]["data"] == {"ca.pem": "CA"}
+    assert held(server)["ca.pem"] == "CA"
+    assert server.objects[MAP]["binaryData"] == {"crl.pem": "Q1JM"}
 
 
 def test_one_look(server: FakeKubernetes) -> None:

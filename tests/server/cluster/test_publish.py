@@ -88,6 +88,9 @@ def test_refusals(server: FakeKubernetes) -> None:
     with pytest.raises(Malformed) as malformed:
         publish.published(api(server), "rlu-collateral")
     assert malformed.value.code == "publish.content"
+    with pytest.raises(Malformed) as malformed:
+        publish.publish(api(server), "rlu-collateral", {"a": b"\xff"}, {}, publish.TEXT)
+    assert malformed.value.code == "publish.content"
     with pytest.raises(Denied) as denied:
         publish.published(api(server), "another")
     assert denied.value.code == "cluster.absent"
