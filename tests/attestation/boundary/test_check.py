@@ -342,3 +342,23 @@ def test_a_tally_that_begins_at_another_time() -> None:
     one.tally(BEGIN, {EUROPE: 1}, since=BEGIN - 2 * HOUR)
     one.tally(END, {})
     assert codes(examined(report([one]))) == {"boundary.tallies"}
+
+
+def test_a_tally_that_names_another_instance() -> None:
+    one = Instance("guest")
+    one.tally(BEGIN - HOUR, {EUROPE: 1})
+    one.tally(BEGIN, {EUROPE: 1}, issuer="urn:rlu:instance:other")
+    one.tally(END, {})
+    assert codes(examined(report([one]))) == {"boundary.tally"}
+
+
+def test_only_the_first_instance_may_begin_in_its_middle() -> None:
+    old = Instance("long gone")
+    old.tally(BEGIN - 9 * HOUR, {EUROPE: 1})
+    new = Instance("since then", old)
+    for at in (BEGIN - 2 * HOUR, BEGIN - HOUR, BEGIN, END):
+        new.tally(at, {EUROPE: 1})
+    assert codes(examined(report([old, new]))) == set()
+    del new.tallies[0]
+    assert codes(examined(report([new]))) == set()
+    assert codes(examined(report([old, new]))) == {"boundary.tallies"}
