@@ -118,12 +118,15 @@ class Fleet:
         def tell(name: str, values: dict[str, str | int]) -> None:
             loop.call_soon_threadsafe(self._on_event, name, values)
 
-        for weights in self._weights:
-            weights.on_event = tell
+        held: list[Weights] = []
         try:
+            for weights in self._weights:
+                weights.on_event = tell
+                await asyncio.to_thread(weights.begin)
+                held.append(weights)
             await self._start_all()
         finally:
-            for weights in self._weights:
+            for weights in held:
                 await asyncio.to_thread(weights.let_go)
 
     async def _start_all(self) -> None:

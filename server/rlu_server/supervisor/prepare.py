@@ -127,7 +127,7 @@ def _served(
         for one, place, weights in zip(given, places, opened, strict=True):
             directory = place
             if weights is not None:
-                weights.hold()  # until all engines have loaded them (`Fleet.start`)
+                weights.decide()  # until all engines have loaded them (`Fleet.start`)
                 directory = weights.place
             starts = tuple(
                 engine.plan(

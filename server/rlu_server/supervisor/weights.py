@@ -1,5 +1,6 @@
 """Opened weights of a sealed model: in memory while engines load them, and wiped afterwards.
 
+    decide    held from the decision to start until `begin` takes that over
     hold      the first one runs the job that asks the broker and opens the files (`broker.unlocking`)
     let_go    the last one overwrites and deletes the weights, unless the settings keep them
 
@@ -71,7 +72,7 @@ class Weights:
         self._lock = threading.Lock()
         self._holders = 0
         self._job: subprocess.Popen[str] | None = None
-        self._abandoned = self._opened_before = False
+        self._abandoned = self._opened_before = self._decided = False
         self.on_event: Told = lambda name, values: None
         try:
             self._header = read_header(sealed)
@@ -112,6 +113,18 @@ class Weights:
             if self._holders == 0 and not self._is_open():
                 self._open()
             self._holders += 1
+
+    def decide(self) -> None:
+        """`hold`, for whoever starts engines later: `begin` takes it over."""
+        self.hold()
+        self._decided = True
+
+    def begin(self) -> None:
+        """Hold them for a start of engines as a whole; raises as `hold`."""
+        if self._decided:
+            self._decided = False
+        else:
+            self.hold()
 
     def let_go(self) -> None:
         with self._lock:

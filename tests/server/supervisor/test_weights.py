@@ -195,6 +195,18 @@ def test_held_by_several(room: BrokerRoom, place: Runtime) -> None:
     assert len(room.told) == 1
 
 
+def test_held_by_one_start_after_another(room: BrokerRoom, place: Runtime) -> None:
+    """What was opened to decide on the first is not opened again for it; a later one, as after a switch of models, is on its own."""
+    held = weights_of(room, place)
+    held.decide()
+    for opened_so_far in (1, 2, 3):
+        held.begin()
+        assert (held.place / "model.safetensors").read_bytes() == SECRET
+        held.let_go()
+        assert not (held.place / "model.safetensors").exists()
+        assert len(room.told) == opened_so_far
+
+
 def test_what_is_mapped_is_not_overwritten(room: BrokerRoom, place: Runtime) -> None:
     held = weights_of(room, place)
     events: list[tuple[str, dict[str, str | int]]] = []
