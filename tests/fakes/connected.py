@@ -90,7 +90,7 @@ class ConnectedServer(FakeServer):
 
     def respond(self, seen: Seen) -> Answer:
         if seen.method == "GET" and seen.path.startswith("/v1/rlu/receipts/"):
-            self.gate.wait(10)
+            self.gate.wait(60)
         with self.turn:
             return self._respond(seen)
 

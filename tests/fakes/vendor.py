@@ -70,7 +70,7 @@ class Listener:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(60)
 
     def _accept(self) -> None:
         while True:
@@ -78,7 +78,7 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            connection.settimeout(10)
+            connection.settimeout(60)
             thread = threading.Thread(target=self._guarded, args=(connection,))
             self._threads.append(thread)
             thread.start()
@@ -154,12 +154,12 @@ class Proxy(Listener):
             connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             return
         name, _, port = host.rpartition(":")
-        with socket.create_connection((name, int(port)), timeout=10) as far:
+        with socket.create_connection((name, int(port)), timeout=60) as far:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pump, args=(far, connection))
             back.start()
             _pump(connection, far)
-            back.join(20)
+            back.join(60)
 
 
 def _complete(request: bytes) -> bool:

@@ -30,7 +30,7 @@ def proxy(software_tpm: SoftwareTpm) -> Iterator[TpmProxy]:
 @pytest.fixture
 def line(proxy: TpmProxy) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(proxy.tcti.partition("path=")[2])
         yield client
 

@@ -137,17 +137,25 @@ def run_command(words: Sequence[str], environment: Mapping[str, str]) -> int:
 
     A Ctrl-C is the command's to answer; SIGTERM and SIGHUP are passed on.
     """
-    try:
-        child = subprocess.Popen(list(words), env=dict(environment))
-    except OSError as error:
-        raise Misuse("connect.command", f"{words[0]}: {error.strerror}") from error
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        child.send_signal(number)
+        if child is None:
+            early.append(number)
+        else:
+            child.send_signal(number)
 
+    # Before there is a child, so that no signal ends us and leaves it. Functions: a command would inherit that Ctrl-C is ignored.
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
+        try:
+            child = subprocess.Popen(list(words), env=dict(environment))
+        except OSError as error:
+            raise Misuse("connect.command", f"{words[0]}: {error.strerror}") from error
+        for number in early:
+            child.send_signal(number)
         status = child.wait()
     finally:
         for number, handler in before.items():

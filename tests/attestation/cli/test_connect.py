@@ -20,6 +20,7 @@ from fakes.policy import write_policy
 from fakes.server import API_KEY
 from fakes.terminal import rlu
 from rlu_attestation import load_policy
+from waiting import wait_until
 
 ASK = f"""
 import json, os, sys, urllib.request
@@ -142,10 +143,13 @@ def test_a_command_that_is_not_there(capfd: Capture, server: ConnectedServer, po
 def test_it_serves_until_it_is_told_to_stop(
     capfd: Capture, server: ConnectedServer, policy: Path, as_json: bool
 ) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
     def stop() -> None:
+        wait_until(lambda: signal.getsignal(signal.SIGTERM) is not before)  # earlier, it would end the tests
         os.kill(os.getpid(), signal.SIGTERM)
 
-    timer = threading.Timer(1.0, stop)
+    timer = threading.Thread(target=stop)
     timer.start()
     ran = rlu(capfd, "connect", server.url, "--policy", policy, *(["--json"] if as_json else []))
     timer.join()

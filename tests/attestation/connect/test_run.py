@@ -65,7 +65,7 @@ def call(
     body: str | None = BODY,
 ) -> tuple[int, Any]:
     """One request with exactly these headers beside its framing."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(local.url.rpartition(":")[2]), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", int(local.url.rpartition(":")[2]), timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         given = {
@@ -291,7 +291,7 @@ def test_signals_are_the_commands_to_answer() -> None:
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
-        "print('up', flush=True)\ntime.sleep(30)"
+        "print('up', flush=True)\ntime.sleep(600)"
     )
     outer = (
         "import os, sys\nfrom rlu_attestation.connect.run import run_command\n"
@@ -304,5 +304,5 @@ def test_signals_are_the_commands_to_answer() -> None:
     threading.Event().wait(0.1)
     assert process.poll() is None
     process.terminate()
-    assert process.wait(10) == 5
+    assert process.wait(60) == 5
     process.stdout.close()

@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -86,36 +85,41 @@ def test_overlong_line_is_one_line_and_kept_nowhere() -> None:
     assert [filters.classify(line) for line in found] == [["overlong-line"], ["other-output"]]
 
 
-def run(script: str, hold_s: float | None) -> list[dict[str, object]]:
-    """The filter as a process, fed by a shell script; its text pipe held open for a while."""
+def run(script: str, first: str | None = None) -> list[dict[str, object]]:
+    """The filter as a process, fed by a shell script. With `first`, its text pipe is held open until it has told that, and only then does
+    what the script reads have an end.
+    """
     starting, hold = os.pipe()
     source, sink = os.pipe()
-    arguments = [] if hold_s is None else [str(starting)]
+    arguments = [] if first is None else [str(starting)]
     command = [sys.executable, "-I", str(launch.INSIDE / "rlu_output_filter.py"), *arguments]
     process = subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE, pass_fds=(starting,))
     os.close(source)
     os.close(starting)
-    feeder = subprocess.Popen(["/bin/sh", "-c", script], stdout=sink)
+    feeder = subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=sink)
     os.close(sink)
-    if hold_s is not None:
-        time.sleep(hold_s)
-    os.close(hold)
     assert process.stdout is not None
-    out = process.stdout.read()
+    assert feeder.stdin is not None
+    told: list[dict[str, object]] = []
+    while first is not None and {"text": first} not in told:
+        told.append(json.loads(process.stdout.readline()))
+    os.close(hold)
+    feeder.stdin.close()
+    told += map(json.loads, process.stdout.read().splitlines())
     process.stdout.close()
-    assert process.wait(20) == 0
-    assert feeder.wait(20) == 0
-    return [json.loads(line) for line in out.splitlines()]
+    assert process.wait(60) == 0
+    assert feeder.wait(60) == 0
+    return told
 
 
 def test_no_text_without_the_starting_pipe() -> None:
-    told = run("echo SECRET; echo SECRET", None)
+    told = run("echo SECRET; echo SECRET")
     assert [t for t in told if "text" in t] == []
     assert told[-1] == {"event": "other-output", "count": 2}
 
 
 def test_text_ends_with_the_start() -> None:
-    told = run("echo why it fails; sleep 1.5; echo SECRET", 0.7)
+    told = run("echo why it fails; read unused; echo SECRET", "why it fails")
     assert {"text": "why it fails"} in told
     assert "SECRET" not in json.dumps(told)
     assert told[-1] == {"event": "other-output", "count": 2}

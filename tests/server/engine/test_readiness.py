@@ -69,7 +69,7 @@ async def test_anything_else_is_unfit(engine: Callable[[bytes], asyncio.Future[P
 
 
 async def test_waits_for_health(tmp_path: Path, engine: Callable[[bytes], asyncio.Future[Path]]) -> None:
-    await asyncio.wait_for(readiness.wait_healthy(await engine(http(200, b""))), 5)
+    await asyncio.wait_for(readiness.wait_healthy(await engine(http(200, b""))), 60)
     for path in (tmp_path / "absent.sock", await engine(http(503, b"")), await engine(b"")):
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(readiness.wait_healthy(path), 0.5)

@@ -589,7 +589,7 @@ def test_signals_reach_the_program_and_nothing_outlives_the_launcher(room: Room)
                 assert process.stdout.readline() == "up\n"
                 process.send_signal(number)
                 # Everything that has the pipe is gone when it ends, the sleeper of another session too.
-                assert process.communicate(timeout=30)[0] in said
+                assert process.communicate(timeout=60)[0] in said
                 assert process.returncode == status
             finally:
                 process.kill()
