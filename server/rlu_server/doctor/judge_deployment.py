@@ -37,6 +37,7 @@ def judge_deployment(seen: Seen) -> list[Finding]:
         found += _state(seen.state, seen.now)
     for name, problem in seen.files:
         found.append(ok("deployment.files", f"{name}: usable") if problem is None else _refusal(problem))
+    found += map(_refusal, seen.refusals)
     if seen.runtime is not None:
         answers = seen.gateway is not None and (seen.gateway.ready or bool(seen.gateway.reasons))
         found += _runtime(seen.runtime, seen.state, answers=answers)
@@ -48,7 +49,7 @@ def judge_deployment(seen: Seen) -> list[Finding]:
 def _refusal(problem: Problem) -> Finding:
     meanings = explain(problem.code)
     remedy = meanings[0].remedy if meanings else "the message says what to do"
-    return error(problem.code, problem.message, remedy)
+    return error(problem.code, " ".join(problem.message.split()), remedy)
 
 
 def _state(state: State, now: int) -> Iterator[Finding]:

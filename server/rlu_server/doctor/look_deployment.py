@@ -30,6 +30,7 @@ from rlu_server.doctor.seen import Gateway, Posture, Problem, Runtime, Seen, Sta
 from rlu_server.licence.place import place_of
 from rlu_server.licence.standing import judge as judge_licence
 from rlu_server.settings import Settings, SettingsError, load
+from rlu_server.supervisor import rehearsal
 from rlu_server.supervisor import runtime as runtimes
 from rlu_server.supervisor.plan import CONFIG
 
@@ -54,9 +55,14 @@ def look(config: Path | None, now: int) -> tuple[Seen, Settings | None]:
             files=tuple(_files(settings, now)),
             runtime=_runtime(settings, place),
             gateway=_gateway(in_force, place),
+            refusals=() if place is not None else _refusals(settings),
         ),
         in_force,
     )
+
+
+def _refusals(settings: Settings) -> tuple[Problem, ...]:
+    return tuple(Problem(error.code, str(error)) for error in rehearsal.refusals(settings))
 
 
 def _unsafe(settings: Settings) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Everything; `settings` is a refusal of them."""
+    """Everything; `settings` is a refusal of them, `refusals` are what a start would refuse, where no server runs."""
 
     now: int
     settings: Problem | None = None
@@ -82,3 +82,4 @@ class Seen:
     runtime: Runtime | None = None
     gateway: Gateway | None = None
     unsafe: tuple[str, ...] = ()
+    refusals: tuple[Problem, ...] = ()

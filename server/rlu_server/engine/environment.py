@@ -36,6 +36,19 @@ class VariableRefused(Exception):
     """A variable may not be set for the engine; the message names it."""
 
 
+def check(extra: Mapping[str, str]) -> None:
+    """The operator's further variables.
+
+    Raises:
+        VariableRefused: a name that is not allowed.
+    """
+    refused = sorted(name for name in extra if not ALLOWED.fullmatch(name) or name in FORBIDDEN)
+    if refused:
+        raise VariableRefused(
+            f"engine.environment may not set {', '.join(refused)}: such variables can load code, keep content or open the network"
+        )
+
+
 def environment(
     *,
     scratch: Path,
@@ -51,11 +64,7 @@ def environment(
     Raises:
         VariableRefused: `extra` has a name that is not allowed.
     """
-    refused = sorted(name for name in extra if not ALLOWED.fullmatch(name) or name in FORBIDDEN)
-    if refused:
-        raise VariableRefused(
-            f"engine.environment may not set {', '.join(refused)}: such variables can load code, keep content or open the network"
-        )
+    check(extra)
     variables = {
         "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",

@@ -74,10 +74,10 @@ def deployment(
         _check_user(settings, role)
     if role in (None, "attestor"):
         _check_state(state, settings, role)
-        _check_tpm(settings)
-    given = _models(settings)
+        check_tpm(settings)
+    given = given_models(settings)
     places = [_place(one.path, state, role) for one in given]
-    _check_names([one.name for one in given], settings)
+    check_names([one.name for one in given], settings)
     host = Host(
         Path(sys.executable),
         variables,
@@ -90,13 +90,13 @@ def deployment(
         settings, runtime, state, [(str(p), one.name) for p, one in zip(places, given, strict=True)]
     )
     if role in (None, "gateway"):
-        _check_port(in_force)
+        check_port(in_force)
     version, served = "", tuple[Served, ...]()
     if role in (None, "engine"):
         version, served = _served(in_force, runtime, given, places, progress, host)
     return Deployment(
         settings=in_force,
-        copies=_copies(settings, in_force, state) if role in (None, "gateway") else (),
+        copies=copies(settings, in_force, state) if role in (None, "gateway") else (),
         served=served,
         engine_version=version,
         host=host,
@@ -194,7 +194,9 @@ def with_model(deployment: Deployment, runtime: Runtime, directory: Path) -> Dep
     changes = deployment.settings.model_dump()
     changes["model"]["path"] = str(directory)
     settings = Settings.model_validate(changes)
-    version, (first,) = _served(settings, runtime, _models(settings)[:1], [directory], None, deployment.host)
+    version, (first,) = _served(
+        settings, runtime, given_models(settings)[:1], [directory], None, deployment.host
+    )
     return replace(
         deployment, settings=settings, served=(first, *deployment.served[1:]), engine_version=version
     )
@@ -207,7 +209,7 @@ class _Model:
     engine: Engine | FurtherEngine
 
 
-def _models(settings: Settings) -> list[_Model]:
+def given_models(settings: Settings) -> list[_Model]:
     """The models, that of `[model]` first. Raises Misconfigured."""
     further = settings.further_engines
     return [
@@ -227,7 +229,7 @@ def _place(path: str, state: Path, role: str | None) -> Path:
     return place.resolve()
 
 
-def _check_names(served: list[str], settings: Settings) -> None:
+def check_names(served: list[str], settings: Settings) -> None:
     try:
         Names.of(served, settings.model.aliases)
     except AliasRefused as error:
@@ -249,7 +251,7 @@ def _in_force(settings: Settings, runtime: Runtime, state: Path, places: list[tu
     return Settings.model_validate(changes)
 
 
-def _copies(settings: Settings, in_force: Settings, state: Path) -> tuple[Copy, ...]:
+def copies(settings: Settings, in_force: Settings, state: Path) -> tuple[Copy, ...]:
     keys = settings.gateway.api_keys_file or state / "apikeys.json"
     auth = settings.auth
     if (auth.issuers or auth.certificates.mode != "off") and not keys.exists():
@@ -322,7 +324,7 @@ def interpreter(configured: str) -> Path:
     return Path(found).absolute()
 
 
-def _check_tpm(settings: Settings) -> None:
+def check_tpm(settings: Settings) -> None:
     device = plan.tpm_device(settings.attestation.tcti)
     if device is None or not plan.uses_tpm(settings):
         return
@@ -363,7 +365,7 @@ def port_is_free(host: str, port: int) -> bool:
     return True
 
 
-def _check_port(settings: Settings) -> None:
+def check_port(settings: Settings) -> None:
     host, port = settings.gateway.host, settings.gateway.port
     if not port_is_free(host, port):
         raise Unavailable(

@@ -110,7 +110,7 @@ def create(configured: Path | None) -> Runtime:
         runtime = _mount()
         if runtime is not None:
             return runtime
-    for base in _memory_directories():
+    for base in memory_directories():
         if is_tmpfs(base) and os.access(base, os.W_OK | os.X_OK):
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
             path.chmod(0o711)
@@ -225,7 +225,8 @@ def _mount_memory(place: Path, size: int, *, huge: bool = False) -> bool:
     return False
 
 
-def _memory_directories() -> Sequence[Path]:
+def memory_directories() -> Sequence[Path]:
+    """Where memory file systems usually are, for whoever may not mount one."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     return [*([Path(given)] if given else []), Path("/dev/shm")]  # noqa: S108 - a memory file system is what is wanted
 
@@ -255,7 +256,7 @@ def in_use() -> Iterator[Path]:
 
 
 def _candidates() -> Iterator[Path]:
-    for base in {Path("/run"), Path(tempfile.gettempdir()), *_memory_directories()}:
+    for base in {Path("/run"), Path(tempfile.gettempdir()), *memory_directories()}:
         yield from base.glob(f"{PREFIX}*")
 
 

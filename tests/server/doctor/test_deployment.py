@@ -24,6 +24,7 @@ from rlu_server.doctor.judge_deployment import DAY_S, judge_deployment
 from rlu_server.doctor.look_deployment import look, read_readiness
 from rlu_server.doctor.seen import Gateway, Problem, Runtime, Seen, State
 from rlu_server.doctor.words import GROUPS
+from rlu_server.engine import launch
 from rlu_server.preflight.findings import Finding
 
 Capture = pytest.CaptureFixture[str]
@@ -138,7 +139,8 @@ def test_every_finding_about_a_deployment_has_its_text() -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Callable[..., Path]:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    monkeypatch.setattr(launch, "engine_version", lambda python, ours: "0.32.0")
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
@@ -219,6 +221,14 @@ def test_collateral_that_is_over(config: Callable[..., Path], tmp_path: Path) ->
     seen, _ = look(config(), 4_000_000_000)  # after the year 2096
     assert seen.state is not None
     assert seen.state.collateral_over == 2
+
+
+def test_what_a_start_would_refuse(config: Callable[..., Path]) -> None:
+    path = config('[engine]\narguments = ["--enable-log-requests"]\n')
+    seen, _ = look(path, NOW)
+    (refused,) = [one for one in judge_deployment(seen) if one.id == "serve.misconfigured"]
+    assert "--enable-log-requests: it writes prompts" in refused.found
+    assert "\n" not in refused.found
 
 
 def test_another_program_has_the_port(config: Callable[..., Path]) -> None:

@@ -52,7 +52,7 @@ def test_without_privileges_below_a_memory_directory(memory: Path, monkeypatch: 
 
 def test_a_runtime_dir_on_disk_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(runtime, "_memory_directories", lambda: [tmp_path])
+    monkeypatch.setattr(runtime, "memory_directories", lambda: [tmp_path])
     with pytest.raises(Unavailable, match="no directory in memory"):
         runtime.create(None)
 
