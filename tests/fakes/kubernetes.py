@@ -31,12 +31,19 @@ def merged(old: Any, patch: Any) -> Any:
 
 
 class FakeKubernetes:
-    """Objects by path. `budget` is how many evictions it allows; `calls` are method and path of what it was asked."""
+    """Objects by path.
+
+    Attributes:
+        budget: how many evictions it allows.
+        rivals: before how many more patches somebody else changes the object.
+        calls: method and path of what it was asked.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.objects: dict[str, Object] = {}
         self.calls: list[tuple[str, str]] = []
         self.budget = 100
+        self.rivals = 0
         self._versions = itertools.count(1)
         self._lock = threading.Lock()
         self.token = folder / "token"
@@ -104,6 +111,9 @@ class FakeKubernetes:
         if path not in self.objects:
             return 404, {"code": 404}
         if method == "PATCH":
+            if self.rivals:
+                self.rivals -= 1
+                self.put(path, self.objects[path])
             asked = (body.get("metadata") or {}).pop("resourceVersion", None)
             if asked not in (None, self.objects[path]["metadata"]["resourceVersion"]):
                 return 409, {"code": 409}

@@ -174,6 +174,16 @@ def test_collateral_lands_where_the_attestor_reads_it(one_of: Any) -> None:
     assert not by_name(made, "ConfigMap")["rlu-collateral"]["data"]
 
 
+def test_the_sweep_and_the_last_job_look_at_the_labellers_nodes(rendered: Any) -> None:
+    pods = controllers(rendered("h200x8", ON))
+    for name in ("rlu-sweep", "rlu-forget"):
+        words = pods[name]["spec"]["containers"][0]["command"]
+        assert words[words.index("--nodes") + 1] == "nvidia.com/gpu.product=NVIDIA-H200"
+    assert pods["rlu-labeller"]["spec"]["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H200"}
+    chosen = {"controllers": {"labeller": {"enabled": True, "runtimeClassName": "nvidia"}}}
+    assert controllers(rendered("h200x8", chosen))["rlu-labeller"]["spec"]["runtimeClassName"] == "nvidia"
+
+
 def test_what_the_uninstallation_takes_along_is_gone_afterwards(one_of: Any) -> None:
     hooks = {item["kind"]: item for item in one_of(ALL).hooks if "post-delete" in str(item["metadata"])}
     assert set(hooks) == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"}

@@ -131,6 +131,10 @@ def sweep_(
         int,
         typer.Option(min=0, help="Take the label of nodes whose labeller was silent for so many seconds."),
     ] = 1800,
+    nodes: Annotated[
+        str,
+        typer.Option(help="Labels of the nodes to look at, KEY=VALUE,…; default: all.", show_default=False),
+    ] = "",
     everything: Annotated[
         bool, typer.Option("--all", help="Leave nothing of the labeller on any node.")
     ] = False,
@@ -143,7 +147,8 @@ def sweep_(
     with _refusals():
         api = _api(("sweep",), namespace, api_server, api_ca, api_token)
         names = Names(key)
-        found = sweep.forget(api, names) if everything else sweep.sweep(api, names, int(time.time()), older)
+        now = int(time.time())
+        found = sweep.forget(api, names, nodes) if everything else sweep.sweep(api, names, now, older, nodes)
         labeller.say("swept", nodes=found)
 
 

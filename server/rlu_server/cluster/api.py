@@ -61,13 +61,18 @@ class Api:
             ValueError: no role of ours has this right.
             Denied: `cluster.denied`, `cluster.absent`, `cluster.conflict`, `cluster.invalid`, `cluster.later`.
             Unreachable: `relay.…`, `cluster.status`, `cluster.answer`.
+            Misuse: `cluster.address`: the CA cannot be read.
         """
         if not any(right in ROLES[role] for role in self.roles):
             raise ValueError(f"{'/'.join(self.roles)} has no right to {right.verb} {right.resource}")
+        try:
+            context = trust(self.cluster.ca_file)
+        except OSError as error:
+            raise Misuse("cluster.address", f"cannot use {self.cluster.ca_file}: {error}") from error
         status, _, answer = request(
             right.method,
             self.cluster.url + right.path(self.namespace, name, query),
-            trust(self.cluster.ca_file),
+            context,
             MAX_ANSWER,
             None if body is None else json.dumps(body).encode(),
             {**self.cluster.headers(), "Accept": "application/json", "Content-Type": right.content_type},

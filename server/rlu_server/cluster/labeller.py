@@ -18,7 +18,10 @@ from rlu_server.cluster.rights import EVICT_POD, LIST_PODS, PATCH_NODE, READ_NOD
 from rlu_server.preflight.facts import Node
 from rlu_server.preflight.findings import Finding, error
 
-TRANSIENT = frozenset({"cluster.conflict", "cluster.later"})
+KEPT = frozenset({"cluster.absent", "cluster.conflict", "cluster.later"})
+"""Why a pod is not evicted this time."""
+ATTEMPTS = 5
+"""The node's own agent writes to the same object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,22 @@ class Labeller:
             RluError: the API server did not answer, or said no.
         """
         seen = self.look()
-        node = self.api.call(READ_NODE, self.name)
-        decision = certify.decide(
-            node,
+        for left in reversed(range(ATTEMPTS)):
+            decision = self._decide(seen)
+            try:
+                if decision.patch:
+                    self.api.call(PATCH_NODE, self.name, decision.patch)
+                break
+            except Denied as refusal:
+                if refusal.code != "cluster.conflict" or not left:
+                    raise
+        if self.drain and not decision.certified:
+            self._evict()
+        return decision
+
+    def _decide(self, seen: Seen) -> Decision:
+        return certify.decide(
+            self.api.call(READ_NODE, self.name),
             record(seen.node, seen.findings, self.profile, seen.endorsement),
             seen.findings,
             self.names,
@@ -74,11 +90,6 @@ class Labeller:
             taint=self.taint,
             ignored=self.ignored,
         )
-        if decision.patch:
-            self.api.call(PATCH_NODE, self.name, decision.patch)
-        if self.drain and not decision.certified:
-            self._evict()
-        return decision
 
     def resign(self) -> None:
         """Take the label along: nobody vouches for the node any more."""
@@ -121,7 +132,7 @@ class Labeller:
             try:
                 self.api.call(EVICT_POD, metadata["name"], body)
             except Denied as refusal:
-                if refusal.code not in (*TRANSIENT, "cluster.absent"):
+                if refusal.code not in KEPT:
                     raise
                 self.events("pod_kept", code=refusal.code)
             else:
