@@ -16,10 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from rlu_attestation.errors import RluError
 from rlu_attestation.instance import Software
-from rlu_server.attestor.collect import collectors_for
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.platform import BindingProof
-from rlu_server.attestor.process import open_platform
 from rlu_server.broker import protocol
 from rlu_server.broker.appraisal import UNMEASURED
 from rlu_server.broker.errors import Misused, NotReleased
@@ -66,6 +64,10 @@ def evidence_of(settings: Settings) -> Collect:
     """
 
     def collect(root: bytes) -> Mapping[str, bytes]:
+        # Libraries of devices, which nobody needs who only decides or whose broker refuses.
+        from rlu_server.attestor.collect import collectors_for
+        from rlu_server.attestor.process import open_platform
+
         with tempfile.TemporaryDirectory(prefix="rlu-key-request-") as place:
             ours = settings.attestation.model_copy(
                 update={"key_path": "", "collateral_dir": settings.collateral_dir}
