@@ -29,9 +29,12 @@ HELM=helm-sdkpy==0.1.32
 AGENTS=(@openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329 opencode-ai@1.18.33)
 # OpenAI's Agents SDK lies apart: it asks for earlier websockets than the engine has. The rest of what it needs is in .venv.
 AGENTS_SDK_PINS=(openai-agents==0.24.0 griffelib==2.4.1 websockets==16.1.1)
+# OpenStack Swift, a real S3 service for the tests, lies apart too; what else it needs is in .venv.
+SWIFT=.cache/swift
+SWIFT_PINS=(swift==2.38.3 eventlet==0.41.3 greenlet==3.5.6 PasteDeploy==3.1.0 pyeclib==1.8.0 xattr==1.3.0)
 
 steps=5
-[ "$goal" = run ] || steps=9
+[ "$goal" = run ] || steps=10
 step=0
 began=$SECONDS
 
@@ -161,6 +164,11 @@ agents_sdk() {
     pip --no-deps --target "$AGENTS_SDK" "${AGENTS_SDK_PINS[@]}"
 }
 
+swift() {
+    rm -rf "$SWIFT"
+    pip --no-deps --target "$SWIFT" "${SWIFT_PINS[@]}"
+}
+
 sdks() { npm ci --prefix "$SDKS" --ignore-scripts --no-audit --no-fund --loglevel=error; }
 
 second_verifier() { npm ci --prefix "$INTEROP" --ignore-scripts --no-audit --no-fund --loglevel=error; }
@@ -173,7 +181,7 @@ up_to_date() { # a test environment is enough to run
     now=$(stamp)
     for for_goal in "$goal" test; do
         [ "$(cat "$VENV/.rlu-setup-$for_goal" 2>/dev/null)" = "$now" ] || continue
-        [ "$for_goal" = run ] || [ "$goal" = run ] || { [ -d "$NPM/node_modules" ] && [ -d "$INTEROP/node_modules" ] && [ -d "$SDKS/node_modules" ] && [ -d "$AGENTS_SDK" ]; } || continue
+        [ "$for_goal" = run ] || [ "$goal" = run ] || { [ -d "$NPM/node_modules" ] && [ -d "$INTEROP/node_modules" ] && [ -d "$SDKS/node_modules" ] && [ -d "$AGENTS_SDK" ] && [ -d "$SWIFT" ]; } || continue
         [ -z "$(missing)" ] || continue
         return 0
     done
@@ -205,6 +213,7 @@ show "RLU" "$retry" project
 [ "$goal" = run ] || show "agents for the tests (Codex CLI, Claude Code, opencode)" "check the network and the registry that npm is configured with, then run this again" agents
 [ "$goal" = run ] || show "SDKs for JavaScript" "check the network and the registry that npm is configured with, then run this again" sdks
 [ "$goal" = run ] || show "OpenAI's Agents SDK" "$retry" agents_sdk
+[ "$goal" = run ] || show "an S3 service for the tests (OpenStack Swift)" "$retry" swift
 [ "$goal" = run ] || show "packages of the second verifier (JavaScript)" "check the network and the registry that npm is configured with, then run this again" second_verifier
 stamp >"$VENV/.rlu-setup-$goal"
 echo "set-up: done in $((SECONDS - began)) s"

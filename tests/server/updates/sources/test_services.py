@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from fakes.vendor import Proxy
 from rlu_attestation.errors import RluError
 from rlu_server.models import measure
 from rlu_server.outreach.http import BadAddress, Unreachable
+from rlu_server.updates import opening
 from rlu_server.updates.errors import NotPossible, UpdateRefused
 from rlu_server.updates.sources.source import Absent
 
@@ -49,37 +49,36 @@ def hosts(site: Any) -> set[str]:
     return {one.destination for one in site.crossings}
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[s3_service.Service]:
-    with s3_service.running() as service:
-        yield service
+def test_s3(site: Any, tmp_path: Path) -> None:
+    (tmp_path / "swift").mkdir()
+    with s3_service.running(tmp_path / "swift") as s3:
+        one, two = offer(site.home, 1), offer(site.home, 2)
+        s3.put(one, "team/qwen")
+        keys = secrets(site.home, access_key_id=s3_service.ACCESS_KEY_ID, secret_access_key=s3_service.SECRET)
+        source = {"endpoint": s3.endpoint, "region": s3_service.REGION, "credentials": keys}
+        site.configure(source="s3://models/team/qwen", **source)
+        site.now = int(time.time())  # signatures are good for minutes
+        assert site.job().update().result == "applied"
+        assert site.served() == measure(one).sha256
+        s3.put(two, "team/qwen")
+        assert site.job().update().result == "applied"
+        assert site.served() == measure(two).sha256
+        assert hosts(site) == {s3.endpoint.removeprefix("http://")}
+        # What did not change was copied from the version that was served.
+        fetched = [one.received for one in site.crossings]
+        assert fetched.count(len((one / "config.json").read_bytes())) == 1
+        # A part of a file, as after a run that was killed.
+        with opening.source_of(site.settings.update, lambda _: None).open("model.safetensors", 5) as rest:
+            assert rest.start == 5
+            assert rest.read(1 << 20) == (two / "model.safetensors").read_bytes()[5:]
 
-
-def test_s3(site: Any, s3: s3_service.Service) -> None:
-    one, two = offer(site.home, 1), offer(site.home, 2)
-    s3.put(one, "team/qwen")
-    keys = secrets(site.home, access_key_id=s3.access_key_id, secret_access_key=s3.secret_access_key)
-    site.configure(
-        source="s3://models/team/qwen", endpoint=s3.endpoint, region=s3_service.REGION, credentials=keys
-    )
-    site.now = int(time.time())  # signatures are good for minutes
-    assert site.job().update().result == "applied"
-    assert site.served() == measure(one).sha256
-    s3.put(two, "team/qwen")
-    assert site.job().update().result == "applied"
-    assert site.served() == measure(two).sha256
-    assert hosts(site) == {s3.endpoint.removeprefix("http://")}
-    # What did not change was copied from the version that was served.
-    fetched = [one.received for one in site.crossings]
-    assert fetched.count(len((one / "config.json").read_bytes())) == 1
-
-    site.configure(source="s3://models/nothing")
-    assert code(site.job().check, Absent) == "update.absent"
-    site.configure(source="s3://models/team/qwen")
-    secrets(site.home, secret_access_key="another")
-    assert code(site.job().check, NotPossible) == "update.forbidden"
-    site.configure(credentials=None)
-    assert code(site.job().check, NotPossible) == "update.forbidden"
+        site.configure(source="s3://models/nothing")
+        assert code(site.job().check, Absent) == "update.absent"
+        site.configure(source="s3://models/team/qwen")
+        secrets(site.home, secret_access_key="another")
+        assert code(site.job().check, NotPossible) == "update.forbidden"
+        site.configure(credentials=None)
+        assert code(site.job().check, NotPossible) == "update.status"
 
 
 def test_oci(site: Any, tmp_path: Path) -> None:
