@@ -111,7 +111,7 @@ def backup(
     out: Annotated[Path, typer.Option("--out", "-o", help="The backup to write.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Back up logs, heads and revocations; also while the server runs. No key and no secret is in a backup."""
+    """Back up logs, heads, revocations and continuity statements; also while the server runs. No key and no secret is in a backup."""
     manifest = backups.create(state_dir, out)
     _tell(as_json, manifest, f"{len(manifest['files'])} files are in {out}.")
 

@@ -2,6 +2,7 @@
 
     <state>/log/           the logs of this and of earlier instances
     <state>/revocations/   revocation lists, where there are any
+    <state>/attestation/continuity/   what each key said of the one after it, where keys were rotated
 
 A backup is one tar file; `manifest.json`, its last member, has the digest of every other. It can be made while the attestor runs: the
 segment that is written to is cut off behind its last head, and everything else only grows. Keys are not in it: they do not leave their
@@ -29,7 +30,7 @@ from rlu_server.attestor import records
 from rlu_server.attestor.journal import FILE_NAME
 from rlu_server.attestor.secret import sync_directory
 
-PARTS = ("log", "revocations")
+PARTS = ("log", "revocations", "attestation/continuity")
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 16 * 1024 * 1024
 SKIPPED = frozenset({".lock", f".{FILE_NAME}.new"})
@@ -102,6 +103,7 @@ def restore(backup: Path, state: Path) -> dict[str, Any]:
                 if (staging / part).exists():
                     if (state / part).exists():
                         (state / part).rmdir()
+                    (state / part).parent.mkdir(mode=0o700, exist_ok=True)
                     os.rename(staging / part, state / part)
             sync_directory(state)
         finally:
@@ -216,7 +218,11 @@ def _write(path: Path, stream: Any) -> dict[str, Any]:
 
 def _safe(name: str) -> Path:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or path.parts[0] not in PARTS:
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or not any(PurePosixPath(part) in path.parents for part in PARTS)
+    ):
         raise Malformed("backup.encoding", "the backup holds a file that does not belong into it")
     return Path(*path.parts)
 

@@ -29,13 +29,15 @@ def room(tmp_path: Path) -> LogRoom:
     attestation = tmp_path / "state" / "attestation"
     attestation.mkdir()
     (attestation / "secret").write_bytes(b"the attestor's secret")
+    (attestation / "continuity").mkdir()
+    (attestation / "continuity" / "ueid.jws").write_bytes(b"the old key's word\n")
     return made
 
 
 def contents(directory: Path) -> dict[str, bytes]:
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
-        for part in ("log", "revocations")
+        for part in ("log", "revocations", "attestation/continuity")
         for path in (directory / part).rglob("*")
         if path.is_file() and path.name != ".lock"
     }
@@ -47,7 +49,7 @@ def test_what_was_backed_up_comes_back(room: LogRoom, tmp_path: Path) -> None:
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
     assert restore(tmp_path / "backup", tmp_path / "new") == manifest
     assert contents(tmp_path / "new") == contents(tmp_path / "state")
-    assert not (tmp_path / "new" / "attestation").exists()
+    assert [path.name for path in (tmp_path / "new" / "attestation").iterdir()] == ["continuity"]
     assert b"the attestor's secret" not in (tmp_path / "backup").read_bytes()
     again = LogRoom(tmp_path / "new" / "log", room)
     again.close()
@@ -155,6 +157,7 @@ def named(name: str) -> tarfile.TarInfo:
         ("backup.encoding", lambda n, d: (n, d), named("log/../../outside")),
         ("backup.encoding", lambda n, d: (n, d), named("/etc/outside")),
         ("backup.encoding", lambda n, d: (n, d), named("attestation/secret")),
+        ("backup.encoding", lambda n, d: (n, d), named("attestation/continuity")),
     ],
 )
 def test_a_backup_that_was_changed_puts_nothing_in_place(
