@@ -192,7 +192,9 @@ def test_a_second_exchange_asks_for_its_receipt_only(memory: Memory, guard: Guar
 
 
 PATHS = [CHAT, RESPONSES, MESSAGES]
-slow = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow = settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.mark.parametrize("path", PATHS)

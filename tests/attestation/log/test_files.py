@@ -228,7 +228,7 @@ def test_segments_that_do_not_fit(cut: LogRoom, what: str) -> None:
     assert found(audit(cut.directory)) == expected[what]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_arbitrary_lines_are_findings_and_nothing_else(room: LogRoom, data: st.DataObject) -> None:
     lines = (room.directory / "log.jsonl").read_bytes().splitlines(keepends=True)

@@ -54,7 +54,11 @@ def test_batches_come_back(tmp_path: Path) -> None:
     assert not torn
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+    deadline=None,
+)
 @given(cut=st.integers(1, 10_000), junk=st.binary(max_size=40))
 def test_a_crash_anywhere_in_the_last_batch_leaves_the_ones_before(
     tmp_path: Path, cut: int, junk: bytes

@@ -85,7 +85,11 @@ def test_any_bytes_are_requests_or_malformed(chunks: list[bytes]) -> None:
         return
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(cuts=st.lists(st.integers(1, 30), max_size=20))
 def test_frames_may_arrive_in_any_pieces(cuts: list[int]) -> None:
     requests = [messages.BeginExchange(id=i, session="A" * 22) for i in range(4)]

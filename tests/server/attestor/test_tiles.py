@@ -42,7 +42,7 @@ def plain(size: int) -> Tree:
     return tree
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(st.integers(0, 700), min_size=1, max_size=4), more=st.integers(0, 300), data=st.data())
 def test_it_is_the_tree_in_memory(tmp_path: Path, steps: list[int], more: int, data: st.DataObject) -> None:
     tree = grown(tmp_path, *steps)

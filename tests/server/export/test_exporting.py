@@ -102,7 +102,7 @@ def test_everything_arrives_once_when_nothing_fails(tmp_path: Path) -> None:
     assert [r["index"] for r in sink.arrived if r["kind"] != "head"] == list(range(10))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(failures=st.lists(st.sampled_from(["", "before", "after", "cursor", "acknowledge"]), max_size=12))
 def test_every_entry_arrives_whatever_fails(tmp_path: Path, failures: list[str]) -> None:
     (tmp_path / "cursor").unlink(missing_ok=True)
