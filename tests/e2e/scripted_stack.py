@@ -127,7 +127,7 @@ class Scripted:
         self._engine("DELETE")
 
     def _engine(self, method: str, content: str | None = None) -> Any:
-        connection = http.client.HTTPConnection("engine", timeout=10)
+        connection = http.client.HTTPConnection("engine", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(self.deployment.runtime / "engine" / "engine.sock"))
         try:

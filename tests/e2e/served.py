@@ -68,7 +68,7 @@ class Served:
         )
         assert made.returncode == 0, made.stderr
         other = replace(self.caller, key=json.loads(made.stdout)["key"])
-        until(lambda: other.get("/v1/models").status == 200, 20, lambda: "the new key is not taken up")
+        until(lambda: other.get("/v1/models").status == 200, 60, lambda: "the new key is not taken up")
         return other
 
     @property

@@ -123,7 +123,7 @@ class LogStack:
         """One request."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("localhost", self.port, timeout=20, context=context)
+        connection = http.client.HTTPSConnection("localhost", self.port, timeout=60, context=context)
         headers = {"Authorization": f"Bearer {(key or self.key).read_text()}"}
         content = None if body is None else json.dumps(body)
         if content is not None:
