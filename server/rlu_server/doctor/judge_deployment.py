@@ -47,8 +47,8 @@ def judge_deployment(seen: Seen) -> list[Finding]:
 
 
 def _refusal(problem: Problem) -> Finding:
-    meanings = explain(problem.code)
-    remedy = meanings[0].remedy if meanings else "the message says what to do"
+    meanings = explain(problem.code)  # that of a command, where an event has the name too
+    remedy = meanings[-1].remedy if meanings else "the message says what to do"
     return error(problem.code, " ".join(problem.message.split()), remedy)
 
 

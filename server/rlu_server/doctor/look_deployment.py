@@ -78,8 +78,11 @@ def _unsafe(settings: Settings) -> Iterator[str]:
 
 def _state(settings: Settings, now: int) -> State:
     directory = settings.state_dir
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return State(present=False)
+    free = shutil.disk_usage(directory).free
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return State(present=True, usable=False, free=free)
     problems: list[Problem] = []
     running, due, until = None, None, None
     with _noted(problems):
@@ -92,8 +95,8 @@ def _state(settings: Settings, now: int) -> State:
             until = _enrolled_until(StateFiles(directory).enrolment)
     return State(
         present=True,
-        usable=os.access(directory, os.R_OK | os.W_OK | os.X_OK),
-        free=shutil.disk_usage(directory).free,
+        usable=True,
+        free=free,
         running=running,
         hardware=hardware,
         enrolled_until=until,
@@ -110,7 +113,7 @@ def _noted(problems: list[Problem]) -> Iterator[None]:
     except RluError as error:
         problems.append(Problem(error.code, error.message))
     except OSError as error:
-        problems.append(Problem("keys.unreadable", f"{error.filename}: {error.strerror}"))
+        problems.append(Problem("enrolment.unreadable", f"{error.filename}: {error.strerror}"))
 
 
 def _enrolled_until(path: Path) -> int | None:
@@ -123,16 +126,21 @@ def _enrolled_until(path: Path) -> int | None:
 
 
 def _over(directory: Path, at: datetime) -> int:
-    """Pieces that the attestor staples although they answer no more."""
+    """Pieces that the attestor staples although they answer no more; as far as they may be read."""
     count = 0
-    for path in sorted(directory.glob("*/*")) if directory.is_dir() else ():
+    for path in sorted(directory.glob("*/*")) if os.access(directory, os.R_OK | os.X_OK) else ():
         kind = next((k for k, suffix in SUFFIXES.items() if path.suffix == suffix), None)
         if path.suffix == ".json" and path.name != INTEL:
             continue
-        if kind is not None and path.is_file() and path.stat().st_size <= MAX_FILE:
-            states = [one.state for one in listing.describe([(kind, path.read_bytes())], at)]
+        if kind is not None and os.path.isfile(path) and os.access(path, os.R_OK):
+            states = [one.state for one in listing.describe([(kind, _bounded(path))], at)]
             count += states == [listing.OVER]
     return count
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE)
 
 
 def _files(settings: Settings, now: int) -> Iterator[tuple[str, Problem | None]]:
@@ -141,15 +149,15 @@ def _files(settings: Settings, now: int) -> Iterator[tuple[str, Problem | None]]
         "API keys",
         _checked(settings.api_keys_file, "apikeys.file.access", apikeys.parse_file, needed=False),
     )
-    if settings.limits_file.exists() or settings.admission.limits_file is not None:
+    if os.path.exists(settings.limits_file) or settings.admission.limits_file is not None:
         yield "limits", _checked(settings.limits_file, "limits.file.access", rules.parse_file)
     for issuer in settings.auth.issuers:
         if issuer.jwks_file is not None:
-            yield f"key set of {issuer.name}", _checked(issuer.jwks_file, "jwks.file", jwks.parse)
+            yield f"key set of {issuer.name}", _checked(issuer.jwks_file, "auth.file", jwks.parse)
     if settings.auth.certificates.ca_file is not None:
         yield (
             "CAs of clients",
-            _checked(settings.auth.certificates.ca_file, "auth.ca", certificates.authorities),
+            _checked(settings.auth.certificates.ca_file, "auth.file", certificates.authorities),
         )
     if settings.licence.file is not None:
         yield "licence", _licence(settings, now)
@@ -184,11 +192,14 @@ def _licence(settings: Settings, now: int) -> Problem | None:
 
 def _model(directory: Path, *, signed: bool) -> Problem | None:
     """Its presence only; whether it is the one that was signed takes reading all of it (`rlu model verify`)."""
-    if not directory.is_dir():
-        return Problem("model.directory", f"{directory} is no directory")
-    if not any(directory.iterdir()):
-        return Problem("model.empty", f"{directory} holds no files")
-    if signed and not (directory / "model.sig").is_file():
+    if not os.path.isdir(directory):
+        return Problem("model.directory", f"{directory} is no directory, or may not be seen")
+    try:
+        if not any(directory.iterdir()):
+            return Problem("model.empty", f"{directory} holds no files")
+    except OSError as error:
+        return Problem("model.unreadable", f"{directory}: {error.strerror}")
+    if signed and not os.path.isfile(directory / "model.sig"):
         return Problem("model.signature.absent", f"there is no {directory / 'model.sig'}")
     return None
 
@@ -271,7 +282,7 @@ def _connection(settings: Settings, host: str, port: int, place: Path | None) ->
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     certificate = None if place is None else place / "gateway" / "gateway.crt"
-    if certificate is not None and certificate.is_file():
+    if certificate is not None and os.access(certificate, os.R_OK):
         context.load_verify_locations(certificate)
         context.verify_mode = ssl.CERT_REQUIRED
     return http.client.HTTPSConnection(host, port, timeout=READYZ_S, context=context)

@@ -33,6 +33,8 @@ def _refused(check: Callable[[Settings], object], settings: Settings) -> Iterato
         check(settings)
     except ServeError as error:
         yield error
+    except OSError as error:
+        yield Unavailable(f"{error.filename or 'a file'}: {error.strerror}")
 
 
 def _tpm(settings: Settings) -> None:

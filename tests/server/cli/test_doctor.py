@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -117,3 +122,55 @@ def test_what_holds_the_key_matters_where_the_settings_name_hardware(
         path.write_text(f'state_dir = "{tmp_path}"\n[gateway]\nport = 0\n[attestation]\n{attestation}\n')
         found = rlu(capsys, "doctor", "--config", path, "--json").json["findings"]
         assert ("trust.key" in {one["id"] for one in found}) == told, attestation
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A directory that everybody may read, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="readable-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def test_as_a_user_without_rights(readable: Path) -> None:
+    """Files that may not be seen are told as such; nothing that is not known is told as missing."""
+    (readable / "state" / "attestation").mkdir(parents=True)
+    (readable / "private" / "model").mkdir(parents=True)
+    (readable / "state").chmod(0o700)
+    (readable / "private").chmod(0o700)
+    config = readable / "rlu.toml"
+    config.write_text(
+        f"""state_dir = "{readable / "state"}"
+[gateway]
+port = 0
+[licence]
+file = "{readable / "private" / "licence"}"
+vendor_keys = ["{readable / "private" / "key"}"]
+[auth.certificates]
+mode = "optional"
+ca_file = "{readable / "private" / "ca"}"
+[[auth.certificates.rules]]
+source = "dns"
+pattern = "{{principal}}"
+tenant = "t"
+[model]
+path = "{readable / "private" / "model"}"
+"""
+    )
+    # Imported first: that user may not even read the interpreter's own files.
+    program = """
+import encodings.idna, os, sys
+import rlu_server.cli.doctor
+from rlu_attestation.cli import main
+os.getuid() or os.setuid(65534)
+main(["doctor", "--config", sys.argv[1], "--json"])
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(config)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 41, ran.stderr
+    found = {one["id"]: one["severity"] for one in json.loads(ran.stdout)["findings"]}
+    if os.getuid() == 0:  # else the files are our own
+        assert found["deployment.state"] == "warning"
+        assert found["auth.file"] == found["licence.file"] == found["model.directory"] == "error"
+        assert not {"enrolment.missing", "keys.unreadable"} & set(found)
