@@ -47,8 +47,9 @@ CLUSTER_KINDS: dict[str, tuple[str, ...]] = {
 CUSTOM_KINDS: dict[str, tuple[str, ...]] = {
     "cert-manager.io/v1": ("Certificate",),
     "external-secrets.io/v1": ("ExternalSecret",),
-    "gateway.networking.k8s.io/v1": ("HTTPRoute",),
+    "gateway.networking.k8s.io/v1": ("BackendTLSPolicy", "HTTPRoute"),
     "gateway.networking.k8s.io/v1alpha2": ("TLSRoute",),
+    "gateway.networking.k8s.io/v1alpha3": ("BackendTLSPolicy",),
     "inference.networking.k8s.io/v1": ("InferencePool",),
     "keda.sh/v1alpha1": ("ScaledObject",),
     "leaderworkerset.x-k8s.io/v1": ("LeaderWorkerSet",),

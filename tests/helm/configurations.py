@@ -69,12 +69,14 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "terminating by Gateway API, endpoint picker, cert-manager": (
         "h200x8",
         {
+            "gateway": {"tls": {"secretName": "rlu-tls"}},
             "exposure": {
                 **GATEWAY,
+                "gateway": {**GATEWAY["gateway"], "caConfigMap": "rlu-ca"},
                 "mode": "terminating",
                 "terminating": ISSUER,
                 "inferencePool": {"endpointPicker": "picker"},
-            }
+            },
         },
     ),
     "passthrough by Ingress": (

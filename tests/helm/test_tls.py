@@ -51,3 +51,45 @@ def test_the_certificate_has_every_name_and_keeps_its_key(one_of: Any) -> None:
 def test_an_issuer_takes_a_secret(rendered: Any, charts: Any) -> None:
     with pytest.raises(charts.Refused, match=r"gateway\.tls\.secretName"):
         rendered("h200x8", {"gateway": {"tls": {"issuer": {"name": "x"}}}})
+
+
+TERMINATING = "terminating by Gateway API, endpoint picker, cert-manager"
+
+
+def test_a_terminator_speaks_tls_to_instances_that_it_knows(one_of: Any) -> None:
+    made = one_of(TERMINATING)
+    names = set(settings(made).gateway.hostnames)
+    services = {item["metadata"]["name"] for item in made.of("Service")}
+    policies = made.of("BackendTLSPolicy")
+    assert {one["metadata"]["name"] for one in policies} == {
+        r["metadata"]["name"] for r in made.of("HTTPRoute")
+    }
+    for one in policies:
+        [target] = one["spec"]["targetRefs"]
+        assert target["name"] in services
+        assert one["spec"]["validation"]["hostname"] in names
+        [ca] = one["spec"]["validation"]["caCertificateRefs"]
+        assert (ca["kind"], ca["name"]) == ("ConfigMap", "rlu-ca")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mode": "passthrough"}, "exposure.mode: terminating"),
+        ({}, "signed by no CA"),
+    ],
+)
+def test_a_ca_that_would_mean_nothing_is_refused(
+    rendered: Any, charts: Any, changes: dict[str, Any], says: str
+) -> None:
+    exposure: dict[str, Any] = {
+        "kind": "gateway",
+        "host": "llm.example.com",
+        "mode": "terminating",
+        "terminating": {"declared": True},
+        "gateway": {"name": "edge", "caConfigMap": "ca"},
+        **changes,
+    }
+    with pytest.raises(charts.Refused) as caught:
+        rendered("h200x8", {"exposure": exposure})
+    assert says in str(caught.value)

@@ -28,6 +28,10 @@
 {{- if and (eq $v.exposure.mode "terminating") (not $v.exposure.terminating.declared) }}{{ fail "exposure.terminating.declared: a terminator sees every prompt, and verification says so. Set it to true, and pin the terminator's key in your policy; or use exposure.mode: passthrough" }}{{ end -}}
 {{- if and (eq $v.exposure.kind "ingress") (eq $v.exposure.mode "terminating") (not $v.exposure.terminating.secretName) }}{{ fail "exposure.terminating.secretName: name the Secret with the terminator's certificate" }}{{ end -}}
 {{- end -}}
+{{- if $v.exposure.gateway.caConfigMap -}}
+{{- if not (and (eq $v.exposure.kind "gateway") (eq $v.exposure.mode "terminating")) }}{{ fail "exposure.gateway.caConfigMap: only a terminating Gateway speaks TLS to instances of its own accord; it needs exposure.kind: gateway and exposure.mode: terminating" }}{{ end -}}
+{{- if not $v.gateway.tls.secretName }}{{ fail "exposure.gateway.caConfigMap: keys that are born in the instances' memory are signed by no CA; give them certificates by gateway.tls" }}{{ end -}}
+{{- end -}}
 {{- if and $v.exposure.terminating.issuer.name (not $v.exposure.terminating.secretName) }}{{ fail "exposure.terminating.secretName: say into which Secret cert-manager puts the certificate" }}{{ end -}}
 {{- if and $v.exposure.inferencePool.endpointPicker (not (and (eq $v.exposure.kind "gateway") (eq $v.exposure.mode "terminating"))) }}{{ fail "exposure.inferencePool: an endpoint picker reads the session header, so it needs exposure.kind: gateway and exposure.mode: terminating; with passthrough, affinity is by each instance's own name" }}{{ end -}}
 {{- if and (eq $v.autoscaling.kind "keda") (not $v.autoscaling.prometheusAddress) }}{{ fail "autoscaling.prometheusAddress: KEDA asks a Prometheus server; give its address" }}{{ end -}}
