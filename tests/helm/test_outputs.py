@@ -62,6 +62,24 @@ def test_helm_test_verifies_every_instance(rendered: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("preset", "waivers", "accepted"),
+    [("cpu-demo", True, True), ("cpu-demo", False, False), ("h200x8", True, False)],
+)
+def test_a_software_key_passes_only_where_both_values_say_so(
+    rendered: Any, preset: str, waivers: bool, accepted: bool
+) -> None:
+    """Without the option every test of the demo would end with 10: no policy can waive a software key."""
+    [hook] = release_tests(rendered(preset, {"verify": {"acceptWaivers": waivers}}))
+    assert ("--insecure-accept-software-key" in hook["spec"]["containers"][0]["command"]) is accepted
+
+
+def test_notes_draft_a_policy_that_can_be_drafted(rendered: Any) -> None:
+    """`rlu policy init` refuses evidence that does not hold, and with a software key none does."""
+    assert "rlu policy init --unverified --from" in rendered("cpu-demo").notes
+    assert "rlu policy init --from" in rendered().notes
+
+
 @pytest.mark.parametrize(("code", "passed_on"), [(0, 0), (10, 10), (11, 0), (2, 2)])
 def test_waivers_pass_only_when_accepted(rendered: Any, code: int, passed_on: int) -> None:
     [hook] = rendered("cpu-demo").hooks
