@@ -25,6 +25,7 @@ from rlu_server import preflight
 from rlu_server.attestor import journal
 from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.cli import api_server
+from rlu_server.cli.findings import RESULTS, lines
 from rlu_server.core.errors import CATALOGUE
 from rlu_server.doctor import bundle as bundles
 from rlu_server.doctor.judge_deployment import judge_deployment
@@ -42,8 +43,6 @@ from rlu_server.telemetry import counters
 app = typer.Typer(add_completion=False)
 
 ROOT = Path("/")
-RESULTS = {0: "ok", 40: "warnings", 41: "errors"}
-MARKS = {Severity.OK: "ok", Severity.INFO: "info", Severity.WARNING: "WARNING", Severity.ERROR: "ERROR"}
 MOST = 64 << 20
 """Bytes from the end of a file with events."""
 LIBRARIES = ("cryptography", "fastapi", "httptools", "msgspec", "orjson", "pydantic", "tpm2-pytss", "uvloop")
@@ -105,6 +104,8 @@ def command(
     found.sort(key=lambda one: -list(Severity).index(one.severity))
     exit_code = preflight.exit_code(found)
     parts = () if bundle is None else _compose(now, seen, settings, found, told)
+    if as_json and bundle is not None:
+        write_new(bundle, bundles.pack(parts, now), private=True)
     if as_json:
         print_json(
             {
@@ -116,9 +117,9 @@ def command(
             }
         )
     else:
-        print("\n".join(printable(line) for line in _said(found, whole=everything)))
-    if bundle is not None:
-        _write(bundle, parts, now, ask=not yes and not as_json and sys.stdin.isatty(), quiet=as_json)
+        print("\n".join(_said(found, whole=everything)))
+        if bundle is not None:
+            _write(bundle, parts, now, ask=not yes and sys.stdin.isatty())
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -166,10 +167,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _said(found: list[Finding], *, whole: bool) -> Iterator[str]:
     shown = [one for one in found if whole or one.severity is not Severity.OK]
-    for finding in shown:
-        yield f"{MARKS[finding.severity]:<8}{finding.id:<28}{finding.found}"
-        if finding.remedy:
-            yield f"{'':<8}{'':<28}→ {finding.remedy}"
+    yield from lines(shown)
     well = len(found) - len(shown)
     if well or not found:
         yield f"{well} more things are well (--all)." if well else "Nothing was looked at."
@@ -225,13 +223,11 @@ def _heads(settings: Settings) -> Iterator[bundles.Head]:
         yield bundles.Head(now.issuer.rpartition(":")[2], now.size, in_use=True)
 
 
-def _write(place: Path, parts: tuple[bundles.Part, ...], now: int, *, ask: bool, quiet: bool) -> None:
-    if not quiet:
-        print(f"\n{place} holds, and nothing else:")
-        for part in parts:
-            print(f"  {part.name:<18}{len(part.content):>8} bytes  {part.what}")
+def _write(place: Path, parts: tuple[bundles.Part, ...], now: int, *, ask: bool) -> None:
+    print(f"\n{printable(str(place))} holds, and nothing else:")
+    for part in parts:
+        print(f"  {part.name:<18}{len(part.content):>8} bytes  {part.what}")
     if ask and not typer.confirm("Write it?"):
         raise typer.Exit(2)
     write_new(place, bundles.pack(parts, now), private=True)
-    if not quiet:
-        print(f"Written. Read it before you hand it out: tar xf {printable(str(place))}")
+    print(f"Written. Read it before you hand it out: tar xf {printable(str(place))}")

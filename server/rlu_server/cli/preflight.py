@@ -10,20 +10,18 @@ import typer
 
 from rlu_attestation.cli.output import fail, print_json
 from rlu_attestation.errors import RluError
-from rlu_attestation.printing import printable
 from rlu_attestation.profiles import BUILT_IN
 from rlu_server import preflight
 from rlu_server.cli import api_server
+from rlu_server.cli.findings import RESULTS, lines
 from rlu_server.lock import rlu_lock
 from rlu_server.outreach.http import Unreachable
-from rlu_server.preflight import Finding, Severity
+from rlu_server.preflight import Finding
 from rlu_server.preflight import cluster as clusters
 
 app = typer.Typer(add_completion=False)
 
 ROOT = Path("/")
-_RESULTS = {0: "ok", 40: "warnings", 41: "errors"}
-_MARKS = {Severity.OK: "ok", Severity.INFO: "info", Severity.WARNING: "WARNING", Severity.ERROR: "ERROR"}
 
 
 class Unusable(RluError):
@@ -113,16 +111,7 @@ def show(found: list[Finding], about: dict[str, Any], *, as_json: bool) -> int:
     code = preflight.exit_code(found)
     if as_json:
         findings = [finding.to_json() for finding in found]
-        print_json({"result": _RESULTS[code], "exit_code": code, **about, "findings": findings})
+        print_json({"result": RESULTS[code], "exit_code": code, **about, "findings": findings})
     else:
-        print("\n".join(printable(line) for line in _lines(found)))
+        print("\n".join(lines(found)))
     return code
-
-
-def _lines(found: list[Finding]) -> list[str]:
-    made = []
-    for finding in found:
-        made.append(f"{_MARKS[finding.severity]:<8}{finding.id:<26}{finding.found}")
-        if finding.remedy:
-            made.append(f"{'':<8}{'':<26}→ {finding.remedy}")
-    return made

@@ -18,7 +18,7 @@ WEAK = {
     "unlisted_visible": (True, "it sees paths that its profile does not name"),
     "swap": ("on", "swap reaches a disk"),
     "scratch": ("disk", "its scratch is on a disk"),
-    "lock": ("exec", "its posture was not measured inside the very process"),
+    "runs": ("exec", "its posture was measured before its program began, not within it"),
 }
 """Values that are worth knowing, though the settings allow them."""
 

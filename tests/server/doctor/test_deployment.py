@@ -78,6 +78,7 @@ CHANGES: list[tuple[dict[str, Any], str, str]] = [
     ({"runtime": {"sockets": frozenset()}}, "deployment.engine", "error"),
     ({"runtime": {"sockets": frozenset({"engine/starting.sock"})}}, "deployment.engine", "info"),
     ({"runtime": {"postures": {"gateway": {"uid_shared": True}}}}, "deployment.posture", "info"),
+    ({"runtime": {"postures": {"engine": {"runs": "exec"}}}}, "deployment.posture", "info"),
     ({"gateway": {"ready": False, "refused": True}}, "deployment.gateway", "error"),
     ({"gateway": {"ready": False, "failure": "TLS"}}, "deployment.gateway", "error"),
     ({"gateway": {"ready": False, "reasons": ("quark",)}}, "deployment.gateway", "error"),

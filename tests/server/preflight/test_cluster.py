@@ -400,7 +400,7 @@ def test_what_is_printed_for_people(capsys: Capture, api: ApiServer) -> None:
     ran = rlu(capsys, "preflight", "--cluster", "--profile", "h200x8", *api.options)
     assert ran.code == 41
     assert (
-        "ERROR   cluster.gpus              no node has 8 of nvidia.com/gpu allocatable, only fewer or others"
+        "ERROR   cluster.gpus                no node has 8 of nvidia.com/gpu allocatable, only fewer or others"
         in ran.out
     )
     assert "→ choose the profile of these nodes" in ran.out
