@@ -164,6 +164,17 @@ def test_they_reach_each_other_and_nobody_else(made: Any) -> None:
     assert first["spec"]["selector"]["statefulset.kubernetes.io/pod-name"] == "rlu-nodes-0"
 
 
+def test_a_machine_that_is_no_longer_certified_is_drained_whatever_its_rank(rendered: Any) -> None:
+    labeller = {"enabled": True, "drain": True}
+    api_server = {"egress": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}
+    made = rendered(PRESET, {"controllers": {"labeller": labeller, "apiServer": api_server}})
+    [daemons] = made.of("DaemonSet")
+    words = daemons["spec"]["template"]["spec"]["containers"][0]["command"]
+    wanted = dict(one.split("=") for one in words[words.index("--drain") + 1].split(","))
+    for template in templates(made):
+        assert wanted.items() <= template["metadata"]["labels"].items()
+
+
 def test_notes_say_what_is_not_proven(made: Any) -> None:
     assert "evidence is of one" in made.notes
     assert "leaderworkerset/rlu-nodes" in made.notes

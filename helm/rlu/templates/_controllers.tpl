@@ -63,7 +63,7 @@ app.kubernetes.io/component: labeller
 {{- if not (has $profile (list "none" "unspecified")) }}{{ $command = concat $command (list "--profile" $profile) }}{{ end }}
 {{- if include "rlu.usesTpm" . }}{{ $command = concat $command (list "--tpm" (printf "device:%s" $v.attestation.tpm.device)) }}{{ end }}
 {{- if $l.taint }}{{ $command = concat $command (list "--taint" $l.taint) }}{{ end }}
-{{- if $l.drain }}{{ $command = concat $command (list "--drain" (printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s,app.kubernetes.io/component=serving" (include "rlu.name" .) .Release.Name)) }}{{ end }}
+{{- if $l.drain }}{{ $command = concat $command (list "--drain" (printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s,app.kubernetes.io/%s" (include "rlu.name" .) .Release.Name (ternary "part-of=nodes" "component=serving" (gt (int .Values.group.nodes) 1)))) }}{{ end }}
 {{- $ignore := $l.ignore }}
 {{- if $v.lock.unsafeAllowSwap }}{{ $ignore = append $ignore "kernel.swap" }}{{ end }}
 {{- /* A TEE's report devices are in no labeller's pod; the instances' own evidence tells. */}}
