@@ -20,8 +20,8 @@ setup-test: ## Install what `make test` and `make check` need
 run: setup ## Serve the demo model, prove it, stay up until Ctrl-C; ARGS=--once exits after the proof
 	@exec $(BIN)/rlu demo $(ARGS)
 
-test: setup-test ## Run every test; ARGS are pytest's
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: setup-test ## Run every test, in two processes; ARGS are pytest's, and run in one
+	@exec $(if $(strip $(ARGS)),$(BIN)/python -m pytest $(ARGS),scripts/test.sh)
 
 check: setup-test ## The gate: format, lint, types, import contracts, pins, help texts against the documents, chart against k8s/
 	@echo "== format"; $(BIN)/ruff format --check $(CODE)

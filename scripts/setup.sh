@@ -34,7 +34,7 @@ SWIFT=.cache/swift
 SWIFT_PINS=(swift==2.38.3 eventlet==0.41.3 greenlet==3.5.6 PasteDeploy==3.1.0 pyeclib==1.8.0 xattr==1.3.0)
 
 steps=5
-[ "$goal" = run ] || steps=10
+[ "$goal" = run ] || steps=8
 step=0
 began=$SECONDS
 
@@ -173,6 +173,25 @@ sdks() { npm ci --prefix "$SDKS" --ignore-scripts --no-audit --no-fund --logleve
 
 second_verifier() { npm ci --prefix "$INTEROP" --ignore-scripts --no-audit --no-fund --loglevel=error; }
 
+# npm's packages come while pip is at work. What npm says and how it ends is kept for `javascript`, the step that waits for it.
+javascript_begins() {
+    rm -f .cache/npm.status
+    {
+        local status=0
+        { agents && sdks && second_verifier; } >.cache/npm.log 2>&1 || status=$?
+        echo "$status" >.cache/npm.status.new
+        mv .cache/npm.status.new .cache/npm.status
+    } &
+    npm_pid=$!
+    trap 'kill "$npm_pid" 2>/dev/null || true' EXIT
+}
+
+javascript() {
+    while [ ! -e .cache/npm.status ] && kill -0 "$npm_pid" 2>/dev/null; do sleep 0.2; done
+    cat .cache/npm.log
+    return "$(cat .cache/npm.status)"
+}
+
 stamp() { cat scripts/setup.sh requirements/*.txt pyproject.toml "$INTEROP/package-lock.json" "$SDKS/package-lock.json" <(echo "$PWD") <("$VENV/bin/python" --version 2>&1) | sha256sum | cut -d' ' -f1; }
 
 up_to_date() { # a test environment is enough to run
@@ -205,15 +224,14 @@ python=$(find_python)
 [ -n "$python" ] || fail "no Python 3.11, 3.12 or 3.13 was found" "install one of them, or name it: make run PYTHON=/path/to/python3.11"
 
 retry="check the network and the package index that pip is configured with (pip config list), then run this again"
+[ "$goal" = run ] || javascript_begins
 show "Python environment ($("$python" --version 2>&1))" "remove .venv and run this again" environment
 show "PyTorch" "$retry; RLU_TORCH_INDEX names an index that has PyTorch's CPU wheels" torch
 ! cuda_build || echo "      Your package index has only PyTorch's CUDA build. It works, and is 3 GB larger than need be; to avoid that, set RLU_TORCH_INDEX to an index with its CPU wheels."
 show "vLLM, CPU build (about 1 GB)" "$retry" engine
 show "RLU" "$retry" project
-[ "$goal" = run ] || show "agents for the tests (Codex CLI, Claude Code, opencode)" "check the network and the registry that npm is configured with, then run this again" agents
-[ "$goal" = run ] || show "SDKs for JavaScript" "check the network and the registry that npm is configured with, then run this again" sdks
 [ "$goal" = run ] || show "OpenAI's Agents SDK" "$retry" agents_sdk
 [ "$goal" = run ] || show "an S3 service for the tests (OpenStack Swift)" "$retry" swift
-[ "$goal" = run ] || show "packages of the second verifier (JavaScript)" "check the network and the registry that npm is configured with, then run this again" second_verifier
+[ "$goal" = run ] || show "npm's packages for the tests (Codex CLI, Claude Code, opencode, SDKs, the second verifier's)" "check the network and the registry that npm is configured with, then run this again" javascript
 stamp >"$VENV/.rlu-setup-$goal"
 echo "set-up: done in $((SECONDS - began)) s"

@@ -15,4 +15,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("rlu")
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What measures comes late: by then, the other process of `make test` has ended. Only the end-to-end tests come later."""
+    items.sort(key=lambda item: item.path.parent.name == "benchmarks")
+
+
 pytest_plugins = ["absent_inputs", "fixtures_cluster", "fixtures_tpm", "fixtures_models"]
