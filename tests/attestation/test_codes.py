@@ -147,6 +147,16 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert as_json["remedy"]
 
 
+def test_the_verifier_alone_explains_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlu_attestation.cli.explain.SERVERS", "no_such_package.explaining")
+    assert rlu(capsys, "explain", "quote.binding.unknown").code == 0
+    assert rlu(capsys, "explain", "tdx.quote", "--json").json["also"] == []
+    assert rlu(capsys, "explain", "signer_unavailable").code == 2
+    assert rlu(capsys, "explain", "--list", "--json").json["server"] == {}
+
+
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     listed = rlu(capsys, "explain", "--list")
     assert listed.code == 0

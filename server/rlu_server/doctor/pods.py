@@ -103,9 +103,12 @@ def judge_pods(found: Pods) -> list[Finding]:
     for pod in found.pods:
         troubles = list(_pod(pod))
         name, uid = _name(pod), (pod.get("metadata") or {}).get("uid")
-        if not troubles:
-            made.append(ok("pod.ready", f"{name}: all containers are ready"))
+        if not troubles and _is_well(pod):
+            made.append(ok("pod.ready", f"{name}: all containers are ready, or have done their work"))
             continue
+        if not troubles:
+            phase = (pod.get("status") or {}).get("phase", "unknown")
+            troubles = [info("pod.not_ready", f"{name}: {phase}, and not all containers are ready")]
         made += troubles
         about = [one for one in found.events if _is_about(one, name, uid)]
         made += _latest(about)
@@ -122,11 +125,22 @@ def judge_pods(found: Pods) -> list[Finding]:
     return _once(made)
 
 
+def _is_well(pod: Mapping[str, Any]) -> bool:
+    """Does it serve, or has it ended as a job does?"""
+    status = pod.get("status") or {}
+    if status.get("phase") == "Succeeded":
+        return True
+    containers = [one for one in _statuses(pod) if not _once_only(one)]
+    return bool(containers) and all(one.get("ready") for one in containers)
+
+
 def _pod(pod: Mapping[str, Any]) -> Iterator[Finding]:
     name, status = _name(pod), pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             yield _made("pod.unschedulable", f"{name}: {condition.get('message', '')}")
+    if status.get("phase") == "Failed" and not _statuses(pod):
+        yield _made("pod.ended", f"{name}: {status.get('reason') or 'failed'} {status.get('message', '')}")
     if status.get("reason") == "Evicted":
         yield _made("pod.evicted", f"{name}: {status.get('message', '')}")
     for container in _statuses(pod):
@@ -140,16 +154,10 @@ def _container(pod: str, status: Mapping[str, Any]) -> Iterator[Finding]:
     id_ = WAITING.get(str(waiting.get("reason", "")))
     if id_ is not None:
         yield _made(id_, f"{name}: {waiting.get('message') or waiting.get('reason')}")
-    if ended and not (state.get("running") and status.get("ready")) and not _finished(state, status):
+    if ended.get("exitCode") and not (state.get("running") and status.get("ready")):
         yield _ended(name, ended)
     if state.get("running") and not status.get("ready") and not _once_only(status):
         yield info("pod.not_ready", f"{name}: runs, and is not ready")
-
-
-def _finished(state: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """An init container that did what it is for."""
-    ended = state.get("terminated") or {}
-    return bool(ended) and ended.get("exitCode") == 0 and _once_only(status)
 
 
 def _once_only(status: Mapping[str, Any]) -> bool:

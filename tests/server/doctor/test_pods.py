@@ -126,6 +126,31 @@ def test_an_init_container_that_did_its_work(capsys: Capture, api: ApiServer) ->
     assert severities(doctor(capsys, api)) == {"pod.ready": "ok"}
 
 
+@pytest.mark.parametrize(
+    ("containers", "phase", "wanted"),
+    [
+        ([], "Pending", {"pod.not_ready": "info"}),
+        (
+            [container("engine", {"waiting": {"reason": "ContainerCreating"}}, ready=False)],
+            "Pending",
+            {"pod.not_ready": "info"},
+        ),
+        ([container("engine", ready=False)], "Running", {"pod.not_ready": "info"}),
+        (
+            [container("fetch", {"terminated": {"exitCode": 0}}, ready=False)],
+            "Succeeded",
+            {"pod.ready": "ok"},
+        ),
+        ([], "Failed", {"pod.ended": "error"}),
+    ],
+)
+def test_pods_on_their_way(
+    capsys: Capture, api: ApiServer, containers: list[dict[str, Any]], phase: str, wanted: dict[str, str]
+) -> None:
+    api.list_of(PODS, pod(*containers, phase=phase))
+    assert severities(doctor(capsys, api)) == wanted
+
+
 def test_a_pod_that_no_node_takes(capsys: Capture, api: ApiServer) -> None:
     said = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."
     unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}

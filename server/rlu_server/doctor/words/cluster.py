@@ -57,7 +57,8 @@ POD_STATES = {
         "Is it installed here? See `helm list`, and the StatefulSet's events: an admission rule may refuse them.",
     ),
     "pod.not_ready": Text(
-        "A container runs and is not ready.", "Ask `/readyz`; loading a large model takes minutes."
+        "The pod is being made, or a container runs and is not ready.",
+        "Ask `/readyz`; loading a large model takes minutes.",
     ),
     "pod.ready": Text("All containers run and are ready.", "Nothing is to be done."),
 }
