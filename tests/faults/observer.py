@@ -8,7 +8,7 @@
 6  hangs           every call ended; nothing that was to end goes on
 7  memory          no process grew beyond its bound
 8  recovery        it served again, in time
-9  log             an auditor finds nothing; every session is closed at the end
+9  log             an auditor finds nothing; every session is closed at the end; tallies count what is in it
 10 exit            asked to stop, the supervisor ends with 0, and nothing of it is left
 
 A receipt exists in memory before it is in the log: in the attestor's until the batch is signed, and in the gateway's while the attestor is
@@ -29,6 +29,7 @@ import msgspec
 
 from faults.traffic import Call, Opened
 from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.log.tally import Tally
 from rlu_attestation.merkle import leaf_hash
 from rlu_server.attestor.records import (
     CloseRecord,
@@ -38,6 +39,7 @@ from rlu_server.attestor.records import (
     ReceiptRecord,
     SessionRecord,
     StartRecord,
+    TallyRecord,
 )
 
 MARKER = re.compile(rb"mk-[a-z]+-[0-9]{8}-[0-9a-f]{8}")
@@ -49,7 +51,16 @@ SETTLED_S = 1.0
 """An exchange that ended so long ago is in the log, unless the signer or the disk is in trouble."""
 TROUBLE = ("signer.failed", "log.write_failed")
 Span = tuple[float, float]
-_Line = LogRecord | OpenRecord | StartRecord | SessionRecord | ReceiptRecord | CloseRecord | HeadRecord
+_Line = (
+    LogRecord
+    | OpenRecord
+    | StartRecord
+    | SessionRecord
+    | ReceiptRecord
+    | CloseRecord
+    | TallyRecord
+    | HeadRecord
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,7 @@ class _Log:
     shown_at: dict[str, int]
     receipts: dict[str, list[ReceiptRecord]]
     closes: dict[str, int]
+    miscounted: list[str]
 
 
 def lost_together(events: Sequence[Mapping[str, Any]]) -> list[Span]:
@@ -146,6 +158,7 @@ def violations(seen: Observed) -> list[Violation]:
         *_unsigned(seen, log),
         *_receipts(seen, log),
         *_sessions(seen, log),
+        *(Violation("log", text) for text in log.miscounted),
         *(Violation("contents", text) for text in seen.unproven),
         *_tenants(seen),
         *_ended(seen, log),
@@ -153,9 +166,10 @@ def violations(seen: Observed) -> list[Violation]:
 
 
 def _read(data: bytes) -> _Log:
-    log = _Log({}, {}, collections.defaultdict(list), collections.Counter())
+    log = _Log({}, {}, collections.defaultdict(list), collections.Counter(), [])
     decode = msgspec.json.Decoder(_Line).decode
     waiting: list[str] = []
+    counted: collections.Counter[str] = collections.Counter()
     at = 0
     for line in data.split(b"\n")[:-1]:
         at += len(line) + 1
@@ -164,15 +178,31 @@ def _read(data: bytes) -> _Log:
             if record.session in log.sessions:
                 raise ValueError(f"session {record.session} is in the log twice")
             log.sessions[record.session] = record
+            counted["session"] += 1
             waiting.append(record.session)
         elif isinstance(record, ReceiptRecord):
             log.receipts[record.session].append(record)
+            counted[record.status] += 1
         elif isinstance(record, CloseRecord):
             log.closes[record.session] += 1
+            counted["close"] += 1
+        elif isinstance(record, TallyRecord):
+            log.miscounted.extend(_tally(record, counted))
+            counted.clear()
         elif isinstance(record, HeadRecord):
             log.shown_at.update(dict.fromkeys(waiting, at))
             waiting.clear()
     return log
+
+
+def _tally(record: TallyRecord, counted: collections.Counter[str]) -> list[str]:
+    """Whatever was broken before: a tally counts what stands in the log since the tally before."""
+    statement = unb64u(record.statement)
+    tally = Tally.parse(statement)
+    said = collections.Counter({"session": tally.sessions, "close": tally.closes, **tally.receipts})
+    if said != counted or tally.next != record.index or b64u(leaf_hash(statement)) != record.leaf:
+        return [f"tally {tally.number} counts {dict(said)}, the log has {dict(counted)}"]
+    return []
 
 
 def _unsigned(seen: Observed, log: _Log) -> list[Violation]:

@@ -8,6 +8,10 @@ import pytest
 
 from faults.observer import SETTLED_S, Observed, lost_together, violations
 from faults.traffic import Call
+from rlu_attestation.encoding import b64u
+from rlu_attestation.log.tally import Tally
+from rlu_attestation.merkle import leaf_hash
+from rlu_server.attestor import records
 
 UP = [(1.0, "measuring"), (2.0, "attestor_connected"), (2.5, "gateway_ready")]
 
@@ -81,3 +85,38 @@ def test_after_a_restart_of_the_attestor_receipts_are_counted() -> None:
         "receipts: session AAAAAAAAAAAAAAAAAAAAAA: 1 receipts for 2 answers"
     ]
     assert violations(replace(seen, attestor_restarted=False))
+
+
+@pytest.mark.parametrize(("closes", "noticed"), [(1, False), (2, True)])
+def test_a_tally_that_counts_something_else_is_noticed(closes: int, noticed: bool) -> None:
+    """Two sessions, of which one was closed; or a tally that says that both were."""
+    names = ("A" * 22, "B" * 22)
+    lines = [records.session_line(n, name, bytes(32), 1, 9, bytes(32)) for n, name in enumerate(names)]
+    lines.append(records.close_line(2, names[0], bytes(32), 2))
+    tally = Tally(
+        issuer="urn:rlu:instance:x",
+        issued_at=3,
+        blind=bytes(16),
+        number=1,
+        first=0,
+        next=3,
+        since=None,
+        start_count=1,
+        key_created=0,
+        key_hardware="tpm2",
+        predecessor=None,
+        sessions=3 - closes,
+        profiles=(),
+        receipts=dict.fromkeys(("complete", "partial", "aborted", "failed"), 0),
+        closes=closes,
+        gaps=0,
+        refused={},
+        drift={},
+    )
+    data = tally.encode()
+    lines.append(records.tally_line(3, leaf_hash(data), 3, data))
+    lines.append(records.close_line(4, names[1], bytes(32), 4))
+    lines.append(records.head_line(b"head", 5))
+    seen = Observed([], [], [], b"".join(lines), recovered_s=0.1, audit=[], exit_status=0)
+    found = [one.invariant for one in violations(seen)]
+    assert found == (["log"] if noticed else []), b64u(data)
