@@ -190,6 +190,7 @@ def test_questions_go_by_labels_that_there_are(rendered: Any) -> None:
     [
         "rlu_key_rotation_due_seconds",
         "rlu_attestor_drift",
+        "rlu_tls_certificate_expires_seconds",
         "rlu_log_export_lag",
         "rlu_canary_age_seconds",
         "rlu_attestor_signing_seconds_bucket",

@@ -39,6 +39,11 @@ class ProvisionedTls(ServerTls):
     def certificate_pem(self) -> bytes:
         return self._chain
 
+    @property
+    def expires(self) -> float:
+        leaf = x509.load_pem_x509_certificates(self._chain)[0]
+        return leaf.not_valid_after_utc.timestamp()
+
     def renew(self) -> bool:
         """Raises Malformed, once for each change: as above, and `tls.key_changed`."""
         try:

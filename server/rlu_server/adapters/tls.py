@@ -58,6 +58,11 @@ class ServerTls(ABC):
     def certificate_pem(self) -> bytes:
         """What clients that trust by file are given."""
 
+    @property
+    @abstractmethod
+    def expires(self) -> float:
+        """When the certificate of now ends, in seconds since the epoch."""
+
     @abstractmethod
     def renew(self) -> bool:
         """Have every handshake from now on see the certificate that is due. Connections that are open keep theirs.
@@ -108,6 +113,10 @@ class MemoryTls(ServerTls):
     def certificate_pem(self) -> bytes:
         """The certificate of now, and the next."""
         return self._certificate(self._number) + self._certificate(self._number + 1)
+
+    @property
+    def expires(self) -> float:
+        return (self._born + self._number * RENEWED_AFTER + VALIDITY).timestamp()
 
     def renew(self) -> bool:
         number = self._due()

@@ -134,6 +134,12 @@ def key_measurements(created: int, rotate_days: int, now: float) -> list[Measure
     return found
 
 
+def certificate_measurements(expires: float, now: float) -> list[Measurement]:
+    """How long the certificate that is shown is good."""
+    left = int(expires - now)
+    return [_gauge("tls_certificate_expires_seconds", "Until the gateway's TLS certificate ends.", left)]
+
+
 def attestor_measurements(
     connected: bool, condition: Condition | None, now: float, *, exported: bool
 ) -> list[Measurement]:

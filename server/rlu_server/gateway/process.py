@@ -44,6 +44,7 @@ from rlu_server.gateway.context import GatewayContext
 from rlu_server.gateway.listening import MetricsServer
 from rlu_server.gateway.measurements import (
     attestor_measurements,
+    certificate_measurements,
     engine_measurements,
     gate_measurements,
     gateway_measurements,
@@ -241,6 +242,8 @@ class Gateway:
         found = gateway_measurements(self.relay, self.ledger)
         found += gate_measurements(self.gate, self.relay.measures)
         found += engine_measurements(self.readiness.engines, self.relay.measures)
+        if self.tls is not None:
+            found += certificate_measurements(self.tls.expires, now)
         condition = self.sampler.condition if attestor.ready else None
         found += attestor_measurements(
             attestor.ready, condition, now, exported=bool(self.settings.log.exporter)

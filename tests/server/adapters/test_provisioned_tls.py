@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
 from rlu_attestation.errors import Malformed
 from rlu_server.adapters.provisioned_tls import MAX_FILE, ProvisionedTls
-from rlu_server.adapters.tls import certificate
+from rlu_server.adapters.tls import RENEWED_AFTER, VALIDITY, certificate
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 PEM = serialization.Encoding.PEM
@@ -69,7 +69,9 @@ def test_a_renewed_certificate_counts(put: Callable[..., None], tmp_path: Path, 
     put(key=private(key))
     assert not tls.renew(), "written anew, and the same"
     put(crt=issued(key, 1))
+    assert tls.expires == (NOW + VALIDITY).timestamp()
     assert tls.renew()
+    assert tls.expires == (NOW + RENEWED_AFTER + VALIDITY).timestamp()
     assert x509.load_pem_x509_certificate(tls.certificate_pem).public_bytes(PEM) == issued(key, 1)
 
 

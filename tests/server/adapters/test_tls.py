@@ -116,6 +116,7 @@ async def test_renewed_while_it_serves(asks: bool) -> None:
         clock.days = 60
         assert tls.renew()
         assert not tls.renew(), "once for each"
+        assert tls.expires == (NOW + RENEWED_AFTER + VALIDITY).timestamp()
         # Who trusts by the file of the start trusts the next certificate too.
         after = await connect(trusting(file))
         second = await shown(after)

@@ -48,7 +48,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         "log": {"exporter": "acme/alice"},
         "admission": {"limits_file": str(tmp_path / "limits.toml")},
     }
-    async with Rig(tmp_path, {"access_log": True}, sections=sections) as rig:
+    async with Rig(tmp_path, {"access_log": True}, tls=True, sections=sections) as rig:
         yield rig
 
 
