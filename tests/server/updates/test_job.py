@@ -231,6 +231,16 @@ def test_what_is_refused_changes_nothing(name: str, first: bool, site: Any) -> N
     assert (attempt.result, attempt.code) == ("failed", code)
 
 
+def test_a_number_that_was_not_signed_is_not_believed(site: Any) -> None:
+    """Not even for a look: an older model does not pass for a newer one."""
+    site.offer(5, b"five")
+    site.job().update()
+    number_changed(site.offer(3, b"three"))
+    refused(lambda: site.job().check(), UpdateRefused, "update.tampered", 10)
+    refused(lambda: site.job().update(), UpdateRefused, "update.tampered", 10)
+    assert not any((site.store.root / "staging").iterdir()), "nothing of it was fetched"
+
+
 def test_signed_pickles_are_refused_before_they_are_a_version(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
