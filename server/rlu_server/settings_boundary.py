@@ -67,5 +67,5 @@ class Update(Section):
     """Bytes that stay free on the disk."""
     keep: Annotated[int, Field(ge=0, le=100)] = 1
     """So many versions that were served before stay, to go back to."""
-    rollout: str = Field("", pattern=r"^(|[a-z0-9-]+/[a-z0-9.-]+)$")
+    rollout: Annotated[str, Field(pattern=r"^(|[a-z0-9-]+/[a-z0-9.-]+)$")] = ""
     """`namespace/name` of the StatefulSet that is rolled after a switch. Empty: `rlu serve` on this machine sees the switch by itself."""
