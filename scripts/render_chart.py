@@ -268,7 +268,8 @@ def manifest(preset: str) -> str:
     rendered = render(yaml.safe_load(presets()[preset].read_text("utf-8")))
     head = (
         f"# The chart helm/rlu with values-{preset}.yaml, release {RELEASE!r} in namespace {NAMESPACE!r}.\n"
-        "# Made by scripts/render_chart.py; change the chart, not this file. Names such as region and claims are yours to set.\n"
+        "# Made by scripts/render_chart.py; change the chart, not this file.\n"
+        "# What is yours to set: names such as region and claims, the API server's addresses (192.0.2.1 and .2).\n"
     )
     bodies = []
     for item in rendered.objects:

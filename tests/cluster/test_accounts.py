@@ -228,6 +228,12 @@ def test_the_namespace_is_restricted_and_the_chart_is_in_it(accounts: Release) -
     }
 
 
+def test_where_the_api_server_cannot_be_looked_up_it_has_to_be_listed(release: Release) -> None:
+    """This one is on the loopback interface, and publishes no address."""
+    with pytest.raises(Exception, match=r"controllers\.apiServer\.egress: list the API server's addresses"):
+        release.run("Install", {"controllers": {"apiServer": {"egress": []}}})
+
+
 def test_others_are_not_held_to_what_the_labeller_is(accounts: Release) -> None:
     change = {"metadata": {"labels": {"zone": "z", "rlu-certified": "by-hand"}}}
     assert accounts.cluster.do("PATCH", node(accounts, "b"), change)
