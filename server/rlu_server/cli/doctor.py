@@ -144,8 +144,8 @@ def _of_node(settings: Settings | None, *, whole: bool) -> list[Finding]:
 def _of_pods(server: clusters.Server, namespace: str, told: Told) -> list[Finding]:
     try:
         pods = look_at_pods(server, namespace)
-        for _, text in logs(server, namespace, pods):
-            told.read(text.splitlines())
+        for container, text in logs(server, namespace, pods):
+            told.read(text.splitlines(), container)
     except Unreachable as refusal:
         return [clusters.unreachable(refusal.message)]
     return judge_pods(pods)

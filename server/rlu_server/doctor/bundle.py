@@ -140,7 +140,7 @@ def _finding(finding: Finding) -> dict[str, str]:
 def _told(told: Told) -> dict[str, object]:
     """Names that are explained, or are of the normal course and ours; all others are counted together."""
     events: Counter[tuple[str, str, str]] = Counter()
-    for (event, code), count in told.events.items():
+    for (_, event, code), count in told.events.items():
         name = event if _ours(event) else "other"
         events[name, code if not code or _ours(code) else "other", count.level] += count.times
     rows = [

@@ -1,7 +1,8 @@
 """What a deployment told: lines of its events counted, and those that are not over made into findings.
 
 Any lines will do: of `rlu serve`, of containers, with or without the prefixes of `kubectl logs --prefix`. Only names, codes, levels and
-exit statuses are read; what is no event is counted and not looked at.
+exit statuses are read; what is no event is counted and not looked at. A trouble of one container or engine is not over because another is
+well, so each is counted apart.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ OURS = frozenset(
 LEVELS = {"error": Severity.ERROR, "warning": Severity.WARNING, "info": Severity.INFO}
 _ERRORS = re.compile(r".*\.(exited|start_failed|known_answer_wrong|out-of-memory|crashed)$|refused$")
 _PLAIN = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_PREFIX = re.compile(rb"\[(?:pod/)?([a-zA-Z0-9_./-]{1,320})\]")
 MAX_LINE = 64 * 1024
 
 
@@ -82,52 +84,52 @@ class Count:
 
 @dataclass(slots=True)
 class Told:
-    """Everything that was told, by event and code. `others`: lines that are no events."""
+    """Everything that was told, by source (a container, an engine in it), event and code. `others`: lines that are no events."""
 
-    events: dict[tuple[str, str], Count] = field(default_factory=dict)
+    events: dict[tuple[str, str, str], Count] = field(default_factory=dict)
     lines: int = 0
     others: int = 0
 
-    def read(self, lines: Iterable[bytes]) -> None:
-        """Count the events in lines."""
+    def read(self, lines: Iterable[bytes], source: str = "") -> None:
+        """Count the events in lines. A prefix names the source better."""
         for line in lines:
             self.lines += 1
-            found = _event(line)
+            found = _event(line, source)
             if found is None:
                 self.others += 1
                 continue
-            event, code, level = found
-            count = self.events.setdefault((event, code), Count(level))
+            by, event, code, level = found
+            count = self.events.setdefault((by, event, code), Count(level))
             count.times += 1
             count.last = self.lines
 
-    def last(self, event: str) -> int:
-        """Where the event was told last; 0 if never."""
-        return max((count.last for (name, _), count in self.events.items() if name == event), default=0)
+    def last(self, source: str, event: str) -> int:
+        """Where a source told the event last; 0 if never."""
+        told = (count.last for (by, name, _), count in self.events.items() if (by, name) == (source, event))
+        return max(told, default=0)
 
     def to_json(self) -> list[dict[str, object]]:
         return [
-            {"event": event, "code": code, "level": count.level, "count": count.times}
-            for (event, code), count in sorted(self.events.items())
+            {"source": source, "event": event, "code": code, "level": count.level, "count": count.times}
+            for (source, event, code), count in sorted(self.events.items())
         ]
 
 
 def judge_told(told: Told) -> list[Finding]:
     """A finding for each cause: a code where an event has one, else the event. The worst of each."""
     found: dict[str, Finding] = {}
-    for (event, code), count in told.events.items():
+    for (source, event, code), count in told.events.items():
         if count.level == "info":
             continue
-        made = _finding(
-            event, code, count, any(told.last(one) > count.last for one in RECOVERY.get(event, ()))
-        )
+        over = any(told.last(source, one) > count.last for one in RECOVERY.get(event, ()))
+        made = _finding(source, event, code, count, over)
         before = found.get(made.id)
         if before is None or _rank(made) > _rank(before):
             found[made.id] = made
     return sorted(found.values(), key=lambda one: (-_rank(one), one.id))
 
 
-def _finding(event: str, code: str, count: Count, over: bool) -> Finding:
+def _finding(source: str, event: str, code: str, count: Count, over: bool) -> Finding:
     meanings = (explain(code) if code else ()) or explain(event)
     id_ = meanings[0].code if meanings else event
     times = "" if count.times == 1 else f" ({count.times} times)"
@@ -138,7 +140,7 @@ def _finding(event: str, code: str, count: Count, over: bool) -> Finding:
     if over or (event in OF_CLIENTS and code not in OURS):
         severity = Severity.INFO
     why = meanings[0].fails if meanings else "not known here; is the log of another version?"
-    said = f"{told}{times}: {why}" + (" It is over." if over else "")
+    said = (f"{source}: " if source else "") + f"{told}{times}: {why}" + (" It is over." if over else "")
     if severity is Severity.INFO:
         return Finding(id_, severity, said)
     return Finding(
@@ -150,8 +152,8 @@ def _rank(finding: Finding) -> int:
     return list(Severity).index(finding.severity)
 
 
-def _event(line: bytes) -> tuple[str, str, str] | None:
-    """Event, code (or exit code) and level; only what looks like names of ours."""
+def _event(line: bytes, source: str) -> tuple[str, str, str, str] | None:
+    """Source, event, code (or exit code) and level; only what looks like names of ours."""
     start = line.find(b"{")
     if start < 0 or len(line) > MAX_LINE:
         return None
@@ -168,7 +170,14 @@ def _event(line: bytes) -> tuple[str, str, str] | None:
         code = str(128 - status if status < 0 else status)
     if not isinstance(code, str) or not _PLAIN.fullmatch(code):
         code = ""
-    return event, code, _level(event, value.get("level"))
+    return _source(line[:start], value.get("engine"), source), event, code, _level(event, value.get("level"))
+
+
+def _source(before: bytes, engine: object, source: str) -> str:
+    """What `kubectl logs --prefix` puts in front, else what was given; and the engine that an event is about."""
+    prefix = _PREFIX.match(before)
+    named = engine if isinstance(engine, str) and _PLAIN.fullmatch(engine) else ""
+    return "/".join(filter(None, (prefix[1].decode("ascii") if prefix else source, named)))
 
 
 def _level(event: str, said: object) -> str:

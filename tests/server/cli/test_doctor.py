@@ -77,9 +77,13 @@ def test_events_of_files_and_of_standard_input(
     two.write_text("text\n")
     ran = rlu(capsys, "doctor", "--config", well, "--events", one, "--events", two, "--json")
     assert ran.code == 41
-    assert {"event": "signer.failed", "code": "tpm.unreachable", "level": "error", "count": 1} in ran.json[
-        "events"
-    ]
+    assert {
+        "event": "signer.failed",
+        "code": "tpm.unreachable",
+        "level": "error",
+        "count": 1,
+        "source": "",
+    } in ran.json["events"]
 
     class Piped:
         buffer = io.BytesIO(

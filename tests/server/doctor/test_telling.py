@@ -103,9 +103,29 @@ def test_prefixes_and_what_is_no_event() -> None:
             b"",
         ]
     )
-    assert set(made.events) == {("signer.failed", "tpm.failed"), ("receipt_lost", "drain_timeout")}
+    assert set(made.events) == {
+        ("rlu-0/attestor", "signer.failed", "tpm.failed"),
+        ("", "receipt_lost", "drain_timeout"),
+    }
     assert (made.lines, made.others) == (7, 5)
     assert [one.id for one in judge_told(made)] == ["drain_timeout", "tpm.failed"]
+
+
+def test_a_trouble_is_not_over_because_another_is_well() -> None:
+    """Of another pod, told by a prefix or by the reader; of another engine."""
+    first, second = b"[pod/rlu-0/attestor] ", b"[pod/rlu-1/attestor] "
+    well = line("attestor.started", level="info")
+    assert severities(first + REFUSED, second + well) == {"tpm.unreachable": "error"}
+    assert severities(first + REFUSED, first + well) == {"tpm.unreachable": "info"}
+    made = Told()
+    made.read([REFUSED], "rlu-0/attestor")
+    made.read([well], "rlu-1/attestor")
+    (one,) = judge_told(made)
+    assert one.severity.value == "error"
+    assert one.found.startswith("rlu-0/attestor: attestor.refused_to_start, tpm.unreachable: ")
+    lost = line("engine_lost", level="warning", engine="engine2")
+    assert severities(lost, line("engine_ready", level="info", engine="engine")) == {"engine_lost": "warning"}
+    assert severities(lost, line("engine_ready", level="info", engine="engine2")) == {"engine_lost": "info"}
 
 
 def test_an_event_that_is_not_known() -> None:
