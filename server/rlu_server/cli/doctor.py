@@ -18,6 +18,7 @@ from rlu_attestation.cli.explain import meanings
 from rlu_attestation.cli.explain import show as show_meanings
 from rlu_attestation.cli.output import print_json
 from rlu_attestation.codes import Explanation
+from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import write_new
 from rlu_attestation.printing import printable
@@ -183,6 +184,7 @@ def _compose(
         findings=found,
         told=told,
         postures={} if seen.runtime is None else seen.runtime.postures,
+        facts={} if seen.runtime is None else seen.runtime.facts,
         metrics=b"" if settings is None else _metrics(settings),
         heads=() if settings is None else tuple(_heads(settings)),
     )
@@ -215,12 +217,16 @@ def _heads(settings: Settings) -> Iterator[bundles.Head]:
     directory = StateFiles(settings.state_dir).log
     try:
         for past in journal.history(directory):
-            yield bundles.Head(past.issuer.rpartition(":")[2], past.size, in_use=False)
+            yield _head(past, in_use=False)
         now = journal.at_rest(directory / journal.FILE_NAME)
     except (OSError, ValueError, RluError):
         return
     if now is not None:
-        yield bundles.Head(now.issuer.rpartition(":")[2], now.size, in_use=True)
+        yield _head(now, in_use=True)
+
+
+def _head(log: journal.Retired, *, in_use: bool) -> bundles.Head:
+    return bundles.Head(log.issuer.rpartition(":")[2], log.size, in_use, b64u(log.head))
 
 
 def _write(place: Path, parts: tuple[bundles.Part, ...], now: int, *, ask: bool) -> None:

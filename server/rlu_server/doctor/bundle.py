@@ -19,6 +19,8 @@ from typing import Any, Literal, get_args, get_origin
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
+from rlu_attestation.instance import SIGNATURE_RESULTS
+from rlu_attestation.profiles import BUILT_IN
 from rlu_server.doctor.explaining import explain
 from rlu_server.doctor.seen import Posture
 from rlu_server.doctor.telling import Told
@@ -43,6 +45,9 @@ POSTURE = frozenset(
 )  # fmt: skip
 """The names of a posture (`lock/rlu_lock.py`)."""
 _WORD = re.compile(r"[a-z0-9/][a-z0-9_./{}+-]{0,39}", re.ASCII)
+_VERSION = re.compile(
+    r"\d{1,4}(\.\d{1,4}){1,3}((rc|a|b|\.post|\.dev)\d{1,4})?(\+(cpu|cu\d{2,3}|rocm\d{2,4}))?", re.ASCII
+)
 _VALUE = re.compile(r"[a-z0-9][a-z0-9_,-]{0,399}", re.ASCII)
 
 
@@ -57,11 +62,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far an instance's log goes."""
+    """How far an instance's log goes; `signed` is its last head, base64url (FORMATS section 5)."""
 
     instance: str
     entries: int
     in_use: bool
+    signed: str = ""
 
 
 def compose(
@@ -72,6 +78,7 @@ def compose(
     findings: Sequence[Finding],
     told: Told,
     postures: Mapping[str, Posture],
+    facts: Mapping[str, Any],
     metrics: bytes,
     heads: Sequence[Head],
 ) -> tuple[Part, ...]:
@@ -98,6 +105,11 @@ def compose(
             [_finding(one) for one in findings],
         ),
         ("events.json", "events by name and code, counted", _told(told)),
+        (
+            "facts.json",
+            "what is stated of engine, hardware and signatures; no names, no digests",
+            _facts(facts),
+        ),
         (
             "postures.json",
             "what each process measured of its lock",
@@ -196,7 +208,45 @@ def _label(name: str, value: str) -> str:
 
 
 def _head(head: Head) -> dict[str, object]:
-    return {"instance": head.instance, "entries": head.entries, "in_use": head.in_use}
+    return {
+        "instance": head.instance,
+        "entries": head.entries,
+        "in_use": head.in_use,
+        "signed": head.signed,
+    }
+
+
+def _facts(facts: Mapping[str, Any]) -> dict[str, object]:
+    """Of each model the engine's version and what came of its signature; the hardware profile if it is a built-in one."""
+    models = [facts, *_objects(facts.get("further_models"))] if facts else []
+    profile = _inner(facts, "hardware").get("profile")
+    return {
+        "profile": profile if profile in BUILT_IN else "other",
+        "models": [
+            {
+                "engine": _version(_inner(one, "engine").get("version")),
+                "signature": _choice(_inner(_inner(one, "model"), "signature").get("result")),
+            }
+            for one in models
+        ],
+    }
+
+
+def _inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(values: object) -> list[Mapping[str, Any]]:
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+
+
+def _version(text: object) -> str:
+    return text if isinstance(text, str) and _VERSION.fullmatch(text) else "other"
+
+
+def _choice(word: object) -> str:
+    return str(word) if word in SIGNATURE_RESULTS else "other"
 
 
 def _settings(section: BaseModel) -> dict[str, object]:

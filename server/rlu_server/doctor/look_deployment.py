@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from rlu_attestation import x509
 from rlu_attestation.collateral import listing
@@ -231,24 +232,25 @@ def _runtime(settings: Settings, place: Path | None) -> Runtime:
     for process in ("attestor", "engine"):
         for facts in ("facts", "engine-facts", "attestor-facts"):
             found = _object(place / facts / f"{process}.json")
-            if found is not None:
-                postures[process] = found
+            if found:
+                postures[process] = {
+                    name: one for name, one in found.items() if isinstance(one, (bool, int, str))
+                }
     return Runtime(
         found=True,
         sockets=sockets,
         engines=tuple(name for name, _ in settings.fleet() if (place / name).is_dir()),
         postures=postures,
+        facts=_object(place / "facts" / "instance.json"),
     )
 
 
-def _object(path: Path) -> Posture | None:
+def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    return {str(name): one for name, one in value.items() if isinstance(one, (bool, int, str))}
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _gateway(settings: Settings, place: Path | None) -> Gateway | None:

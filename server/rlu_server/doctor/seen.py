@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 Posture = Mapping[str, bool | int | str]
 
@@ -48,12 +49,14 @@ class Runtime:
         sockets: those that are there, by name below the directory.
         engines: those whose directories may be seen from here; in a pod each container has its own.
         postures: what each process measured of its lock.
+        facts: what the attestor is told to state (`instance.json`); empty where it may not be seen.
     """
 
     found: bool
     sockets: frozenset[str] = frozenset()
     engines: tuple[str, ...] = ()
     postures: Mapping[str, Posture] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,21 @@ other_{MARK}{{a="{MARK}"}} 1.0
             "engine": {"swap": "off", "uid": 10003, MARK: True, "profile": f"/{MARK}", "uid_shared": False},
             MARK: {"swap": "off"},
         },
+        facts={
+            "model": {
+                "name": MARK,
+                "manifest_sha256": MARK,
+                "signature": {"result": "verified", "signer": MARK},
+            },
+            "engine": {"name": MARK, "version": "0.32.0", "arguments_sha256": MARK},
+            "further_models": [
+                {"model": {"name": MARK, "signature": {"result": MARK}}, "engine": {"version": MARK}},
+                MARK,
+            ],
+            "hardware": {"profile": MARK},
+            "region": MARK,
+            MARK: MARK,
+        },
         metrics=metrics.encode(),
         heads=[Head("k" * 43, 12, in_use=True)],
     )
@@ -177,7 +192,14 @@ def test_what_is_kept(tmp_path: Path) -> None:
         "rlu_requests_total": {"route=/v1/messages,status=200": 3.0, "route=other,status=200": 1.0},
         "rlu_tenant_tokens_total": {"kind=input": 7.0},
     }
-    assert parts["log_heads.json"] == [{"entries": 12, "in_use": True, "instance": "k" * 43}]
+    assert parts["log_heads.json"] == [{"entries": 12, "in_use": True, "instance": "k" * 43, "signed": ""}]
+    assert parts["facts.json"] == {
+        "profile": "other",
+        "models": [
+            {"engine": "0.32.0", "signature": "verified"},
+            {"engine": "other", "signature": "other"},
+        ],
+    }
     assert set(parts["about.json"]["files"]) == set(parts) - {"about.json"}
 
 
@@ -199,7 +221,15 @@ def test_no_text_of_a_log_comes_out(text: str) -> None:
         [json.dumps({"event": text, "code": text, "level": text, "status": text}).encode(), text.encode()]
     )
     parts = compose(
-        at=AT, versions={}, settings=None, findings=[], told=told, postures={}, metrics=b"", heads=[]
+        at=AT,
+        versions={},
+        settings=None,
+        findings=[],
+        told=told,
+        postures={},
+        facts={},
+        metrics=b"",
+        heads=[],
     )
     (events,) = [json.loads(part.content) for part in parts if part.name == "events.json"]
     assert all(one["event"] == "other" for one in events["events"])
