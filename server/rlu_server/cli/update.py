@@ -42,6 +42,7 @@ DowngradeOption = Annotated[
     bool,
     typer.Option("--allow-downgrade", help="Take a model that is older than one before, or has no number."),
 ]
+FILE = "update.file"
 SAYS = {
     "applied": "applied: {} is what is served from now on",
     "current": "up to date: {} is what the source has, and what is served",
@@ -206,8 +207,8 @@ def _do(
     with _job(config, journal, allow_downgrade, quiet=as_json) as job:
         try:
             done = work(job)
-        except RluError as error:
-            _event("update.failed", error.code)
+        except (RluError, OSError) as error:
+            _event("update.failed", error.code if isinstance(error, RluError) else FILE)
             raise
     _event(f"update.{done.result}", done.version)
     _tell(done.result, done.version, as_json)
@@ -227,7 +228,8 @@ def _job(config: Path | None, journal: bool, allow_downgrade: bool, *, quiet: bo
                 progress=progress,
             )
     except OSError as error:
-        raise NotPossible("update.file", f"cannot use {error.filename}: {error.strerror}") from error
+        where = error.filename or settings.model.path
+        raise NotPossible(FILE, f"cannot use {where}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

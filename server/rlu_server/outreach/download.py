@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from urllib.parse import urljoin
 
+from rlu_attestation.errors import RluError
 from rlu_server.outreach.http import BadAddress, Unreachable, connect, path_of, target
 from rlu_server.outreach.letters import BEGUN, Crossing
 
@@ -140,11 +141,11 @@ class Reach:
                 answer = Answer(response, host)
                 yield answer
         except BaseException as error:
-            result = getattr(error, "code", type(error).__name__)
+            result = error.code if isinstance(error, RluError) else type(error).__name__
             raise
         finally:
             connection.close()
-            self._note(host, 0 if answer is None else answer.received, str(result))
+            self._note(host, 0 if answer is None else answer.received, result)
 
     def _note(self, host: str, received: int, result: str) -> None:
         self.note(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from rlu_server.outreach.http import Unreachable
 from rlu_server.updates.errors import UpdateRefused
@@ -23,6 +25,7 @@ TRIES = 5
 """In a row without a byte."""
 FIRST_PAUSE_S = 1.0
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Bytes had, bytes in all."""
 
@@ -192,26 +195,38 @@ class Fetching:
             self._progress(self._done, self._total)
 
 
-def read_small(source: Source, path: str, most: int) -> bytes:
+def sizes(source: Source, paths: Iterable[str], pace: Pace) -> dict[str, int]:
+    """How large files are. Raises RluError: what the source raises."""
+    return {path: _patiently(partial(source.size, path), pace) for path in paths}
+
+
+def read_small(source: Source, path: str, most: int, pace: Pace) -> bytes:
     """A file that is looked at before the rest is fetched.
 
     Raises:
         UpdateRefused: `update.too_long`.
         RluError: what the source raises.
     """
-    for remaining in reversed(range(TRIES)):
+
+    def whole() -> bytes:
         found = bytearray()
+        with source.open(path) as stream:
+            while data := stream.read(BUFFER):
+                found += data
+                if len(found) > most:
+                    raise UpdateRefused("update.too_long", f"{path} is longer than {most} bytes")
+        return bytes(found)
+
+    return _patiently(whole, pace)
+
+
+def _patiently(work: Callable[[], T], pace: Pace) -> T:
+    for number in range(TRIES - 1):
         try:
-            with source.open(path) as stream:
-                while data := stream.read(BUFFER):
-                    found += data
-                    if len(found) > most:
-                        raise UpdateRefused("update.too_long", f"{path} is longer than {most} bytes")
-            return bytes(found)
+            return work()
         except Unreachable:
-            if not remaining:
-                raise
-    raise AssertionError("unreachable")
+            pace.sleep(FIRST_PAUSE_S * 2**number)
+    return work()
 
 
 def _size(path: Path) -> int:

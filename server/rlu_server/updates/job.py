@@ -168,12 +168,12 @@ class Job:
         )
 
     def _ask(self, source: Source, state: State) -> Offer:
-        signature = fetching.read_small(source, SIGNATURE, signing.MAX_SIGNATURE)
+        signature = fetching.read_small(source, SIGNATURE, signing.MAX_SIGNATURE, self._pace)
         signed = signing.verify(signature, self._signers)
         deciding.check_paths(signed.files)
         number = None
         if RELEASE in signed.files:
-            data = fetching.read_small(source, RELEASE, release.MAX_FILE)
+            data = fetching.read_small(source, RELEASE, release.MAX_FILE, self._pace)
             number = _number(data, signed.files[RELEASE])
         candidate = Candidate(signed.files, number, signed.signer)
         found = deciding.relation(
@@ -192,7 +192,8 @@ class Job:
             return Outcome("fetched", version), False
         staged = self.store.staging(offer.candidate.digest)
         files = offer.candidate.files
-        wanted = [Wanted(path, files[path], source.size(path)) for path in sorted(files)]
+        found = fetching.sizes(source, sorted(files), self._pace)
+        wanted = [Wanted(path, files[path], size) for path, size in found.items()]
         work = Fetching(source, staged, self._here(), self._pace, self._progress)
         self._check_room(work.missing(wanted) + len(offer.signature))
         work.fetch(wanted)

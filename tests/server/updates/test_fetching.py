@@ -201,17 +201,25 @@ def test_a_rate_is_asked_for(site: Any, server: ModelServer) -> None:
     assert max(site.pauses) == pytest.approx(size / (1 << 20)), "the clock stands still here: all of it"
 
 
-def test_a_run_that_is_killed_is_resumed(site: Any, server: ModelServer) -> None:
-    """The real command, by kill -9, in the middle of a file."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_ended_is_resumed(number: signal.Signals, site: Any, server: ModelServer) -> None:
+    """The real command, in the middle of a file."""
     place = offered(site, server)
     config = site.home / "rlu.toml"
-    lines = [f'state_dir = "{site.home}"', "[model]", f'path = "{site.settings.model.path}"', 'name = "m"']
-    lines += [f"signers = {json.dumps([str(path) for path in site.settings.model.signers])}", "[update]"]
-    lines += [f'source = "{site.settings.update.source}"', "reserve_bytes = 0"]
-    config.write_text("\n".join(lines) + "\nrate_bytes = 20000\n")
+    lines = [
+        f'state_dir = "{site.home}"',
+        "[model]",
+        f'path = "{site.settings.model.path}"',
+        'name = "m"',
+        f"signers = {json.dumps([str(path) for path in site.settings.model.signers])}",
+        "[update]",
+        f'source = "{site.settings.update.source}"',
+        "reserve_bytes = 0",
+    ]
+    config.write_text("\n".join(lines) + "\nrate_bytes = 2000\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RLU_")}
     command = [sys.executable, "-m", "rlu_attestation.cli", "update", "run", "--now", "--config", str(config)]
-    killed = subprocess.Popen(
+    ended = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
     )
     try:
@@ -219,24 +227,48 @@ def test_a_run_that_is_killed_is_resumed(site: Any, server: ModelServer) -> None
 
         def some() -> bool:
             parts = (site.store.root / "staging").glob(f"*/parts/{digest}")
-            return any(part.stat().st_size > 4096 for part in parts)
+            return any(part.stat().st_size > 2048 for part in parts)
 
         wait_until(some)
+        ended.send_signal(number)
+        assert ended.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
     finally:
-        killed.send_signal(signal.SIGKILL)
-        killed.wait(60)
+        ended.kill()
+        ended.wait(60)
     had = part_of(site, place).stat().st_size
     assert 0 < had < (place / MODEL).stat().st_size
     assert site.store.current() is None
     before = len(ranges(server))
+    noted = journal(site)
+    if number == signal.SIGTERM:
+        assert noted[-1]["result"] == "SystemExit"
+        assert noted[-1]["received"] >= had, "what was read, written or not"
     config.write_text("\n".join(lines) + "\n")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd="/")
     assert done.returncode == 0, done.stderr
     assert site.served() == measure(place).sha256
     assert ranges(server)[before:] == [f"bytes={had}-"]
-    noted = [json.loads(line) for line in (site.home / "egress.jsonl").read_text().splitlines()]
-    assert {one["destination"] for one in noted} == {server.host}
-    assert [one["result"] for one in noted].count("begun") == 2, "a run that was killed left a trace too"
+    assert {one["destination"] for one in journal(site)} == {server.host}
+    assert [one["result"] for one in journal(site)].count("begun") == 2, "killed, it left a trace too"
+
+
+def journal(site: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (site.home / "egress.jsonl").read_text().splitlines()]
+
+
+def test_a_source_that_stumbles_is_asked_again(site: Any, server: ModelServer) -> None:
+    place = offered(site, server)
+    stumbled: set[tuple[str, str]] = set()
+
+    def stumble(path: str) -> None:
+        first = (server.asked[-1].method, path) not in stumbled
+        stumbled.add((server.asked[-1].method, path))
+        server.behaviour.status = 503 if first else None
+
+    server.on_answer = stumble
+    assert site.job().update().result == "applied"
+    assert site.served() == measure(place).sha256
+    assert set(site.pauses) == {FIRST_PAUSE_S}
 
 
 def test_refused_after_a_part_was_resumed_and_fetched_anew(site: Any, server: ModelServer) -> None:
