@@ -310,6 +310,21 @@ def test_nobody_writes_where_another_role_reads(configuration: Any) -> None:
     assert {role for role, found in seen.items() if "model" in found} == {"engine"}
 
 
+def test_no_container_has_the_shared_memory_of_the_pod(configuration: Any) -> None:
+    """A kubelet mounts one /dev/shm into all containers of a pod, writable for everybody, unless they have their own."""
+    [workload] = configuration.of("StatefulSet")
+    found = {
+        role: [
+            (mount["name"], mount.get("readOnly", False))
+            for mount in one["volumeMounts"]
+            if mount["mountPath"] == "/dev/shm"
+        ]
+        for role, one in roles(workload).items()
+    }
+    nothing = [("no-shared-memory", True)]
+    assert found == {"gateway": nothing, "attestor": nothing, "engine": [("shared-memory", False)]}
+
+
 def test_directories_are_those_of_the_server(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
     [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]

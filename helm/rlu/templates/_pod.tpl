@@ -75,6 +75,8 @@ spec:
         # The whole directory: a file of its own would not follow the ConfigMap.
         - {name: limits, mountPath: /etc/rlu/limits, readOnly: true}
         {{- end }}
+        # Without it, the pod's own: writable for everybody in the pod, and a tmpfs that may swap.
+        - {name: no-shared-memory, mountPath: /dev/shm, readOnly: true}
         - {name: gateway-runtime, mountPath: /run/rlu}
         - {name: gateway-public, mountPath: /run/rlu/gateway}
         - {name: attestor-socket, mountPath: /run/rlu/attestor, readOnly: true}
@@ -116,6 +118,7 @@ spec:
       volumeMounts:
         - {name: settings, mountPath: /etc/rlu/rlu.toml, subPath: rlu.toml, readOnly: true}
         - {name: state, mountPath: /var/lib/rlu}
+        - {name: no-shared-memory, mountPath: /dev/shm, readOnly: true}
         - {name: attestor-runtime, mountPath: /run/rlu}
         - {name: attestor-socket, mountPath: /run/rlu/attestor}
         - {name: engine-facts, mountPath: /run/rlu/engine-facts, readOnly: true}
@@ -152,7 +155,7 @@ spec:
       configMap:
         name: {{ include "rlu.fullname" . }}-limits
     {{- end }}
-    {{- range list "gateway-runtime" "attestor-runtime" "attestor-socket" }}
+    {{- range list "gateway-runtime" "attestor-runtime" "attestor-socket" "no-shared-memory" }}
     - name: {{ . }}
       emptyDir:
         medium: Memory
