@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import io
 import json
 import os
+import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +34,7 @@ from rlu_server.preflight.findings import Finding
 
 Capture = pytest.CaptureFixture[str]
 NOW = 1_800_000_000
+MARK = "zqxmarkerqz"
 COMMAND = Path(__file__).parents[1] / "supervisor" / "command.py"
 SOCKETS = frozenset({"attestor/attestor.sock", "engine/engine.sock"})
 WELL = Seen(
@@ -301,8 +307,11 @@ def test_a_server_that_serves_and_then_has_no_signer(
     path, events = config('name = "m"\n'), tmp_path / "events.jsonl"
     (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen3"}')
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    keys = tmp_path / "state" / "apikeys.json"
+    made = rlu(capsys, "apikeys", "create", "--file", keys, "--tenant", MARK, "--principal", MARK, "--json")
     with serving(path, events) as process:
         until(lambda: last(events, "serving") or process.poll() is not None)
+        ask(events, made.json["key"])
         until(lambda: "error" not in ids(path).values())
         ran = rlu(capsys, "doctor", "--config", path, "--events", events, "--all", "--json")
         found = {one["id"]: one["severity"] for one in ran.json["findings"]}
@@ -314,6 +323,7 @@ def test_a_server_that_serves_and_then_has_no_signer(
         bundle = tmp_path / "support.tar"
         assert rlu(capsys, "doctor", "--config", path, "--bundle", bundle, "--yes").code == 40
         assert bundle.stat().st_mode & 0o777 == 0o600
+        holds_no_content(bundle.read_bytes(), made.json["key"], tmp_path)
         process.send_signal(19)  # SIGSTOP: nothing is started again
         try:
             attestor = next(pid for pid in children(process.pid) if b"rlu_server.attestor" in command_of(pid))
@@ -327,6 +337,39 @@ def test_a_server_that_serves_and_then_has_no_signer(
     gone = ids(path)
     assert gone["deployment.runtime"] == "error"
     assert "signer_unavailable" not in gone
+
+
+def ask(events: Path, key: str) -> None:
+    """A prompt with a marker, which the scripted engine answers."""
+    (served,) = [line for line in events.read_bytes().splitlines() if b'"serving"' in line]
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = json.loads(served)["port"]
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+    try:
+        body = {"model": "m", "messages": [{"role": "user", "content": f"say {MARK}"}], "user": MARK}
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
+    finally:
+        connection.close()
+
+
+def holds_no_content(data: bytes, key: str, directory: Path) -> None:
+    """Neither prompt, tenant, key nor path; but the request was counted."""
+    for text in (MARK, key, key[-20:], str(directory)):
+        assert text.encode() not in data
+        assert base64.b64encode(text.encode())[:12] not in data
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        member = archive.extractfile("rlu-support/metrics.json")
+        assert member is not None
+        metrics = json.load(member)
+        heads = json.load(archive.extractfile("rlu-support/log_heads.json"))  # type: ignore[arg-type]
+    assert metrics["rlu_requests_total"]["route=/v1/chat/completions,status=200"] == 1
+    assert [head["in_use"] for head in heads] == [True]
+    assert heads[0]["signed"]
 
 
 def children(pid: int) -> list[int]:
