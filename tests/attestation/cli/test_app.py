@@ -92,28 +92,34 @@ def test_importing_the_package_costs_nothing() -> None:
     assert ran.stdout.strip() == "['rlu_attestation']"
 
 
+REFERENCE = "total = 0\nfor number in range(1_500_000): total += number % 7 * len(str(number))"
+"""Takes 0.22 s of the machine on which a cold verification takes 0.33."""
+
+
 def test_a_cold_verification_takes_less_than_the_limit(tmp_path: Path) -> None:
-    """0.4 s on a quiet machine. It is processor time that is measured, with room for a busy one, which is slower at everything."""
+    """0.4 s, with room to 0.55. What is measured is processor time, against that of a reference in turn with it: another machine may be
+    slower at everything, and so is one whose cores have others to serve.
+    """
     file = tmp_path / "bundle.rlu"
     file.write_bytes(Deployment().bundle().encode())
     measured = (
         "import os, subprocess, sys\n"
-        "subprocess.run([sys.executable, '-c', sys.argv[1], *sys.argv[2:]], stdout=subprocess.DEVNULL)\n"
+        "subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL)\n"
         "times = os.times(); print(times.children_user + times.children_system)\n"
     )
     environment = {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "bytecode")
-    took = []
-    for _ in range(6):
-        ran = subprocess.run(
-            [sys.executable, "-c", measured, PROGRAM, "verify", str(file), "--as-of", str(AT)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-        took.append(float(ran.stdout))
-    assert min(took) < 0.6
+
+    def seconds(*arguments: object) -> float:
+        command = [sys.executable, "-c", measured, *map(str, arguments)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return float(ran.stdout)
+
+    ratios = [
+        seconds("-c", PROGRAM, "verify", file, "--as-of", AT) / seconds("-I", "-S", "-c", REFERENCE)
+        for _ in range(6)
+    ]
+    assert min(ratios) < 2.5, ratios
 
 
 def test_shell_completion_knows_the_commands() -> None:
