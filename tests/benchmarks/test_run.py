@@ -21,7 +21,7 @@ def test_the_gateway_and_no_hop_are_measured(capsys: pytest.CaptureFixture[str])
             "--rounds",
             "1",
             "--seconds",
-            "0.3",
+            "0.6",
             "--systems",
             "direct",
             "rlu",

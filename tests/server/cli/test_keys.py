@@ -18,6 +18,7 @@ from rlu_attestation import bundle, policy_file
 from rlu_attestation.encoding import b64u
 from rlu_attestation.policy_signature import generate
 from rlu_server import swtpm
+from waiting import until
 
 Capture = pytest.CaptureFixture[str]
 
@@ -106,10 +107,7 @@ async def test_rotation_of_a_running_attestor(attestor_process: AttestorProcess,
     states = [(one["ueid"], one["state"]) for one in listed]
     assert states == [(new, "in use"), (old.issuer.rpartition(":")[2], "stepping down")]
     assert await asyncio.to_thread(run, "retire") == {"sessions": 1}
-    for _ in range(200):
-        if "key.retired" in attestor_process.events():
-            break
-        await asyncio.sleep(0.02)
+    await until(lambda: "key.retired" in attestor_process.events(), attestor_process.output)
     listed = run("list")
     assert [one["state"] for one in listed] == ["in use", "ended"]
     assert listed[1]["entries"] == 2
