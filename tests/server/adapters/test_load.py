@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,7 @@ from rlu_server.adapters.engine import Call, Handler, ResponseHead
 from rlu_server.adapters.load import Loads, parse, together
 from rlu_server.core.admission.window import Load
 from rlu_server.core.errors import GatewayError
+from waiting import until
 
 # As vLLM 0.32 writes it, two engines behind one server.
 TEXT = b"""\
@@ -119,9 +119,6 @@ async def test_an_engine_that_never_answers(asked: Asked, monkeypatch: pytest.Mo
     monkeypatch.setattr(load, "TIMEOUT_S", 0.01)
     loads, _, told = asked
     loads.look("m")
-    for _ in range(500):
-        await asyncio.sleep(0.01)
-        if told:
-            break
+    await until(lambda: told)
     assert told == [("m", None)]
     loads.close()
