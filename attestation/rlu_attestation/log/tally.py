@@ -254,9 +254,14 @@ def _profiles(value: object) -> tuple[OfProfile, ...]:
     return found
 
 
+def is_code(text: str) -> bool:
+    """May a tally hold it as a code?"""
+    return _CODE.fullmatch(text) is not None
+
+
 def _codes(members: Members, name: str) -> dict[str, int]:
     found = members.mapping(name)
-    fits = all(_CODE.fullmatch(code) and type(n) is int and n > 0 for code, n in found.items())
+    fits = all(is_code(code) and type(n) is int and n > 0 for code, n in found.items())
     if len(found) > MAX_CODES or not fits:
         raise Malformed("statement.claims", f"tally: {name} is at most {MAX_CODES} codes, each with a count")
     return found

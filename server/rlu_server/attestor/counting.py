@@ -1,8 +1,10 @@
 """Counts what the log holds, for the tallies in it (FORMATS section 11.6). No I/O, clock or hidden randomness.
 
 Kinds and statuses are counted from what is kept beside the leaves, some at a time, after their head was signed: nothing is done for it
-in the path of a receipt. What is not kept there (a session's profile, statements that were made,
-refusals) is noted as it happens.
+in the path of a receipt. What is not kept there (a session's profile, statements that were made, refusals) is noted as it happens.
+
+Where what is kept beside the leaves is damaged, no more tallies are made, and everything else goes on; a report then says what is not
+counted.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.errors import RluError
 from rlu_attestation.instance import CanaryMention, InstanceClaims, LicenceMention
-from rlu_attestation.log.tally import MAX_CODES, MAX_PROFILES, MAX_TALLY, OfProfile, Stated, Tally
+from rlu_attestation.log.tally import MAX_CODES, MAX_PROFILES, MAX_TALLY, OfProfile, Stated, Tally, is_code
 from rlu_server.attestor import records
 from rlu_server.attestor.composition import Stamp
 from rlu_server.attestor.facts import Key
@@ -45,11 +48,13 @@ class Counting:
 
     Attributes:
         pending: a tally waits for its head.
+        damaged: code of what is wrong with what is kept beside the leaves; None: nothing.
         successor: the instance that opens sessions since this one's key stepped down.
     """
 
     def __init__(self, tree: TiledTree) -> None:
         self.pending = False
+        self.damaged: str | None = None
         self.successor: str | None = None
         self._tree = tree
         self._number = 0
@@ -101,7 +106,11 @@ class Counting:
         """Is a tally to be made? Counts some of the leaves under the latest head."""
         if self._key is None or self.pending:
             return False
-        self._advance(min(signed_size, self._counted + AT_ONCE))
+        try:
+            self._advance(min(signed_size, self._counted + AT_ONCE))
+        except RluError as error:
+            self._give_up(error)
+            return False
         last = self._began if self._since is None else self._since
         return now >= last + interval_s and self._counted + AT_ONCE >= signed_size
 
@@ -109,14 +118,20 @@ class Counting:
         """Is one to be made before the attestor ends, because sessions or receipts are not counted yet?"""
         return self._key is not None and not self.pending and signed_size > self._first
 
-    def tally(self, stamp: Stamp, index: int, opening: Iterable[bytes]) -> Tally:
-        """The tally whose leaf gets this index; nothing has changed until `logged`.
+    def tally(self, stamp: Stamp, index: int, opening: Iterable[bytes]) -> Tally | None:
+        """The tally whose leaf gets this index; nothing has changed until `logged`. None if the leaves cannot be counted.
 
         Args:
             opening: profiles of the sessions that are logged with it, before it.
         """
         assert self._key is not None
-        key = self._key()
+        try:
+            return self._tally(self._key(), stamp, index, opening)
+        except RluError as error:
+            self._give_up(error)
+            return None
+
+    def _tally(self, key: Key, stamp: Stamp, index: int, opening: Iterable[bytes]) -> Tally:
         kinds = self._kinds + _counts(self._tree, self._counted, index)
         sessions = self._sessions + Counter(opening)
         noted = self._noted
@@ -183,6 +198,10 @@ class Counting:
         self._first = self._counted = record.first
         self._sessions = Counter({unb64u(profile): count for profile, count in record.sessions.items()})
 
+    def _give_up(self, error: RluError) -> None:
+        """Numbers that contradict each other are not signed, and whoever opens sessions does not suffer for it."""
+        self._key, self.pending, self.damaged = None, False, error.code
+
     def _advance(self, size: int) -> None:
         if size > self._counted:
             self._kinds += _counts(self._tree, self._counted, size)
@@ -198,7 +217,8 @@ def _counts(tree: TiledTree, start: int, end: int) -> Counter[str]:
 
 
 def _note(counter: Counter[str], code: str) -> None:
-    counter[code if code in counter or len(counter) < MAX_CODES - 1 else "other"] += 1
+    fits = is_code(code) and (code in counter or len(counter) < MAX_CODES - 1)
+    counter[code if fits else "other"] += 1
 
 
 def _without_names(tally: Tally) -> Tally:

@@ -17,6 +17,7 @@ class Event(str, Enum):
     REFUSED_TO_START = "attestor.refused_to_start"
     LOG_TAIL_DROPPED = "log.tail_dropped"
     LOG_WRITE_FAILED = "log.write_failed"
+    TALLY_FAILED = "log.tally_failed"
     SIGNER_FAILED = "signer.failed"
     SIGNER_RECOVERED = "signer.recovered"
     GATEWAY_GREETED = "gateway.greeted"
@@ -67,6 +68,7 @@ ERRORS = frozenset(
     {
         Event.REFUSED_TO_START,
         Event.LOG_WRITE_FAILED,
+        Event.TALLY_FAILED,
         Event.SIGNER_FAILED,
         Event.DRIFTED,
         Event.LICENCE_EXPIRED,

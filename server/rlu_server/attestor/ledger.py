@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.errors import RluError
 from rlu_attestation.log.gap import Gap
 from rlu_attestation.log.tally import Tally
 from rlu_attestation.merkle import leaf_hash
@@ -333,7 +334,12 @@ class Ledger:
             raise LogCorrupt(
                 "log.damaged", f"the tally of leaf {record.index} is not the one that was signed"
             )
-        self.counting.replayed(Tally.parse(statement))
+        try:
+            self.counting.replayed(Tally.parse(statement))
+        except RluError as error:
+            raise LogCorrupt(
+                "log.damaged", f"leaf {record.index} is no tally of this version: {error.message}"
+            ) from error
 
     def _recall_later(self, record: records.ReceiptRecord) -> None:
         self._recalled[(record.session, record.seq)] = (record.index, record.iat)
@@ -418,6 +424,8 @@ class Ledger:
     def _draft_tally(self, draft: Draft, pending: PendingTally, now: int) -> bytes:
         opening = (e.pending.session.profile for e in draft.entries if isinstance(e.pending, PendingSession))
         tally = pending.tally = self.counting.tally(self.stamp(now), self.tree.size, opening)
+        if tally is None:
+            return b""
         statement = tally.encode()
         leaf = leaf_hash(statement)
         index = self.tree.put(leaf, Meta("tally", tally.issued_at))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.committer import Committer
-from rlu_server.attestor.events import EventLog
+from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.licensing import Licensing
 from rlu_server.attestor.past import Past
@@ -44,6 +44,9 @@ class Attestor:
         if counting.last_is_due(size) if last else counting.due(self.clock(), self.head_interval_s, size):
             counting.pending = True
             self.committer.submit([PendingTally(None)])
+        if counting.damaged is not None:
+            code, counting.damaged = counting.damaged, None  # once
+            self.events.emit(Event.TALLY_FAILED, code)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@ from fakes.attestor_room import Room, running_room
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.log.tally import Tally
 from rlu_attestation.merkle import leaf_hash
-from rlu_server.attestor import messages
+from rlu_server.attestor import composition, facts, messages
+from rlu_server.attestor.counting import Counting
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger
 from rlu_server.attestor.tiles import TiledTree
@@ -148,3 +149,48 @@ async def test_a_stop_leaves_nothing_uncounted(attestor_process: AttestorProcess
     assert (first.start_count + 1, first.key_hardware) == (second.start_count, "tpm2")
     assert [line["kind"] for line in lines[-2:]] == ["tally", "head"]
     attestor_process.start()  # the fixture stops it
+
+
+async def test_leaves_that_cannot_be_counted_stop_the_tallies_and_nothing_else(tmp_path: Path) -> None:
+    """What is kept beside sealed leaves was damaged on the disk."""
+    async with running_room(tmp_path, segment_leaves=256) as room:
+        gateway = await room.greeted()
+        for _ in range(257):
+            await gateway.open(ttl_s=90_000)
+        await until(lambda: room.journal.sealed == 256, room.stream.getvalue)
+        meta = room.journal.tiles / "meta.bin"
+        meta.write_bytes(b"\x09" + meta.read_bytes()[1:])
+        begin(room)
+        room.now += 3600
+        room.server.attestor.count()
+        await until(lambda: "log.tally_failed" in room.event_names(), room.stream.getvalue)
+        assert room.lines("tally") == []
+        assert '"code":"statement.claims"' in room.stream.getvalue().replace(" ", "")
+        await gateway.open(ttl_s=90_000)
+        room.server.attestor.count(last=True)
+        assert room.event_names().count("log.tally_failed") == 1
+
+
+async def test_files_that_are_gone_stop_the_tallies_too(tmp_path: Path) -> None:
+    async with running_room(tmp_path, segment_leaves=256) as room:
+        gateway = await room.greeted()
+        for _ in range(257):
+            await gateway.open(ttl_s=90_000)
+        await until(lambda: room.journal.sealed == 256, room.stream.getvalue)
+        (room.journal.tiles / "meta.bin").unlink()
+        begin(room)
+        room.now += 3600
+        room.server.attestor.count()
+        assert '"code":"log.damaged"' in room.stream.getvalue().replace(" ", "")
+        await gateway.open(ttl_s=90_000)
+
+
+def test_a_code_that_a_tally_cannot_hold_is_other() -> None:
+    counting = Counting(TiledTree())
+    for code in ("drift", "A sentence.", "x" * 65, *(f"c{n}" for n in range(100))):
+        counting.refused(code)
+    counting.begin(lambda: facts.Key({}, "none", 0, 1, None), 0, None)
+    made = counting.tally(composition.Stamp("urn:rlu:instance:x", 5, bytes(16)), 0, [])
+    assert made is not None
+    assert Tally.parse(made.encode()).refused == made.refused
+    assert (len(made.refused), made.refused["drift"], sum(made.refused.values())) == (63, 1, 103)

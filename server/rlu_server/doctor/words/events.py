@@ -20,6 +20,10 @@ OF_THE_ATTESTOR = {
         "A batch could not be written to the log; nothing was released.",
         "Look at the state volume: full, read-only, gone. `errno.28` is a full disk. It goes on by itself.",
     ),
+    "log.tally_failed": Text(
+        "What is kept beside the log's entries is damaged, so that they cannot be counted; everything else goes on.",
+        "Bring `meta.bin` back from a backup of the log and restart the attestor; boundary reports leave open what is not counted.",
+    ),
     "log.tail_dropped": Text(
         "After a crash, bytes behind the last signed head were cut off; they were never released.",
         "Nothing is to be done.",
