@@ -54,7 +54,8 @@ def command(
     """Serve a model: every session signed by a hardware-bound key, nothing of it stored.
 
     Ends on SIGTERM or Ctrl-C after draining. Exit codes: 0 stopped, 1 internal, 2 configuration, 3 something is missing on this
-    machine, 4 a process did not start, 10 a model is not signed as it must be, 77 the kernel granted less of the lock than is required.
+    machine, 4 a process did not start, 10 a model is not signed as it must be, or its key is not released, 77 the kernel granted less of
+    the lock than is required.
     """
     terminal = sys.stdout.isatty() and not as_json
     errors = Console(stderr=True)
