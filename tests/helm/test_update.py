@@ -159,6 +159,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         changed(source="image", image={"reference": "example/model:1"}),
         "model.source: pvc",
     ),
+    "several nodes an instance": (changed() | {"group": {"nodes": 2}}, "group.nodes"),
     "a directory": (changed(update={"source": "/mnt"}), "source"),
     "without TLS": (changed(update={"source": "http://mirror.example/"}), "source"),
 }

@@ -70,19 +70,20 @@ async def serve(
 def _beside(
     server: Server, settings: Settings, place: Runtime, on_event: Event, role: Role | None
 ) -> list[Coroutine[Any, Any, None]]:
-    """What goes on while the server is up, where its model is one that `rlu update` keeps."""
-    if settings.group.nodes > 1 and role == "engine":
-        return [group.until_it_ends(server.engines, server.deployment.served)]
+    """What goes on while the server is up: a group is watched, and a model that `rlu update` keeps."""
+    beside: list[Coroutine[Any, Any, None]] = []
     store = rollout.store_of(settings.model.path)
-    if store is None or role not in (None, "engine"):
-        return []
-    if role == "engine":
-        return [rollout.hold(server)]
+    if settings.group.nodes > 1 and role == "engine":
+        beside.append(group.until_it_ends(server.engines, server.deployment.served))
+    if store is not None and role == "engine":
+        beside.append(rollout.hold(server))
+    if store is not None and role is None:
 
-    def prepared(deployment: Deployment, directory: Path) -> Deployment:
-        return prepare.with_model(deployment, place, directory)
+        def prepared(deployment: Deployment, directory: Path) -> Deployment:
+            return prepare.with_model(deployment, place, directory)
 
-    return [rollout.Rollout(server, store, prepared, on_event).run()]
+        beside.append(rollout.Rollout(server, store, prepared, on_event).run())
+    return beside
 
 
 async def _together(first: Awaitable[None], others: list[Coroutine[Any, Any, None]]) -> None:
