@@ -56,6 +56,16 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def restarting_nothing(served: Served) -> Iterator[None]:
+    """The supervisor is held, however long we take."""
+    os.kill(served.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(served.process.pid, signal.SIGCONT)
+
+
 def rest_of(response: http.client.HTTPResponse) -> tuple[bytes, bool]:
     """What still comes, and whether the answer ended as HTTP answers end."""
     try:
@@ -77,7 +87,7 @@ def test_the_engine_is_killed(served: Served) -> None:
         begun = response.read1(4096)
         assert b"data: " in begun
         whole.start()
-        until(lambda: _running(served) >= 2, 30, served.process.output)
+        until(lambda: _running(served) >= 2, 60, served.process.output)
         kill(served.processes("--module vllm.entrypoints"))
         tail, ended = rest_of(response)
     # The client cannot take what it got for a whole answer.
@@ -95,7 +105,7 @@ def test_the_engine_is_killed(served: Served) -> None:
         assert [finding for finding in found if finding[0].startswith("receipt.")] == []
 
     # Who had got nothing yet gets a clear error, and a signed `failed`.
-    whole.join(60)
+    whole.join(120)
     (refused,) = waiting
     code = refused.json()["error"]["code"]
     assert (refused.status, code) in ((502, "engine_lost"), (503, "engine_unavailable"))
@@ -103,7 +113,7 @@ def test_the_engine_is_killed(served: Served) -> None:
     assert (failed.status, failed.reason, failed.http_status) == ("failed", code, refused.status)
 
     # Meanwhile: not ready, and said so.
-    until(lambda: not served.ready(), 20, served.process.output)
+    until(lambda: not served.ready(), 60, served.process.output)
     turned_away = served.ask(served.marker())
     assert (turned_away.status, turned_away.json()["error"]["code"]) == (503, "engine_unavailable")
     assert int(turned_away.headers["retry-after"]) > 0
@@ -133,13 +143,14 @@ def test_the_attestor_is_killed(served: Served) -> None:
     ):
         headers = {k.lower(): v for k, v in response.getheaders()}
         begun = response.read1(4096)
-        kill(served.processes("--module rlu_server.attestor"))
-        # No new session, explicit or implicit, while nobody can sign; not a byte of an answer.
-        until(lambda: not served.ready(), 20, served.process.output, 0.02)
-        opened = served.caller.post("/v1/rlu/sessions", {"nonce": b64u(bytes(32))})
-        assert (opened.status, opened.json()["code"]) == (503, "signer_unavailable"), opened.content
-        named = {"session-id": served.marker()}
-        asked = served.caller.post(CHAT, chat(served.marker(), MODEL, max_tokens=4), named)
+        with restarting_nothing(served):
+            kill(served.processes("--module rlu_server.attestor"))
+            # No new session, explicit or implicit, while nobody can sign; not a byte of an answer.
+            until(lambda: not served.ready(), 60, served.process.output, 0.02)
+            opened = served.caller.post("/v1/rlu/sessions", {"nonce": b64u(bytes(32))})
+            assert (opened.status, opened.json()["code"]) == (503, "signer_unavailable"), opened.content
+            named = {"session-id": served.marker()}
+            asked = served.caller.post(CHAT, chat(served.marker(), MODEL, max_tokens=4), named)
         assert (asked.status, asked.json()["error"]["code"]) == (503, "signer_unavailable")
         assert set(asked.json()) == {"error", "request_id"}
         # An answer that had begun under a signed session goes on, and is signed for as soon as somebody can.
@@ -170,7 +181,7 @@ def test_asked_to_stop_it_finishes_what_runs(served: Served) -> None:
         begun = response.read1(4096)
         assert b"data: " in begun
         served.process.terminate()
-        until(lambda: "draining" in served.process.output(), 20, served.process.output, 0.02)
+        until(lambda: "draining" in served.process.output(), 60, served.process.output, 0.02)
         content = begun + response.read()
     assert content.endswith(b"data: [DONE]\n\n")
     assert served.process.wait(120) == 0, served.process.output()
@@ -180,7 +191,7 @@ def test_asked_to_stop_it_finishes_what_runs(served: Served) -> None:
     kinds: collections.Counter[str] = collections.Counter(line["kind"] for line in lines)
     assert kinds["session"] == kinds["close"] > 5
     assert lines[-1]["kind"] == "head"
-    assert lines[-1]["size"] == kinds["session"] + kinds["close"] + kinds["receipt"]
+    assert lines[-1]["size"] == kinds["session"] + kinds["close"] + kinds["receipt"] + kinds["tally"]
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
