@@ -148,6 +148,8 @@ def watched(name: str) -> list[str]:
     first = name.partition("-")[0]
     if first in ("model", "safetensors"):
         return ["rlu_server.models"]
+    if first in ("key", "weights"):
+        return ["rlu_server.broker.protocol", "rlu_server.broker.sealing"]
     rooms = {
         "gcp": ["evidence.gcp_vtpm"],
         "ima": ["tpm"],

@@ -32,12 +32,16 @@ from rlu_attestation.tpm import eventlog, ima_log
 from rlu_attestation.tpm.attest import parse_attest, parse_signature
 from rlu_attestation.tpm.public import parse_public
 from rlu_attestation.verdict import Result
+from rlu_server.broker import protocol
+from rlu_server.broker.sealing import Header
 from rlu_server.models import signing, tensors
 from rlu_server.models.manifest import File, Manifest
 from rlu_server.models.signing import Signers
 
 ROOT = b"\x07" * 32
-EXAMPLE = Path(__file__).resolve().parents[2] / "attestation" / "policy.example.toml"
+ATTESTATION = Path(__file__).resolve().parents[2] / "attestation"
+EXAMPLE = ATTESTATION / "policy.example.toml"
+VECTORS = json.loads((ATTESTATION / "vectors" / "weights.json").read_text("ascii"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +59,16 @@ def _text(parse: Callable[[str], object], data: bytes) -> None:
     except UnicodeDecodeError:
         return
     parse(text)
+
+
+def _key_request(data: bytes) -> object:
+    claims, _ = protocol.parse_request(data)
+    return protocol.Claims.parse(claims)
+
+
+def _key_requests() -> list[bytes]:
+    claims = VECTORS["request"]["claims"].encode()
+    return [protocol.encode_request(claims, {"sev-snp": _item("sev-snp")})]
 
 
 def _policy(data: bytes) -> object:
@@ -183,6 +197,8 @@ TARGETS: dict[str, Target] = {
         lambda data: tensors.parse(Path("fuzzed"), data, 4),
         lambda: [b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'],
     ),
+    "key-request": Target(_key_request, _key_requests, nested=True),
+    "weights-header": Target(Header.parse, lambda: [VECTORS["header"].encode()]),
     "instance sev-snp": _instance("sev-snp"),
     "instance tdx": _instance("tdx"),
     "instance nitro": _instance("nitro"),
