@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from rlu_attestation.codes import Explanation, UnknownCode, explain_code
 from rlu_server.doctor.explaining import explain
 from rlu_server.doctor.words.events import OF_THE_ENGINE, OF_THE_SUPERVISOR
 from rlu_server.preflight.findings import Finding, Severity
@@ -57,6 +58,8 @@ RECOVERY: Mapping[str, tuple[str, ...]] = {
     "worker_refused": ("worker_ready",),
 }
 """Events that end a trouble, when one of them comes after it."""
+REFUSED = "refused"
+"""That a command was ended by a refusal of its own."""
 OF_CLIENTS = frozenset({"request_refused", "connection_failed"})
 """A client's matter; of the server's own where the code is one of ours."""
 OURS = frozenset(
@@ -69,6 +72,8 @@ OURS = frozenset(
 LEVELS = {"error": Severity.ERROR, "warning": Severity.WARNING, "info": Severity.INFO}
 _ERRORS = re.compile(r".*\.(exited|start_failed|known_answer_wrong|out-of-memory|crashed)$|refused$")
 _PLAIN = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_ERROR = re.compile(rb'\s*"code": "([a-z0-9_.]{3,64})",?\s*')
+"""A line of the JSON that a command ends with (`--json`, or a container's start)."""
 _PREFIX = re.compile(rb"\[(?:pod/)?([a-zA-Z0-9_./-]{1,320})\]")
 MAX_LINE = 64 * 1024
 
@@ -130,7 +135,7 @@ def judge_told(told: Told) -> list[Finding]:
 
 
 def _finding(source: str, event: str, code: str, count: Count, over: bool) -> Finding:
-    meanings = (explain(code) if code else ()) or explain(event)
+    meanings = (_meanings(code) if code else ()) or explain(event)
     id_ = meanings[0].code if meanings else event
     times = "" if count.times == 1 else f" ({count.times} times)"
     told = (
@@ -148,12 +153,23 @@ def _finding(source: str, event: str, code: str, count: Count, over: bool) -> Fi
     )
 
 
+def _meanings(code: str) -> tuple[Explanation, ...]:
+    """The server's, else the verifier's: a command of the pod's may be one of its."""
+    try:
+        return explain(code) or (explain_code(code),)
+    except UnknownCode:
+        return ()
+
+
 def _rank(finding: Finding) -> int:
     return list(Severity).index(finding.severity)
 
 
 def _event(line: bytes, source: str) -> tuple[str, str, str, str] | None:
     """Source, event, code (or exit code) and level; only what looks like names of ours."""
+    ended = _ERROR.fullmatch(line)
+    if ended is not None:
+        return source, REFUSED, ended[1].decode("ascii"), "error"
     start = line.find(b"{")
     if start < 0 or len(line) > MAX_LINE:
         return None

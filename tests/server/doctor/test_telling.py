@@ -128,6 +128,18 @@ def test_a_trouble_is_not_over_because_another_is_well() -> None:
     assert severities(lost, line("engine_ready", level="info", engine="engine2")) == {"engine_lost": "info"}
 
 
+def test_a_command_that_ended_by_itself() -> None:
+    """A container whose command could not even begin: its error is JSON over several lines."""
+    text = json.dumps(
+        {"result": "error", "exit_code": 2, "code": "command.missing_extra", "message": "…"}, indent=2
+    )
+    found = told(*text.encode().splitlines())
+    assert list(found) == ["command.missing_extra"]
+    assert found["command.missing_extra"].severity.value == "error"
+    assert list(told(b'  "code": "serve.settings",')) == ["serve.settings"]
+    assert list(told(b'  "code": "no.such_code"')) == ["refused"]
+
+
 def test_an_event_that_is_not_known() -> None:
     found = told(line("quark.decayed", level="error"))
     assert list(found) == ["quark.decayed"]

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DAEMONS = "/apis/apps/v1/daemonsets"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-EVENTS = "/api/v1/namespaces/rlu/events"
+PODS = "/api/v1/namespaces/rlu/pods"
 OPERATORS = {
     "cluster.inference": "inference.networking.k8s.io",
     "cluster.prometheus": "monitoring.coreos.com",
@@ -36,6 +36,10 @@ OPERATORS = {
 
 def named(name: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, **more}
+
+
+def waits(reason: str) -> dict[str, Any]:
+    return {"status": {"containerStatuses": [{"state": {"waiting": {"reason": reason}}}]}}
 
 
 def node(name: str, labels: dict[str, str], swap: int | None = None, **resources: str) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
         made.list_of(DAEMONS, named("cilium"), named("nvidia-device-plugin-daemonset"))
         made.list_of(CLASSES, named("local", provisioner="p", volumeBindingMode="WaitForFirstConsumer"))
         made.list_of(HOOKS)
-        made.list_of(EVENTS)
+        made.list_of(PODS)
         made.objects["/api/v1/namespaces/rlu/secrets/pull"] = named(
             "pull", type="kubernetes.io/dockerconfigjson"
         )
@@ -230,9 +234,7 @@ CHANGES: list[tuple[str, Callable[[ApiServer], object], str, str]] = [
     ),
     (
         "cannot-pull",
-        lambda a: a.list_of(
-            EVENTS, {"message": 'Failed to pull image "x": not found'}, {"message": "Error: other"}
-        ),
+        lambda a: a.list_of(PODS, waits("ErrImagePull"), waits("ContainerCreating")),
         "cluster.image_pull",
         "error",
     ),

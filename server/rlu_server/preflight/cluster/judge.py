@@ -214,8 +214,8 @@ def _pulling(facts: ClusterFacts, wish: Wish) -> Iterator[Finding]:
     if facts.pull_failures:
         yield error(
             "cluster.image_pull",
-            f"{facts.pull_failures} events in the namespace tell of images that could not be pulled",
-            "compare names and digests with the registry, and see the pull secret: `kubectl get events`",
+            f"{facts.pull_failures} pods in the namespace wait for an image that cannot be pulled",
+            "compare names and digests with the registry, and see the pull secret: `rlu doctor --cluster`",
         )
     if wish.pull_secret and facts.secret_type == "":
         yield error(

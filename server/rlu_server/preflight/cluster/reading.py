@@ -13,7 +13,7 @@ from rlu_server.preflight.cluster.state import ClusterFacts, Machine, Rule, Stor
 
 GATEWAY = "gateway.networking.k8s.io"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_FAILED_PULL = re.compile(r"\bpull\w*\b.*\bimage\b|\bimage\b.*\bpull\w*\b", re.IGNORECASE)
+NO_IMAGE = frozenset({"ErrImagePull", "ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"})
 
 
 def look_at(server: Server, wish: Wish) -> ClusterFacts:
@@ -158,12 +158,24 @@ def _secret(server: Server, wish: Wish) -> str | None:
 
 
 def _pulls(server: Server, namespace: str) -> int | None:
-    answer = server.get(
-        f"/api/v1/namespaces/{quote(namespace, safe='')}/events?fieldSelector=reason%3DFailed"
-    )
+    """Pods that wait for an image now; events would tell of those that have theirs by now, too."""
+    answer = server.get(f"/api/v1/namespaces/{quote(namespace, safe='')}/pods")
     if not answer.found:
         return None
-    return sum(bool(_FAILED_PULL.search(str(event.get("message", "")))) for event in _items(answer.value))
+    return sum(any(_waits_for_image(one) for one in _containers(pod)) for pod in _items(answer.value))
+
+
+def _containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    status = pod.get("status") or {}
+    return [
+        *_items(status, "initContainerStatuses"),
+        *_items(status, "containerStatuses"),
+    ]
+
+
+def _waits_for_image(container: Mapping[str, Any]) -> bool:
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    return waiting.get("reason") in NO_IMAGE
 
 
 def _rules(server: Server, namespace: str) -> tuple[tuple[Rule, ...] | None, bool]:

@@ -60,7 +60,7 @@ class ClusterFacts:
         daemons: names of all DaemonSets, by which the CNI and device plugins are guessed.
         injectors: webhooks that may change pods in the namespace.
         secret_type: of the pull secret; empty where there is none of that name.
-        pull_failures: events of images that could not be pulled.
+        pull_failures: pods that wait for an image that cannot be pulled.
     """
 
     version: tuple[int, int] | None = None
