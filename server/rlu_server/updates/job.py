@@ -92,7 +92,7 @@ class Job:
 
     def fetch(self) -> Outcome:
         """Have what the source offers as a version here; what is served stays. Raises RluError, OSError."""
-        return self._attempt(lambda: self._fetch()[0])
+        return self._attempt(lambda: self._fetch()[0], asks=True)
 
     def update(self) -> Outcome:
         """Fetch, and switch if it is another model. Raises RluError, OSError."""
@@ -104,7 +104,7 @@ class Job:
             self._roll_current()
             return fetched
 
-        return self._attempt(both)
+        return self._attempt(both, asks=True)
 
     def apply(self, version: str | None) -> Outcome:
         """Switch to a version that is here. None: the latest that was fetched and never served. Raises RluError, OSError."""
@@ -139,33 +139,26 @@ class Job:
 
         return self._attempt(switch)
 
-    def _attempt(self, work: Callable[[], Outcome]) -> Outcome:
-        """One at a time, and noted, however it ends."""
+    def _attempt(self, work: Callable[[], Outcome], *, asks: bool = False) -> Outcome:
+        """One at a time, and noted, however it ends. `asks`: the source."""
         with self.store.locked():
             try:
                 self._catch_up()
                 done = work()
             except (RluError, OSError) as error:
                 code = error.code if isinstance(error, RluError) else "update.file"
-                self._note("failed", code=code)
+                self._note(Attempt(int(self._clock()), "failed", code=code))
                 raise
-            self._note(done.result, version=done.version)
+            self._note(Attempt(int(self._clock()), done.result, done.version), asked=asks)
             return done
 
-    def _note(self, result: Result, version: str = "", code: str = "") -> None:
-        now = int(self._clock())
+    def _note(self, attempt: Attempt, *, asked: bool = False) -> None:
         try:
             state = self.store.state()
         except Misconfigured:
             return  # it is what failed, and stays for somebody to look at
-        asked = result in ("applied", "current", "fetched", "held")
-        self.store.write_state(
-            msgspec.structs.replace(
-                state,
-                attempt=Attempt(now, result, version, code),
-                last_success=now if asked else state.last_success,
-            )
-        )
+        heard = attempt.time if asked else state.last_success
+        self.store.write_state(msgspec.structs.replace(state, attempt=attempt, last_success=heard))
 
     def _ask(self, source: Source, state: State) -> Offer:
         signature = fetching.read_small(source, SIGNATURE, signing.MAX_SIGNATURE, self._pace)
@@ -231,14 +224,20 @@ class Job:
         state, current = self.store.state(), self.store.current()
         if current is None or (state.history and state.history[-1].version == current):
             return state
-        candidate, before = self._read(current), state.highest
-        latest = before is None or _number_of(candidate.release) >= _number_of(before.release)
-        changed = state.switched(
-            Entry(int(self._clock()), current, result),
-            Applied(candidate.release, current) if latest else None,
-        )
+        changed = state.switched(Entry(int(self._clock()), current, result), self._latest(current, state))
         self.store.write_state(changed)
         return changed
+
+    def _latest(self, current: str, state: State) -> Applied | None:
+        """The current version, if it is later than all before. One that cannot be read, or whose signer counts no more, is not."""
+        try:
+            number = self._read(current).release
+        except RluError:
+            return None
+        before = state.highest
+        if before is not None and (number or 0) < (before.release or 0):
+            return None
+        return Applied(number, current)
 
     def _verify(self, version: str) -> None:
         """All of it, as before serving. A version that waits here and is not good is removed, so that it is fetched again."""
@@ -298,10 +297,6 @@ def _signers(settings: Settings) -> Signers:
             "update.signers", "updates are taken only from signers that are named; set [model] signers"
         )
     return verifying.read_signers(settings.model.signers)
-
-
-def _number_of(number: int | None) -> int:
-    return 0 if number is None else number
 
 
 def _number(data: bytes, signed: bytes) -> int:

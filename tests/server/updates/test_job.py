@@ -368,6 +368,35 @@ def test_killed_between_switch_and_note(site: Any, monkeypatch: pytest.MonkeyPat
     assert site.job().update() == Outcome("held", second)
 
 
+def test_a_signer_that_counts_no_more_does_not_stop_updates(site: Any) -> None:
+    """The link was put back to a version of his, as `rlu serve` does where another does not start."""
+    site.offer(1)
+    first = site.job().update()
+    site.offer(2, b"others")
+    site.job().update()
+    site.store.switch(first.version)
+    new = ec.generate_private_key(ec.SECP256R1())
+    model_vendor.public(site.home, new)
+    site.offer(3, b"three", key=new)
+    assert site.job().update().result == "applied"
+    refused(lambda: site.job().rollback(first.version), Untrusted, "model.signature.unknown_signer", 10)
+
+
+def test_only_who_asked_the_source_has_heard_from_it(site: Any) -> None:
+    site.offer(1)
+    site.job().fetch()
+    heard = site.store.state().last_success
+    assert heard is not None
+    site.job().apply(None)
+    assert site.store.state().last_success == heard
+    assert site.job().update().result == "current"
+    later = site.store.state().last_success
+    assert later > heard
+    unsigned(site.offer(2, b"others"))
+    refused(lambda: site.job().update(), NotPossible, "update.absent", 3)
+    assert site.store.state().last_success == later
+
+
 def test_pods_that_cannot_be_rolled_now_are_rolled_later(site: Any) -> None:
     site.offer(1)
     job = site.job()
