@@ -1,4 +1,6 @@
-"""An API server's nodes, ConfigMaps and pods in memory, with the real paths, merge patches, versions and statuses. It authorises everybody.
+"""An API server's nodes, ConfigMaps and pods in memory, with the real paths, merge patches, versions and statuses.
+
+Whoever shows its token may do everything.
 
 `tests/cluster` runs the same tests on it and on a real one.
 """
@@ -62,8 +64,11 @@ class FakeKubernetes:
             do_POST = do_PATCH
 
             def _with(self, body: Any) -> None:
-                with outer._lock:
-                    status, value = outer._answer(self.command, self.path, body)
+                if self.headers["Authorization"] != f"Bearer {outer.token.read_text()}":
+                    status, value = 401, {"code": 401}
+                else:
+                    with outer._lock:
+                        status, value = outer._answer(self.command, self.path, body)
                 content = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

@@ -1,23 +1,18 @@
-"""The API server, as one role sees it: the calls of that role, one request each, and errors by cause.
-
-Not the `kubernetes` package: eight more packages, in the image that holds the attestor too, for seven calls.
-"""
+"""The API server, as one role sees it: the calls of that role, one request each, and errors by cause."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from rlu_attestation.errors import RluError
+from rlu_server.cluster.client import ask, client_of, parsed
 from rlu_server.cluster.rights import ROLES, Right
 from rlu_server.outreach.cluster import Cluster
-from rlu_server.outreach.http import Unreachable, request, trust
+from rlu_server.outreach.http import Unreachable
 
-MAX_ANSWER = 64 << 20
-"""A list of some thousand nodes."""
 _CAUSES = {
     401: ("cluster.denied", "the API server does not accept our token"),
     403: ("cluster.denied", "the API server does not allow it; the release's roles, or its admission policy"),
@@ -66,27 +61,19 @@ class Api:
         if not any(right in ROLES[role] for role in self.roles):
             raise ValueError(f"{'/'.join(self.roles)} has no right to {right.verb} {right.resource}")
         try:
-            context = trust(self.cluster.ca_file)
+            client = client_of(self.cluster)
         except OSError as error:
             raise Misuse("cluster.address", f"cannot use {self.cluster.ca_file}: {error}") from error
-        status, _, answer = request(
-            right.method,
-            self.cluster.url + right.path(self.namespace, name, query),
-            context,
-            MAX_ANSWER,
-            None if body is None else json.dumps(body).encode(),
-            {**self.cluster.headers(), "Accept": "application/json", "Content-Type": right.content_type},
-        )
+        with client:
+            path = right.path(self.namespace, name, query)
+            status, answer = ask(client, right.method, path, body, right.content_type)
         what = f"{right.verb} {right.resource}"
         if status in _CAUSES:
             code, cause = _CAUSES[status]
             raise Denied(code, f"{what}: {cause}")
         if not 200 <= status < 300:
             raise Unreachable("cluster.status", f"{what}: the API server answered with status {status}")
-        try:
-            value = json.loads(answer)
-        except ValueError as error:
-            raise Unreachable("cluster.answer", f"{what}: the answer is no JSON") from error
-        if not isinstance(value, dict):
-            raise Unreachable("cluster.answer", f"{what}: the answer is no object")
+        value = parsed(answer)
+        if value is None:
+            raise Unreachable("cluster.answer", f"{what}: the answer is no JSON object")
         return value
