@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from rlu_attestation.instance import SIGNATURE_RESULTS
 from rlu_attestation.profiles import BUILT_IN
-from rlu_server.doctor.explaining import explain
+from rlu_server.doctor.explaining import anywhere
 from rlu_server.doctor.seen import Posture
 from rlu_server.doctor.telling import Told
 from rlu_server.doctor.words.machine import FINDINGS as MACHINE
@@ -144,7 +144,7 @@ def _encode(value: object) -> bytes:
 
 def _finding(finding: Finding) -> dict[str, str]:
     kept = {"id": finding.id, "severity": finding.severity.value}
-    if not explain(finding.id):
+    if not anywhere(finding.id):
         return {**kept, "id": "other"}
     return {**kept, "found": finding.found} if finding.id in MACHINE else kept
 
@@ -163,7 +163,7 @@ def _told(told: Told) -> dict[str, object]:
 
 
 def _ours(name: str) -> bool:
-    return bool(explain(name)) or name in _normal() or re.fullmatch(r"errno\.\d{1,3}", name) is not None
+    return bool(anywhere(name)) or name in _normal() or re.fullmatch(r"errno\.\d{1,3}", name) is not None
 
 
 def _normal() -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from rlu_attestation.codes import Explanation
+from rlu_attestation.codes import Explanation, UnknownCode, explain_code
 from rlu_server.doctor.words import GROUPS
 
 PLACE = "exit."
@@ -20,6 +20,14 @@ def explain(code: str) -> tuple[Explanation, ...]:
         for group in GROUPS
         if (text := group.texts.get(wanted)) is not None
     )
+
+
+def anywhere(code: str) -> tuple[Explanation, ...]:
+    """What a code means to the server, else to the verifier, whose commands run in pods too; none if to nobody."""
+    try:
+        return explain(code) or (explain_code(code),)
+    except UnknownCode:
+        return ()
 
 
 def known() -> Iterator[tuple[str, dict[str, str]]]:

@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rlu_attestation.codes import Explanation, UnknownCode, explain_code
-from rlu_server.doctor.explaining import explain
+from rlu_server.doctor.explaining import anywhere, explain
 from rlu_server.doctor.words.events import OF_THE_ENGINE, OF_THE_SUPERVISOR
 from rlu_server.preflight.findings import Finding, Severity
 
@@ -135,7 +134,7 @@ def judge_told(told: Told) -> list[Finding]:
 
 
 def _finding(source: str, event: str, code: str, count: Count, over: bool) -> Finding:
-    meanings = (_meanings(code) if code else ()) or explain(event)
+    meanings = (anywhere(code) if code else ()) or explain(event)
     id_ = meanings[0].code if meanings else event
     times = "" if count.times == 1 else f" ({count.times} times)"
     told = (
@@ -151,14 +150,6 @@ def _finding(source: str, event: str, code: str, count: Count, over: bool) -> Fi
     return Finding(
         id_, severity, said, meanings[0].remedy if meanings else "see the documents of its version"
     )
-
-
-def _meanings(code: str) -> tuple[Explanation, ...]:
-    """The server's, else the verifier's: a command of the pod's may be one of its."""
-    try:
-        return explain(code) or (explain_code(code),)
-    except UnknownCode:
-        return ()
 
 
 def _rank(finding: Finding) -> int:

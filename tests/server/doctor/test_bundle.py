@@ -105,6 +105,7 @@ other_{MARK}{{a="{MARK}"}} 1.0
         findings=[
             error("model.directory", f"/{MARK} is no directory", f"give {MARK}"),
             error("signer_unavailable", MARK, MARK),
+            error("command.missing_extra", MARK, MARK),
             Finding(MARK, error("a", "b", "c").severity, MARK, MARK),
             info("kernel.landlock", "Landlock ABI 7"),
         ],
@@ -172,6 +173,7 @@ def test_what_is_kept(tmp_path: Path) -> None:
     assert parts["findings.json"] == [
         {"id": "model.directory", "severity": "error"},
         {"id": "signer_unavailable", "severity": "error"},
+        {"id": "command.missing_extra", "severity": "error"},
         {"id": "other", "severity": "error"},
         {"id": "kernel.landlock", "severity": "info", "found": "Landlock ABI 7"},
     ]
