@@ -150,10 +150,12 @@ def watched(name: str) -> list[str]:
         return ["rlu_server.models"]
     if first in ("key", "weights"):
         return ["rlu_server.broker.protocol", "rlu_server.broker.sealing"]
+    read = ["explain", "bundle", "boundary", "log.tally"]
     rooms = {
+        "boundary": read,
         "gcp": ["evidence.gcp_vtpm"],
         "ima": ["tpm"],
-        "inspect": ["explain", "bundle"],
+        "inspect": read,
         "instance sev": ["evidence.sev_snp"],
         "instance tdx": ["evidence.tdx"],
         "instance nitro": ["evidence.nitro"],
@@ -161,6 +163,7 @@ def watched(name: str) -> list[str]:
         "nitro": ["evidence.nitro"],
         "nvidia": ["evidence.nvidia"],
         "sev": ["evidence.sev_snp"],
+        "tally": read,
         "tdx": ["evidence.tdx"],
         "tpm": ["tpm"],
         "tpm2": ["evidence.tpm2", "tpm"],

@@ -17,16 +17,22 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fakes import amd, aws, intel
+from fakes import boundary as reports
 from fakes.deployment import Deployment
 from fakes.ima import FakeIma
 from fakes.tee import GPUS, ITEMS, NODE, PLATFORM, Tee
 from fakes.tpm import FakeTpm
 from rlu_attestation import bundle, canonical, cose, crl, jose, policy_file, statements, x509
+from rlu_attestation.boundary import report
+from rlu_attestation.boundary.check import check
+from rlu_attestation.boundary.page import page
+from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import gcp_vtpm, nitro, sev_snp, tdx, tpm2
 from rlu_attestation.evidence import nvidia as nvidia_kind
 from rlu_attestation.explain import explain
 from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.log.tally import Tally
 from rlu_attestation.policy import Policy
 from rlu_attestation.tpm import eventlog, ima_log
 from rlu_attestation.tpm.attest import parse_attest, parse_signature
@@ -150,7 +156,20 @@ def _model_statement(data: bytes) -> object:
     return _model_signature(json.dumps({**made, "dsseEnvelope": envelope}).encode())
 
 
+def _boundary_report(data: bytes) -> object:
+    """What is in a report, as if somebody trusted had signed it: looked at, and printed."""
+    header = canonical.encode({"alg": "Ed25519", "kid": "", "typ": report.TYPE})
+    found = report.Report.peek(".".join(map(b64u, (header, data, bytes(64)))))
+    return page(check(found, (), reports.AT), bytes(32), bytes(32), reports.AT)
+
+
+def _boundary_reports() -> list[bytes]:
+    return [unb64u(reports.report(reports.day()).sign(reports.KEY).split(".")[1])]
+
+
 TARGETS: dict[str, Target] = {
+    "boundary-report": Target(_boundary_report, _boundary_reports, nested=True),
+    "tally": Target(Tally.parse, lambda: [reports.day()[0].tallies[1][1]]),
     "bundle": Target(bundle.parse, lambda: [_bundle()]),
     "policy": Target(_policy, lambda: [EXAMPLE.read_bytes()]),
     "canonical": Target(canonical.decode, lambda: [b'{"a":[1,"\\u0001"]}']),
