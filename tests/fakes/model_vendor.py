@@ -88,7 +88,7 @@ class Asked:
 class ModelServer:
     """Serves a directory, over TLS if `tls` names one for its certificates."""
 
-    def __init__(self, root: Path, tls: Path | None = None) -> None:
+    def __init__(self, root: Path, tls: Path | None = None, host: str = "127.0.0.1") -> None:
         self.root = root
         self.behaviour = Behaviour()
         self.asked: list[Asked] = []
@@ -108,7 +108,7 @@ class ModelServer:
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = False
         self.port = self._server.server_address[1]
         self.ca_file: Path | None = None
@@ -116,13 +116,13 @@ class ModelServer:
             authority = Authority("Mirror's CA")
             self.ca_file = tls / "mirror-ca.pem"
             self.ca_file.write_bytes(authority.pem)
-            names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+            names = [x509.DNSName("localhost"), x509.IPAddress(ip_address(host))]
             _, chain = authority.issue(*names, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
             (tls / "mirror.pem").write_bytes(chain)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(tls / "mirror.pem")
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{host}:{self.port}"
         self.url = f"{'http' if tls is None else 'https'}://{self.host}"
 
     def answer(self, request: Any, *, content: bool) -> None:
@@ -169,9 +169,9 @@ Server = TypeVar("Server", bound=ModelServer)
 
 @contextlib.contextmanager
 def serving(
-    root: Path, tls: Path | None = None, kind: Callable[..., Server] = ModelServer
+    root: Path, tls: Path | None = None, kind: Callable[..., Server] = ModelServer, **more: str
 ) -> Iterator[Server]:
-    server = kind(root) if tls is None else kind(root, tls)
+    server = kind(root, **more) if tls is None else kind(root, tls, **more)
     thread = threading.Thread(target=server._server.serve_forever, args=(0.05,))
     thread.start()
     try:
