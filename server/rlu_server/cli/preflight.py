@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Check this node: GPUs, processor, memory, kernel, TPM and TEE, storage. The answer names no host, serial number or path.
 
-    With --cluster, check the cluster that kubectl reaches: version, rights, nodes, devices, labels, storage, network policies, Pod
+    With --cluster, check the cluster that the kubeconfig leads to: version, rights, nodes, devices, labels, storage, network policies, Pod
     Security, operators, images. It asks as you, changes nothing, and counts nodes without naming them.
 
     Exit codes: 0 nothing to do, 40 warnings, 41 errors, 2 usage.

@@ -23,7 +23,6 @@ def client_of(cluster: Cluster) -> ApiClient:
 
     Raises:
         BadAddress: `relay.url`.
-        Unreachable: `relay.account`: there is no token.
         OSError: the CA cannot be read.
     """
     target(cluster.url)
@@ -36,7 +35,7 @@ def client_of(cluster: Cluster) -> ApiClient:
     def show(settings: Configuration) -> None:
         settings.api_key["authorization"] = cluster.headers()["Authorization"]
 
-    show(settings)
+    settings.api_key["authorization"] = ""  # without one the hook is not asked
     settings.refresh_api_key_hook = show
     return ApiClient(settings)
 
@@ -51,7 +50,7 @@ def ask(
     """Status and content of an answer.
 
     Raises:
-        Unreachable: `relay.unreachable`, `relay.too_long`, `relay.account`.
+        Unreachable: `relay.unreachable`, `relay.too_long`, `relay.account`: there is no token.
     """
     host = client.configuration.host
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,6 @@ import yaml
 
 from fakes.api_server import EVERYTHING, ApiServer
 from fakes.terminal import Ran, rlu
-from rlu_server.outreach.http import BadAddress, Unreachable
-from rlu_server.preflight.cluster.api import Kubectl
 from rlu_server.preflight.cluster.judge import MAKES, OPTIONAL, ROLES
 
 Capture = pytest.CaptureFixture[str]
@@ -324,59 +320,58 @@ def test_usage(capsys: Capture, api: ApiServer, tmp_path: Path) -> None:
     assert (unknown.code, unknown.json["code"]) == (2, "preflight.profile")
 
 
-# --- kubectl -----------------------------------------------------------------------------------------------------------
+# --- a kubeconfig ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def kubectl(tmp_path: Path, api: ApiServer) -> Path:
-    """A stand-in that takes kubectl's words and says what kubectl says; the real one was tried by hand."""
-    program = tmp_path / "kubectl"
-    program.write_text(
-        f"""#!{sys.executable}
-import sys, urllib.error, urllib.request
-words = sys.argv[1:]
-assert words[:2] == ["--context", "lab"], words
-assert words[2] in ("get", "create") and words[3] == "--raw", words
-content = sys.stdin.buffer.read() if words[5:] == ["-f", "-"] else None
-assert (content is not None) == (words[2] == "create")
-request = urllib.request.Request("{api.url}" + words[4], data=content)
-try:
-    sys.stdout.buffer.write(urllib.request.urlopen(request).read())
-except urllib.error.HTTPError as error:
-    reason = {{404: "NotFound", 403: "Forbidden", 401: "Unauthorized"}}[error.code]
-    sys.exit(f"Error from server ({{reason}}): the server said no")
-except urllib.error.URLError:
-    sys.exit("The connection to the server was refused - did you specify the right host or port?")
-"""
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return program
-
-
-def test_by_kubectl(capsys: Capture, api: ApiServer, kubectl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{kubectl.parent}:/usr/bin:/bin")
+def kubeconfig(tmp_path: Path, api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two contexts: `lab`, whose user logs in by a program, as in most clouds, and the current one, which leads nowhere."""
+    login = tmp_path / "login"
+    told = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": api.token.read_text().strip()},
+    }
+    login.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
+    login.chmod(0o700)
+    by_program = {"apiVersion": told["apiVersion"], "command": str(login), "interactiveMode": "Never"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "lab", "cluster": {"server": api.url}},
+            {"name": "away", "cluster": {"server": "http://127.0.0.1:1"}},
+        ],
+        "users": [{"name": "me", "user": {"exec": by_program}}],
+        "contexts": [{"name": n, "context": {"cluster": n, "user": "me"}} for n in ("lab", "away")],
+        "current-context": "away",
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    return path
+
+
+def test_by_kubeconfig(capsys: Capture, api: ApiServer, kubeconfig: Path) -> None:
     wanted = ("preflight", "--cluster", "--context", "lab", "--profile", "h200x8", "--json")
     ran = rlu(capsys, *wanted)
     assert ran.code == 0
     assert set(severities(ran).values()) == {"ok", "info"}  # the images
+    assert api.tokens == {f"Bearer {api.token.read_text().strip()}"}
     api.denied.add("/api/v1/nodes")
     assert severities(rlu(capsys, *wanted))["cluster.nodes"] == "warning"
     api.status = 401
     assert severities(rlu(capsys, *wanted)) == {"cluster.reach": "error"}
 
 
-def test_kubectl_that_fails(kubectl: Path, api: ApiServer, tmp_path: Path) -> None:
-    with pytest.raises(BadAddress) as absent:
-        Kubectl((), str(tmp_path / "none")).get("/version")
-    assert absent.value.code == "relay.cluster"
-    api.__exit__(None, None, None)
-    try:
-        with pytest.raises(Unreachable) as away:
-            Kubectl(("--context", "lab"), str(kubectl)).get("/version")
-        assert away.value.code == "relay.unreachable"
-    finally:
-        api._thread.join()
+def test_a_kubeconfig_that_leads_nowhere(capsys: Capture, kubeconfig: Path) -> None:
+    assert severities(rlu(capsys, "preflight", "--cluster", "--json")) == {"cluster.reach": "error"}
+    unknown = rlu(capsys, "preflight", "--cluster", "--context", "none", "--json")
+    assert (unknown.code, unknown.json["code"]) == (2, "relay.cluster")
+    kubeconfig.unlink()
+    absent = rlu(capsys, "preflight", "--cluster", "--json")
+    assert (absent.code, absent.json["code"]) == (2, "relay.cluster")
 
 
 # --- what is asked for -------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ Nothing is changed in the cluster, and no content of a Secret is looked at. Find
 
 from __future__ import annotations
 
-from rlu_server.preflight.cluster.api import Account, Kubectl, Server
+from rlu_server.preflight.cluster.api import Server
 from rlu_server.preflight.cluster.judge import judge_cluster, unreachable
 from rlu_server.preflight.cluster.reading import look_at
 from rlu_server.preflight.cluster.state import Wish
 
-__all__ = ["Account", "Kubectl", "Server", "Wish", "judge_cluster", "look_at", "unreachable"]
+__all__ = ["Server", "Wish", "judge_cluster", "look_at", "unreachable"]
