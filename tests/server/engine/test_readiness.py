@@ -75,6 +75,22 @@ async def test_waits_for_health(tmp_path: Path, engine: Callable[[bytes], asynci
             await asyncio.wait_for(readiness.wait_healthy(path), 0.5)
 
 
+async def test_a_cancellation_that_comes_with_an_answer_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stops waiting for an engine does, whatever the engine says at that moment."""
+    statuses = iter((503, 200))
+
+    async def answered(*_: object) -> tuple[int, bytes]:
+        waiting.cancel()
+        return next(statuses), b""
+
+    monkeypatch.setattr(readiness, "_request", answered)
+    waiting = asyncio.ensure_future(readiness.wait_healthy(tmp_path))
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+
+
 def test_no_canary(tmp_path: Path) -> None:
     assert readiness.load_canary(tmp_path) is None
 

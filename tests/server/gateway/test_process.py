@@ -48,8 +48,9 @@ BOOK = {
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path, {"drain_timeout_s": 2.0}, BOOK) as rig:
+async def rig(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    drain_s = 60.0 if request.node.originalname.startswith("test_drain_lets") else 2.0
+    async with Rig(tmp_path, {"drain_timeout_s": drain_s}, BOOK) as rig:
         yield rig
 
 
