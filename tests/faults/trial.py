@@ -25,7 +25,7 @@ from rlu_server.selftest.node import RLU, NodeError
 SAMPLE_S = 0.5
 TAIL_S = 0.5
 LOOK_S = 0.2
-GONE_S = 10.0
+GONE_S = 60.0
 MAX_PROVEN = 6
 """Sessions that are verified byte by byte; of all others the log tells."""
 

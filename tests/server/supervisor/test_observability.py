@@ -78,8 +78,13 @@ async def test_workers_in_their_locks(tmp_path: Path, monkeypatch: pytest.Monkey
                 found = await eventually(up, by_port, "rlu_receipt_seconds_count", 6)
                 assert value(found, "rlu_tenant_exchanges_total{") == 6
                 await eventually(up, by_port, "rlu_attestor_signing_seconds_count", 1)
-                lines = [values for name, values in up.events if name == "request_answered"]
-                asked = [line for line in lines if line["route"] == "/v1/chat/completions"]
+
+                def answered() -> list[dict[str, Any]]:
+                    lines = [values for name, values in up.events if name == "request_answered"]
+                    return [line for line in lines if line["route"] == "/v1/chat/completions"]
+
+                await up.until(lambda: len(answered()) >= 6)
+                asked = answered()
                 assert {(line["status"], line["outcome"], line["model"]) for line in asked} == {
                     (200, "complete", "m")
                 }
