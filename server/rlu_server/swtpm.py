@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 SETUP_TIMEOUT_S = 120.0
 TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca", "setpriv")
 MAX_SOCKET_PATH = 107
