@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from rlu_attestation.errors import RluError
 from rlu_server.broker import sealed_files
 from rlu_server.broker.errors import Misused, SealBroken
 from rlu_server.broker.sealed_files import SealedReader, read_header, seal, unseal
-from rlu_server.broker.sealing import HEADER
+from rlu_server.broker.sealing import HEADER, Header, SealedFile, key_id
 from rlu_server.models import measure
 from rlu_server.models.errors import ManifestError
+from rlu_server.models.manifest import File, Manifest
 
 KEY, SALT = bytes(range(32)), b"s" * 32
 CHUNK = 1 << 12
@@ -144,8 +146,9 @@ def test_a_header_that_lies(sealed: Path) -> None:
     assert refusal(sealed).code == "weights.chunk"
 
 
-def test_a_sealer_that_lies(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has the key can seal other bytes under a digest; opening compares."""
+def test_a_model_that_changes_while_it_is_sealed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     genuine = sealed_files._read_at
 
     def other(handle: int, buffer: memoryview, offset: int) -> int:
@@ -160,6 +163,21 @@ def test_a_sealer_that_lies(model: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert caught.value.code == "model.changed"
     assert not (tmp_path / "s").exists()
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_sealer_that_lies(tmp_path: Path) -> None:
+    """Who has the key can seal other bytes under a digest, and every tag is right; opening compares."""
+    data = b"other weights"
+    named = File("a.safetensors", len(data), hashlib.sha256(b"these weights").digest())
+    header = Header(key_id(KEY), SALT, CHUNK, Manifest((named,)))
+    sealed = tmp_path / "s"
+    sealed.mkdir()
+    out = bytearray(len(data) + 16)
+    SealedFile(header, named, KEY).seal(0, memoryview(data), memoryview(out))
+    (sealed / "a.safetensors.sealed").write_bytes(out)
+    (sealed / HEADER).write_bytes(header.encode())
+    error = refusal(sealed)
+    assert (error.code, error.exit_code) == ("weights.digest", 10)
 
 
 def test_missing(sealed: Path) -> None:
