@@ -42,6 +42,8 @@ def test_any_image_can_run_it(file: Path) -> None:
             assert not (isinstance(node.func, ast.Name) and node.func.id == "zip" and "strict" in named)
         elif isinstance(node, (ast.Attribute, ast.Name)):
             assert (node.attr if isinstance(node, ast.Attribute) else node.id) not in SINCE_310
-    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names | {"__future__"}
+    # One of vLLM's own commands under another name runs nowhere but in its image.
+    own = {"vllm"} if file.name == "rlu_engine_headless.py" else set()
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names | {"__future__"} | own
     # `X | None` in an annotation is a string with this, and an error of 3.9 without it.
     assert "from __future__ import annotations" in file.read_text()
