@@ -3,6 +3,8 @@
 Named as a module of its own, because that command also asks for the version of a distribution that builds for other devices do not have.
 """
 
+from __future__ import annotations
+
 from vllm.entrypoints.cli.serve import make_arg_parser, run_headless, validate_parsed_serve_args
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
