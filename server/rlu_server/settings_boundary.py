@@ -1,4 +1,4 @@
-"""The settings of `[licence]`, `[telemetry]` and `[update]`: what a vendor gives, and what three jobs may reach. A part of `settings.py`."""
+"""The settings of `[licence]`, `[telemetry]` and `[update]`: what a vendor gives, and what three jobs may reach. Part of `settings.py`."""
 
 from __future__ import annotations
 
