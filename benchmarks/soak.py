@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -60,6 +60,8 @@ class Findings:
     attestor: Growth
     refusals: dict[str, int]
     """Refusals of the gateway by code, as far as its events tell: ten a second of each."""
+    samples: list[Sample] = field(default_factory=list)
+    """The gateway's."""
 
     def problems(self, bound: int = MEMORY_BOUND) -> list[str]:
         """What does not hold, in words; nothing when all is well."""
@@ -148,6 +150,7 @@ async def _soak(system: System, options: argparse.Namespace) -> Findings:
         gateway=growth(samples["gateway"]),
         attestor=growth(samples["attestor"]),
         refusals=refusals(next(each.output for each in system.processes if each.name == "gateway")),
+        samples=samples["gateway"],
     )
 
 
