@@ -53,15 +53,16 @@ def ask(
         Unreachable: `relay.unreachable`, `relay.too_long`, `relay.account`: there is no token.
     """
     host = client.configuration.host
+    headers = {"Accept": "application/json", "Content-Type": content_type}
+    client.update_params_for_auth(headers, [], ["BearerToken"])
     try:
-        answer = client.call_api(
-            path,
+        # Not by `call_api`, which decodes the content of every error as text, also where there is none, as of one of TLS.
+        answer = client.rest_client.request(
             method,
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            host + path,
+            headers=headers,
             body=body,
-            auth_settings=["BearerToken"],
             _preload_content=False,
-            _return_http_data_only=True,
             _request_timeout=TIMEOUT_S,
         )
         data = answer.read(MAX_ANSWER + 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException, new_client_from_config
 
 from rlu_server.cluster.client import ask, client_of, parsed
@@ -53,15 +53,18 @@ def by_kubeconfig(context: str = "") -> Connection:
     Raises:
         BadAddress: `relay.cluster`: there is none, or no such context in it.
     """
+    settings = Configuration()
+    settings.retries = False
     try:
-        client = new_client_from_config(context=context or None, persist_config=False)
+        client = new_client_from_config(
+            context=context or None, persist_config=False, client_configuration=settings
+        )
     except (ConfigException, OSError) as error:
         raise BadAddress(
             "relay.cluster",
             f"no kubeconfig leads to a cluster ({type(error).__name__}): see `kubectl config view`, or name the API server with "
             "--api-server",
         ) from error
-    client.configuration.retries = False
     return Connection(client)
 
 
