@@ -171,9 +171,7 @@ class Committer:
 
     async def run(self) -> None:
         """Serve both queues until `drain`, then finish what is there."""
-        while not self._draining:
-            await self._wake.wait()
-            self._wake.clear()
+        while True:
             while self._waiting or self._work or self._beat:
                 await self._rest()
                 if self._waiting or self._beat:
@@ -181,6 +179,12 @@ class Committer:
                 if self._work:
                     await self._take_turn()
             await self._tell()
+            if self._waiting or self._work or self._beat:
+                continue  # it came while the answers were given
+            if self._draining:
+                return
+            await self._wake.wait()
+            self._wake.clear()
 
     def beat(self, interval_s: int) -> None:
         """Sign a head although nothing happened, when the latest is older than that: a log whose head is older has stalled."""

@@ -237,3 +237,25 @@ async def test_a_rest_ends_by_itself_and_with_the_attestor(
         room.committer.drain()
         assert isinstance(await gateway.answer(last), messages.ReceiptRecorded)
     assert [line["seq"] for line in room.lines("receipt")] == [1, 2, 3, 4, 5]
+
+
+async def test_what_comes_while_the_last_answers_are_given_is_signed_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "TOLD_AT_ONCE", 1)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        room.platform.gate.clear()
+        ids = [gateway.send(gateway.opening())]
+        await until(lambda: room.committer._busy)
+        ids += [gateway.send(gateway.opening()) for _ in range(500)]
+        await until(lambda: room.committer.waiting == 500)
+        room.platform.gate.set()
+        await gateway.answer(ids[0])
+        await gateway.answer(ids[1])
+        assert room.committer.idle
+        assert room.committer._committed == []  # the last answers are being given: there is no other batch
+        room.committer.submit(room.committer.ledger.close_all("expired"))
+        room.committer.drain()
+        await opened_all(gateway, ids[2:])
+        await until(lambda: len(room.lines("close")) == len(ids))
