@@ -24,26 +24,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rlu_server.adapters import http1
+from rlu_server.adapters.answer import Answer
 from rlu_server.adapters.client import Connection
 from rlu_server.adapters.engine import Call, ResponseHead
 from rlu_server.adapters.gate import Ask, Entered
 from rlu_server.adapters.http1 import Incoming
 from rlu_server.adapters.intake import Intake, Taken
-from rlu_server.adapters.keeping import Keeping
 from rlu_server.adapters.ledger import Entry, Opening
-from rlu_server.adapters.observation import Observation
 from rlu_server.adapters.recorder import Content, Outcome
 from rlu_server.adapters.responses import Begun
 from rlu_server.attestor.messages import Status
-from rlu_server.core import errors, reexpression
 from rlu_server.core.apikeys import Principal
-from rlu_server.core.errors import Dialect, GatewayError
+from rlu_server.core.errors import GatewayError
 from rlu_server.core.limits import headers as limit_headers
 from rlu_server.core.limits import spending
 from rlu_server.core.limits.accounts import LimitReached, Standing
 from rlu_server.core.passage import Passage
-from rlu_server.core.routes import Api, Route
+from rlu_server.core.routes import Route
 from rlu_server.core.usage import End, Usage
 
 if TYPE_CHECKING:
@@ -57,18 +54,13 @@ class Exchange:
     """A job of a client connection, an applicant of the ledger, and a handler of an engine call."""
 
     __slots__ = (
+        "_answer",
         "_call",
-        "_chunked",
         "_connection",
-        "_ended",
         "_entry",
         "_error",
-        "_head",
-        "_held",
-        "_held_bytes",
         "_incoming",
         "_intake",
-        "_keeping",
         "_left",
         "_over",
         "_passage",
@@ -76,10 +68,8 @@ class Exchange:
         "_posted",
         "_principal",
         "_relay",
-        "_response",
         "_route",
         "_seen",
-        "_started",
         "_taken",
         "_touched",
     )
@@ -99,21 +89,14 @@ class Exchange:
         if relay.watch.continue_clients:
             self._passage.parent = incoming.headers.get(b"traceparent", b"")
         self._taken: Taken | None = None
-        self._keeping: Keeping | None = None
         self._call: Call | None = None
         self._entry: Entry | None = None
-        self._head: ResponseHead | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
         self._error: GatewayError | None = None
         self._left = False
-        self._started = False
-        self._chunked = False
-        self._ended = False
         self._over = False
         self._place: Entered | None = None
         self._posted: Call | None = None
-        self._response = Observation()
+        self._answer = Answer(relay, connection, route)
         self._seen = 0.0
         self._touched = False
 
@@ -159,9 +142,9 @@ class Exchange:
     def _continue(self, taken: Taken, begun: Begun | GatewayError) -> None:
         """What it continues was found, and room for its answer reserved."""
         if isinstance(begun, Begun) and begun.ticket is not None:
-            self._keeping = Keeping(begun.ticket)
+            self._answer.keep(begun.ticket)
         if self._over:
-            self._let_ticket_go()
+            self._answer.let_ticket_go()
             return
         try:
             if isinstance(begun, GatewayError):
@@ -197,7 +180,7 @@ class Exchange:
         self._left = True
         self._cancel()
         if self._entry is not None:
-            if self._connection.paused_since is None and self._response.concluded():
+            if self._connection.paused_since is None and self._answer.observation.concluded():
                 self._record("complete", None)
             else:
                 self._record("aborted", "client_disconnected")
@@ -260,8 +243,8 @@ class Exchange:
             self._record("aborted", "client_disconnected")
         elif self._error is not None:
             self._fail(self._error)
-        elif self._head is not None and self._presentable(self._head):
-            self._start(self._head, entry)
+        elif self._answer.presentable:
+            self._begin(entry)
 
     def refused(self, error: GatewayError) -> None:
         self._cancel()
@@ -277,19 +260,18 @@ class Exchange:
         if not self._touched:
             self._touched = True
             self._intake.let_go()
+        answer = self._answer
         if ended:
-            self._ended, self._call = True, None
-        if self._started:
-            self._pass_on(content)
+            answer.ended, self._call = True, None
+        if answer.started:
+            answer.pass_on(content)
+            if ended:
+                self._finish()
             return
-        if head is not None:
-            self._head = head
-        if content:
-            self._held.append(content)
-            self._held_bytes += len(content)
-        if self._head is not None and self._entry is not None and self._presentable(self._head):
-            self._start(self._head, self._entry)
-        elif self._held_bytes > MAX_HELD and self._call is not None:
+        answer.hold(head, content)
+        if self._entry is not None and answer.presentable:
+            self._begin(self._entry)
+        elif answer.held_bytes > MAX_HELD and self._call is not None:
             self._call.pause()
 
     def engine_failed(self, error: GatewayError) -> None:
@@ -306,7 +288,7 @@ class Exchange:
             self._touched = False
             self._seen = now
         elif (
-            not self._ended
+            not self._answer.ended
             and self._error is None
             and now > self._seen + self._relay.settings.response_timeout_s
         ):
@@ -322,89 +304,22 @@ class Exchange:
 
     # --- inside ---
 
-    def _presentable(self, head: ResponseHead) -> bool:
-        """May the answer begin? An error that is to be re-expressed is waited for."""
-        if head.status < 400 or self._route.dialect is not Dialect.ANTHROPIC:
-            return True
-        return self._ended or self._held_bytes > reexpression.MAX_ERROR
-
-    def _reexpressed(self, head: ResponseHead, content: bytes) -> bytes:
-        """The engine's error in the caller's shape, with a head to match; or what it was."""
-        shaped = None
-        if self._ended and self._route.dialect is Dialect.ANTHROPIC:
-            shaped = reexpression.as_anthropic(head.status, content, self._connection.request_id)
-        if shaped is None:
-            return content
-        head.content_type, head.length = b"application/json", len(shaped)
-        return shaped
-
-    def _start(self, head: ResponseHead, entry: Entry) -> None:
+    def _begin(self, entry: Entry) -> None:
         """The first byte: everything that has to be true before it is true now."""
-        content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-        self._held.clear()
-        content = self._reexpressed(head, content)
-        self._started = True
-        relay = self._relay
-        passage = self._passage
+        relay, passage, answer = self._relay, self._passage, self._answer
         passage.first = relay.monotonic()
-        passage.streamed = head.content_type.startswith(b"text/event-stream")
         relay.measures.first_byte.add(passage.first - passage.completed)
-        relay.answered(self._incoming.path, head.status, passage.request_id)
-        self._response.expect(
-            self._route.api, head.content_type.decode("latin-1"), wanted=self._keeping is not None
-        )
-        lines = [*self._lines(entry), b"Content-Type: %b\r\n" % head.content_type]
-        if head.retry_after is not None:
-            lines.append(b"Retry-After: %b\r\n" % head.retry_after)
-        if self._ended or head.length is not None:
-            lines.append(b"Content-Length: %d\r\n" % (len(content) if head.length is None else head.length))
-        elif self._connection.chunks:
-            self._chunked = True
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        framed = http1.chunk(content) if self._chunked and content else content
-        self._connection.start(head.status, lines, framed, ended=self._ended)
+        relay.answered(self._incoming.path, answer.status, passage.request_id)
+        answer.start(entry.session_id, self._lines(entry))
+        passage.streamed = answer.streamed
         if self._call is not None and self._connection.paused_since is None:
             self._call.resume()
-        self._sent(content)
-
-    def _pass_on(self, content: bytes) -> None:
-        if self._chunked:
-            framed = http1.chunk(content) if content else b""
-            self._connection.write(framed + http1.LAST_CHUNK if self._ended else framed)
-        elif content:
-            self._connection.write(content)
-        if self._ended:
-            self._connection.finish()
-        self._sent(content)
-
-    def _sent(self, content: bytes) -> None:
-        """Content is on its way: the rest can take its time."""
-        self._response.add(content)
-        if self._keeping is not None:
-            self._keep(self._keeping, content)
-        if self._ended:
+        if answer.ended:
             self._finish()
 
-    def _keep(self, keeping: Keeping, content: bytes) -> None:
-        assert self._head is not None
-        if self._head.status != 200:
-            self._let_ticket_go()
-            return
-        answer = keeping.sent(content, self._ended, self._response)
-        session = self.session_id
-        if answer is not None and session is not None:
-            self._keeping = None
-            self._relay.responses.keep(keeping.ticket, session, answer)
-
-    def _let_ticket_go(self) -> None:
-        if self._keeping is not None:
-            self._relay.responses.drop(self._keeping.ticket)
-            self._keeping = None
-
     def _finish(self) -> None:
-        assert self._head is not None
-        end = self._response.end()
-        if self._head.status != 200:
+        end = self._answer.observation.end()
+        if self._answer.status != 200:
             self._record("failed", "engine_status")
         elif end is End.ERROR:
             self._record("failed", "engine_error")
@@ -416,24 +331,12 @@ class Exchange:
     def _fail(self, error: GatewayError) -> None:
         """An admitted exchange cannot go on: say so as clearly as the wire still allows."""
         assert self._entry is not None
-        if not self._started:
+        if not self._answer.started:
             self._passage.refused = True
-            content = self._connection.refuse(error, self._lines(self._entry))
-            self._response.add_own(content)
+            self._answer.refuse(error, self._lines(self._entry))
             self._record("failed", error.code, error.status)
             return
-        if self._chunked and self._response.at_boundary():
-            event = errors.stream_event(
-                error,
-                self._route.dialect,
-                self._connection.request_id,
-                responses=self._route.api is Api.RESPONSES,
-            )
-            self._response.add_own(event)
-            self._connection.write(http1.chunk(event) + http1.LAST_CHUNK)
-            self._connection.finish()
-        else:
-            self._connection.abort()
+        self._answer.break_off(error)
         self._relay.events.emit(
             "exchange_failed",
             error.code,
@@ -446,18 +349,19 @@ class Exchange:
         assert self._entry is not None
         assert self._taken is not None
         relay = self._relay
-        usage = self._response.usage()
+        observation = self._answer.observation
+        usage = observation.usage()
         if http_status is None:
-            http_status = self._head.status if self._started and self._head is not None else 0
+            http_status = self._answer.status if self._answer.started else 0
         passage = self._passage
         passage.outcome, passage.code, passage.status = status, reason or "", http_status
-        passage.usage, passage.response_bytes = usage, self._response.size
+        passage.usage, passage.response_bytes = usage, observation.size
         self._end(self._spent(status, usage))
         if usage is not None:
             relay.measures.input_tokens += usage.input_tokens
             relay.measures.output_tokens += usage.output_tokens
             relay.measures.cached_input_tokens += usage.cached_input_tokens
-        relay.measures.response_bytes += self._response.size
+        relay.measures.response_bytes += observation.size
         outcome = Outcome(
             route=self._route.path,
             model=self._taken.model,
@@ -466,7 +370,7 @@ class Exchange:
             request=self._taken.received,
             forwarded=self._taken.forwarded if self._forwarded else None,
             rewritten=self._taken.rewritten,
-            response=Content(self._response.size, self._response.digest()),
+            response=Content(observation.size, observation.digest()),
             usage=usage,
             reason=reason,
         )
@@ -484,10 +388,10 @@ class Exchange:
         if usage is None and status == "failed":
             return 0
         assert self._taken is not None
-        if not (self._started or self._taken.stream):
+        if not (self._answer.started or self._taken.stream):
             # It was being made as a whole, and nobody saw how far it had come.
             return self._reserved(self._taken)
-        return spending.used(self._route.api, self._taken.forwarded.size, usage, self._response.size)
+        return spending.used(self._route.api, self._taken.forwarded.size, usage, self._answer.observation.size)
 
     def _refuse(self, error: GatewayError, lines: list[bytes] | None = None) -> None:
         """Nothing began: there will be no receipt."""
@@ -507,7 +411,7 @@ class Exchange:
         if place is not None:
             self._relay.gate.leave(place, spent)
         self._relay.exchanges.discard(self)
-        self._let_ticket_go()
+        self._answer.let_ticket_go()
         self._intake.let_go()
 
     def _cancel(self) -> None:

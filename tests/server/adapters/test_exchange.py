@@ -333,14 +333,14 @@ async def test_a_slow_reader_slows_the_engine_down(rig: Rig):
     await rig.eventually(lambda: any(c.paused_since is not None for c in rig.gateway.relay.connections))
     (exchange,) = rig.gateway.relay.exchanges
     await asyncio.sleep(0.2)
-    relayed = exchange._response.size
+    relayed = exchange._answer.observation.size
     await asyncio.sleep(0.3)
-    assert exchange._response.size == relayed
+    assert exchange._answer.observation.size == relayed
     while not rig.gateway.relay.measures.receipts:
         await reader.read(65536)
     writer.transport.abort()
     assert rig.gateway.relay.measures.receipts == {"complete": 1}
-    assert exchange._response.size > 4_000_000
+    assert exchange._answer.observation.size > 4_000_000
 
 
 async def test_receipts_wait_for_their_signature(rig: Rig):

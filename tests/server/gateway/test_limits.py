@@ -268,7 +268,7 @@ async def test_a_long_answer_is_owed(start: Start):
     wire = await rig.begin(max_tokens=1)
     await asyncio.sleep(0)
     (exchange,) = rig.gateway.relay.exchanges
-    exchange._response._size = 1_000_000  # as if so much had been sent
+    exchange._answer.observation._size = 1_000_000  # as if so much had been sent
     wire.abort()
     await rig.settled()
     answer = await rig.call(CHAT, rig.chat(max_tokens=1))
