@@ -36,6 +36,10 @@ ALL = {
             "egress": SOMEWHERE,
         },
     },
+    "licence": {
+        "secret": "licence",
+        "validation": {"url": "https://vendor.example.org/v1", "egress": SOMEWHERE},
+    },
 }
 
 

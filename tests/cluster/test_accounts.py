@@ -52,6 +52,7 @@ def by_resource(found: list[dict[str, Any]]) -> set[tuple[str, str, str, tuple[s
         ("rlu-sweep", ("sweep",), ""),
         ("rlu-collateral", ("publish",), "rlu-collateral"),
         ("rlu-key-sets", ("publish",), "auth"),
+        ("rlu-licence", ("publish",), "rlu-licence"),
         ("rlu", (), ""),
     ],
 )
@@ -94,7 +95,9 @@ ELSEWHERE = [
 ]
 
 
-@pytest.mark.parametrize("account", ["rlu", "rlu-labeller", "rlu-sweep", "rlu-collateral", "rlu-key-sets"])
+@pytest.mark.parametrize(
+    "account", ["rlu", "rlu-labeller", "rlu-sweep", "rlu-collateral", "rlu-key-sets", "rlu-licence"]
+)
 def test_elsewhere_everything_is_denied(accounts: Release, account: str) -> None:
     token = accounts.cluster.token(accounts.namespace, account)
     for method, path in ELSEWHERE:
@@ -197,6 +200,12 @@ def test_jobs_write_their_own_configmap(accounts: Release) -> None:
     assert status_of(cluster, collateral, "PATCH", f"{maps}/rlu-collateral", file) == 200
     assert status_of(cluster, collateral, "PATCH", f"{maps}/auth", file) == 403
     assert status_of(cluster, sets, "PATCH", f"{maps}/rlu-collateral", file) == 403
+    answers = cluster.token(accounts.namespace, "rlu-licence")
+    assert status_of(cluster, answers, "PATCH", f"{maps}/rlu-licence", {"data": {"answer.jws": "x"}}) == 200
+    assert status_of(cluster, answers, "PATCH", f"{maps}/rlu-collateral", file) == 403
+    assert (
+        status_of(cluster, collateral, "PATCH", f"{maps}/rlu-licence", {"data": {"answer.jws": "x"}}) == 403
+    )
     # The CAs of clients' certificates are in the same ConfigMap as the key sets.
     path = f"{maps}/auth"
     for change in (

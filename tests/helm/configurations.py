@@ -169,6 +169,14 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
                     "egress": [MIRROR],
                 },
             },
+            "licence": {
+                "secret": "licence",
+                "validation": {
+                    "url": "https://vendor.example/licence",
+                    "caKey": "ca.pem",
+                    "egress": [MIRROR],
+                },
+            },
         },
     ),
     "updates": (

@@ -48,13 +48,15 @@ def test_roles_are_those_of_the_table(one_of: Any) -> None:
         "rlu-drain": rules("drain", namespaced=True),
         "rlu-collateral": rules("publish", namespaced=True, name="rlu-collateral"),
         "rlu-key-sets": rules("publish", namespaced=True, name="rlu-auth"),
+        "rlu-licence": rules("publish", namespaced=True, name="rlu-licence"),
     }
 
 
 def test_each_pod_with_a_token_has_an_account_of_its_own_that_is_bound(one_of: Any) -> None:
     made = one_of(ALL)
     found = controllers(made)
-    assert set(found) == {"rlu-labeller", "rlu-sweep", "rlu-forget", "rlu-collateral", "rlu-key-sets"}
+    jobs = {"rlu-collateral", "rlu-key-sets", "rlu-licence"}
+    assert set(found) == {"rlu-labeller", "rlu-sweep", "rlu-forget", *jobs}
     bound = {
         (subject["name"], subject["namespace"])
         for item in (*made.of("ClusterRoleBinding"), *made.of("RoleBinding"))
@@ -134,7 +136,7 @@ def test_who_may_go_where(one_of: Any) -> None:
         else:
             assert outside in others
             assert [rule["ports"][0]["port"] for rule in others if rule != outside] == (
-                [8443, 53] if name == "rlu-collateral" else [53]
+                [53] if name == "rlu-key-sets" else [8443, 53]
             )
     # The serving pods answer the job.
     labels = controllers(made)["rlu-collateral"]["metadata"]["labels"]

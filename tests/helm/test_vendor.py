@@ -10,6 +10,8 @@ import yaml
 
 from rlu_attestation.cli.app import load as command
 from rlu_server import settings as configuration
+from rlu_server.cli.cluster_licence import ANSWER
+from rlu_server.cluster.rights import rules
 from rlu_server.licence.place import place_of
 
 VENDOR = {"ipBlock": {"cidr": "192.0.2.20/32"}}
@@ -62,8 +64,8 @@ def test_off_by_default(rendered: Any, changes: Any) -> None:
 def test_each_job_is_configured_as_its_command_reads_it(rendered: Any, tmp_path: Path) -> None:
     made = rendered("h200x8", BOTH)
     licence, telemetry = jobs(made)["rlu-licence"], jobs(made)["rlu-telemetry"]
-    for job in (licence, telemetry):
-        assert len(pod(job)["spec"]["containers"]) == 2
+    for job, containers in ((licence, 1), (telemetry, 2)):
+        assert len(pod(job)["spec"]["containers"]) == containers
         for container in pod(job)["spec"]["containers"]:
             _, name, sub, *options = container["command"]
             known = {
@@ -79,12 +81,42 @@ def test_each_job_is_configured_as_its_command_reads_it(rendered: Any, tmp_path:
     )
     assert found.metrics == "http://rlu-0.rlu-instances.rlu.svc:9464"
     assert found.key == Path("/etc/rlu/telemetry/telemetry-key.pem")
-    [container, _] = pod(licence)["spec"]["containers"]
+    [container] = pod(licence)["spec"]["containers"]
     settings = settings_of(made, container, tmp_path)
     assert settings.licence.validation_url == "https://licence.vendor.example/v1"
     assert settings.licence.ca_file == Path("/etc/rlu/licence/ca.pem")
-    assert settings.licence.answer_file == Path("/tmp/answer.jws")
-    assert container["command"][-1] == "https://rlu-0.rlu.svc:443"
+    words = container["command"]
+    assert words[words.index("--configmap") + 1] == "rlu-licence"
+    asked = [words[n + 1] for n, word in enumerate(words) if word == "--instance"]
+    assert asked == ["https://rlu-0.rlu.svc:443", "https://rlu-1.rlu.svc:443"]
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {"/etc/rlu/rlu.toml", "/etc/rlu/licence"} <= mounts
+
+
+def test_the_vendors_answer_arrives_where_the_attestor_reads_it(rendered: Any, tmp_path: Path) -> None:
+    made = rendered("h200x8", BOTH)
+    [workload] = made.of("StatefulSet")
+    spec = workload["spec"]["template"]["spec"]
+    places = {
+        c["name"]: m for c in spec["containers"] for m in c["volumeMounts"] if m["name"] == "licence-answer"
+    }
+    assert list(places) == ["attestor"]
+    assert "subPath" not in places["attestor"], "or a new answer would not arrive"
+    place = place_of(settings_of(made, spec["containers"][1], tmp_path))
+    assert place is not None
+    assert place.answer == Path(places["attestor"]["mountPath"]) / ANSWER
+    [volume] = [volume for volume in spec["volumes"] if volume["name"] == "licence-answer"]
+    [filled] = [one for one in made.of("ConfigMap") if one["metadata"]["name"] == volume["configMap"]["name"]]
+    # Its content is the job's: the chart has none, or an upgrade would take it away.
+    assert filled["data"] == {}
+    words = pod(jobs(made)["rlu-licence"])["spec"]["containers"][0]["command"]
+    assert words[words.index("--configmap") + 1] == filled["metadata"]["name"]
+    [role] = [one for one in made.of("Role") if one["metadata"]["name"] == "rlu-licence"]
+    assert role["rules"] == rules("publish", namespaced=True, name=filled["metadata"]["name"])
+    [binding] = [one for one in made.of("RoleBinding") if one["metadata"]["name"] == "rlu-licence"]
+    assert [one["name"] for one in binding["subjects"]] == ["rlu-licence"]
+    others = [item for item in (*made.of("CronJob"), workload) if item["metadata"]["name"] != "rlu-licence"]
+    assert "'serviceAccountName': 'rlu-licence'" not in str(others)
 
 
 def test_who_may_go_where(rendered: Any) -> None:
@@ -106,6 +138,9 @@ def test_who_may_go_where(rendered: Any) -> None:
             peer["podSelector"].get("matchLabels", {}).items() <= labels.items() for peer in rule["from"]
         )
         assert not known["rlu-serving"]["podSelector"]["matchLabels"].items() <= labels.items()
+        # The licence's job writes its answer down, and needs the API server for that.
+        controllers = known["rlu-controllers"]["podSelector"]["matchLabels"].items()
+        assert (controllers <= labels.items()) == (name == "licence")
     assert known["rlu-serving"]["egress"] == []
 
 

@@ -138,6 +138,9 @@ spec:
         # The whole directory, so that a new licence counts without a restart.
         - {name: licence, mountPath: /etc/rlu/licence, readOnly: true}
         {{- end }}
+        {{- if $v.licence.validation.url }}
+        - {name: licence-answer, mountPath: /etc/rlu/licence-answer, readOnly: true}
+        {{- end }}
         {{- if include "rlu.usesTsm" . }}
         - {name: tsm, mountPath: /sys/kernel/config}
         {{- end }}
@@ -205,6 +208,11 @@ spec:
       secret:
         secretName: {{ $v.licence.secret }}
         defaultMode: 0440
+    {{- end }}
+    {{- if $v.licence.validation.url }}
+    - name: licence-answer
+      configMap:
+        name: {{ include "rlu.fullname" . }}-licence
     {{- end }}
     {{- if include "rlu.usesTsm" . }}
     # The one host path of this chart: the report interface of the confidential guest. Restricted Pod Security refuses it.

@@ -137,7 +137,7 @@ witnesses = {{ $v.log.witnesses | toJson }}
 [licence]
 file = "/etc/rlu/licence/licence.jws"
 vendor_keys = [{{ range $i, $key := $v.licence.vendorKeys }}{{ if $i }}, {{ end }}{{ printf "/etc/rlu/licence/%s" $key | toJson }}{{ end }}]
-answer_file = "/etc/rlu/licence/answer.jws"
+answer_file = "/etc/rlu/licence{{ if $v.licence.validation.url }}-answer{{ end }}/answer.jws"
 {{- end }}
 {{- end }}
 

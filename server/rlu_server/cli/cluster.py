@@ -9,27 +9,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rlu_attestation.cli.output import fail, print_json
+from rlu_attestation.cli.output import print_json
 from rlu_attestation.client import Client
 from rlu_attestation.collateral.store import Store
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import write_private
 from rlu_attestation.profiles import BUILT_IN
 from rlu_server import preflight
+from rlu_server.cli import cluster_licence
+from rlu_server.cli.cluster_account import (
+    CaOption,
+    MapOption,
+    NamespaceOption,
+    ServerOption,
+    TokenOption,
+    api_of,
+    refusals,
+)
 from rlu_server.cluster import labeller, publish, rights, sweep
-from rlu_server.cluster.api import Api, Misuse
+from rlu_server.cluster.api import Misuse
 from rlu_server.cluster.certify import EFFECTS, LABEL, Names
 from rlu_server.lock import rlu_lock
 from rlu_server.outreach import key_sets
-from rlu_server.outreach.cluster import ACCOUNT, Cluster
 from rlu_server.outreach.http import target, trust
 from rlu_server.preflight.findings import ERRORS
 
@@ -41,22 +48,6 @@ app = typer.Typer(
 )
 ROOT = Path("/")
 LabelOption = Annotated[str, typer.Option("--label", help="Key of the label of certified nodes.")]
-NamespaceOption = Annotated[
-    str, typer.Option(help="Our namespace; default: the one of this pod.", show_default=False)
-]
-MapOption = Annotated[str, typer.Option("--configmap", help="The ConfigMap to fill; it has to be there.")]
-ServerOption = Annotated[
-    str,
-    typer.Option(
-        help="Address of the API server; default: that of the cluster this pod is in.", show_default=False
-    ),
-]
-CaOption = Annotated[
-    Path | None, typer.Option(help="The API server's CA, with --api-server.", show_default=False)
-]
-TokenOption = Annotated[
-    Path | None, typer.Option(help="File with our own token, with --api-server.", show_default=False)
-]
 
 
 @app.command("label")
@@ -96,13 +87,13 @@ def label(
     removed. What happened is printed as JSON. Exit codes: 0, 2 usage; with --once also 3 the API server did not answer, 10 it said no,
     41 the node has no label.
     """
-    with _refusals():
+    with refusals():
         if profile is not None and profile not in BUILT_IN:
             raise Misuse("cluster.profile", f"--profile: known are {', '.join(BUILT_IN)}")
         if taint and taint not in EFFECTS:
             raise Misuse("cluster.taint", f"--taint: one of {', '.join(EFFECTS)}")
         roles = ("labeller", "drain") if drain else ("labeller",)
-        api = _api(roles, namespace, api_server, api_ca, api_token)
+        api = api_of(roles, namespace, api_server, api_ca, api_token)
         made = labeller.Labeller(
             api=api,
             name=node,
@@ -144,8 +135,8 @@ def sweep_(
     api_token: TokenOption = None,
 ) -> None:
     """Take away labels that nobody vouches for any more. Exit codes: 0, 2 usage, 3 the API server did not answer, 10 it said no."""
-    with _refusals():
-        api = _api(("sweep",), namespace, api_server, api_ca, api_token)
+    with refusals():
+        api = api_of(("sweep",), namespace, api_server, api_ca, api_token)
         names = Names(key)
         now = int(time.time())
         found = sweep.forget(api, names, nodes) if everything else sweep.sweep(api, names, now, older, nodes)
@@ -169,8 +160,8 @@ def collateral(
     What was had is published, also when something could not be. Exit codes: 0 all is there; 2 usage; else the worst of 3 somebody did not
     answer, 10 somebody said no or something is not authentic, 20, 30 evidence not supported or malformed.
     """
-    with _refusals(), tempfile.TemporaryDirectory() as place:
-        api = _api(("publish",), namespace, api_server, api_ca, api_token)
+    with refusals(), tempfile.TemporaryDirectory() as place:
+        api = api_of(("publish",), namespace, api_server, api_ca, api_token)
         store, codes = Path(place, "collateral"), [0]
         for number, url in enumerate(instance):
             bundle = Path(place, f"{number}.rlu")
@@ -206,9 +197,9 @@ def key_sets_(
     A set that could not be had stays as it was. Exit codes: 0 all are new; 2 usage; else the worst of 3 somebody did not answer, 10 the API
     server said no, 30 an answer is not to be used.
     """
-    with _refusals():
+    with refusals():
         wanted = [_key_set(text) for text in jwks]
-        api = _api(("publish",), namespace, api_server, api_ca, api_token)
+        api = api_of(("publish",), namespace, api_server, api_ca, api_token)
         # Others of its entries are somebody else's, such as the CAs of clients' certificates.
         held = publish.published(api, configmap, publish.TEXT)
         before = {name: held[name] for name, _ in wanted if name in held}
@@ -224,10 +215,13 @@ def key_sets_(
     raise typer.Exit(max(codes))
 
 
+app.command("licence")(cluster_licence.licence)
+
+
 @app.command("rights")
 def rights_(role: Annotated[str, typer.Argument(help=f"One of {', '.join(rights.ROLES)}.")]) -> None:
     """Print what a role may ask of the API server, as rules of RBAC: those of a ClusterRole, and those of a Role in the namespace."""
-    with _refusals():
+    with refusals():
         if role not in rights.ROLES:
             raise Misuse("cluster.role", f"known roles are {', '.join(rights.ROLES)}")
         print_json(
@@ -236,15 +230,6 @@ def rights_(role: Annotated[str, typer.Argument(help=f"One of {', '.join(rights.
                 "namespace": rights.rules(role, namespaced=True, name="NAME"),
             }
         )
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except RluError as error:
-        fail(error, as_json=False)
-        raise typer.Exit(error.exit_code) from error
 
 
 def _look(profile: str | None, tpm: str, landlock: int) -> labeller.Seen:
@@ -268,22 +253,6 @@ def _fetch(bundle: Path, store: Path, options: list[str]) -> int:
         str(store),
     ]
     return subprocess.run([*command, *options], check=False).returncode
-
-
-def _api(roles: tuple[str, ...], namespace: str, server: str, ca: Path | None, token: Path | None) -> Api:
-    if server:
-        if ca is None or token is None:
-            raise Misuse("cluster.address", "--api-server takes --api-ca and --api-token")
-        target(server)
-        cluster = Cluster(server.rstrip("/"), ca, token)
-    else:
-        cluster = Cluster.around(os.environ)
-    if not namespace:
-        try:
-            namespace = (ACCOUNT / "namespace").read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misuse("cluster.where", "not in a pod; say --namespace") from error
-    return Api(cluster, namespace, roles)
 
 
 def _key_set(text: str) -> tuple[str, str]:

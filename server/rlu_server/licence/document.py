@@ -18,7 +18,8 @@ TYPE, PROFILE = "rlu-licence+jwt", "tag:rlu.internal,2026:licence#1"
 ANSWER_TYPE, ANSWER_PROFILE = "rlu-licence-answer+jwt", "tag:rlu.internal,2026:licence-answer#1"
 QUESTION_PROFILE = "tag:rlu.internal,2026:licence-question#1"
 MAX_FEATURES, MAX_NODES, MAX_GRACE_S = 64, 1_000_000, 366 * 86400
-STATUSES = ("good", "withdrawn")
+GOOD, WITHDRAWN = "good", "withdrawn"
+STATUSES = (GOOD, WITHDRAWN)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FEATURE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 

@@ -8,10 +8,11 @@ kept, and the attestor reads it within seconds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from rlu_attestation.errors import Malformed, Untrusted
-from rlu_server.licence.document import Answer, Question
+from rlu_server.licence.document import WITHDRAWN, Answer, Question
 from rlu_server.licence.place import Place
 from rlu_server.outreach.key_sets import put
 
@@ -19,13 +20,20 @@ APART_S = 86400
 """How far the vendor's clock and ours may be apart."""
 
 
-def validate(place: Place, statement: str, post: Callable[[bytes], bytes], now: int) -> Answer:
-    """Ask, check, and keep the answer.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the vendor answered, checked; `text` is it as it came."""
+
+    answer: Answer
+    text: bytes
+
+
+def ask(place: Place, statement: str, post: Callable[[bytes], bytes], now: int) -> Said:
+    """Ask, and check the answer; nothing is kept.
 
     Raises:
         RluError: as `Place.find`, `post`, `Answer.verify`; `licence.answer.other`: it answers another question; `licence.answer.time`: it
             is from another time, or older than the one that is kept.
-        OSError: it cannot be kept.
     """
     found = place.find()
     data = post(Question(found.licence.id, statement).encode())
@@ -45,5 +53,21 @@ def validate(place: Place, statement: str, post: Callable[[bytes], bytes], now: 
             "licence.answer.time",
             "the answer is not of today, or older than the one that is kept: compare the clocks; nothing was changed",
         )
-    put(place.answer, data)
-    return answer
+    return Said(answer, data)
+
+
+def validate(place: Place, statement: str, post: Callable[[bytes], bytes], now: int) -> Answer:
+    """Ask, check, and keep the answer.
+
+    Raises:
+        RluError: as `ask`.
+        OSError: it cannot be kept.
+    """
+    said = ask(place, statement, post, now)
+    put(place.answer, said.text)
+    return said.answer
+
+
+def decisive(answers: Iterable[Said]) -> Said | None:
+    """Of answers to several instances at one time, the one that counts for all: a withdrawal, and then the latest."""
+    return max(answers, key=lambda one: (one.answer.status == WITHDRAWN, one.answer.issued_at), default=None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlu_server.licence.document import Answer, Licence
+from rlu_server.licence.document import WITHDRAWN, Answer, Licence
 
 DAY_S = 86400
 WARN_DAYS = (1, 7, 14, 30)
@@ -45,7 +45,7 @@ def judge(licence: Licence, answer: Answer | None, at: int) -> Standing:
         at: seconds since the epoch; `latest` of what is known of the time.
     """
     ends = licence.expires_at
-    if answer is not None and answer.licence == licence.id and answer.status == "withdrawn":
+    if answer is not None and answer.licence == licence.id and answer.status == WITHDRAWN:
         ends = min(ends, answer.issued_at)
     refuses = ends + licence.grace_s
     if at < licence.not_before - AHEAD_S:

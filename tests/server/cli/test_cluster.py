@@ -22,7 +22,9 @@ from fakes.server import Answer, FakeServer
 from fakes.tee import PLATFORM, ROOTS, Tee, padded
 from rlu_server.attestor.collect.tdx import read_collateral
 from rlu_server.cli import cluster
+from rlu_server.cluster.api import Api
 from rlu_server.cluster.rights import ROLES
+from rlu_server.outreach.cluster import Cluster
 
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 MAP = "/api/v1/namespaces/ns/configmaps/m"
@@ -88,7 +90,7 @@ def test_collateral_goes_from_vendors_to_the_directory_of_the_attestor(
 
 
 def _api(server: FakeKubernetes) -> Any:
-    return cluster.Api(cluster.Cluster(server.url, CA, server.token), "ns", ("publish",))
+    return Api(Cluster(server.url, CA, server.token), "ns", ("publish",))
 
 
 @pytest.fixture
