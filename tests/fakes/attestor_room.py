@@ -21,6 +21,7 @@ from rlu_server.attestor import facts
 from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.collect import Collector
 from rlu_server.attestor.committer import SEGMENT_LEAVES, Committer
+from rlu_server.attestor.cosignatures import Cosignatures
 from rlu_server.attestor.errors import HardwareUnavailable
 from rlu_server.attestor.events import EventLog
 from rlu_server.attestor.exporting import Exporting, WhenBehind
@@ -111,7 +112,9 @@ class Room:
             self.committer, self.attesting, lambda: self.now, self.events, 3600, self.exporting, Past(log)
         )
         self.server = Server(
-            Roster(attestor), self.deployment.socket, frozenset({os.getuid()}) if allowed is None else allowed
+            Roster(attestor, Cosignatures(log, (), self.events)),
+            self.deployment.socket,
+            frozenset({os.getuid()}) if allowed is None else allowed,
         )
 
     async def connect(self) -> GatewaySide:

@@ -27,7 +27,7 @@ RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 ANSWER_TIMEOUT_S = 30.0
 """An attestor that keeps a request longer is treated as gone; even a slow TPM signs two batches in far less."""
 SEEN_BY_CLIENTS = (
-    "not_in_log", "session_expired", "overloaded", "export_behind", "drift",
+    "not_in_log", "cosignature_refused", "session_expired", "overloaded", "export_behind", "drift",
     "licence_expired", "licence_not_yet", "licence_invalid",
 )  # fmt: skip
 """Failures of the attestor that are told as they are."""
@@ -112,8 +112,8 @@ class AttestorClient:
         request = messages.ProveConsistency(id=self.next_id(), old_size=old_size, issuer=issuer)
         return (await self.call(request, messages.Proof)).receipt
 
-    async def prove_path(self, old_size: int, new_size: int) -> list[bytes]:
-        request = messages.ProvePath(id=self.next_id(), old_size=old_size, new_size=new_size)
+    async def prove_path(self, old_size: int, new_size: int, issuer: str | None = None) -> list[bytes]:
+        request = messages.ProvePath(id=self.next_id(), old_size=old_size, new_size=new_size, issuer=issuer)
         return (await self.call(request, messages.Path)).path
 
     async def leaves(self, start: int, count: int) -> bytes:
@@ -131,8 +131,15 @@ class AttestorClient:
     async def history(self) -> list[messages.Instance]:
         return (await self.call(messages.History(id=self.next_id()), messages.Instances)).instances
 
-    async def latest_head(self) -> messages.Head:
-        return await self.call(messages.LatestHead(id=self.next_id()), messages.Head)
+    async def latest_head(self, issuer: str | None = None) -> messages.Head:
+        return await self.call(messages.LatestHead(id=self.next_id(), issuer=issuer), messages.Head)
+
+    async def cosignatures(self, issuer: str | None = None) -> list[messages.CosignedHead]:
+        request = messages.ReadCosignatures(id=self.next_id(), issuer=issuer)
+        return (await self.call(request, messages.Cosignatures)).cosignatures
+
+    async def cosign(self, head: bytes, line: str) -> None:
+        await self.call(messages.Cosign(id=self.next_id(), head=head, line=line), messages.Cosignatures)
 
     async def condition(self) -> messages.Condition:
         return await self.call(messages.ReadCondition(id=self.next_id()), messages.Condition)

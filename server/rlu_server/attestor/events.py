@@ -18,6 +18,7 @@ class Event(str, Enum):
     LOG_TAIL_DROPPED = "log.tail_dropped"
     LOG_WRITE_FAILED = "log.write_failed"
     TALLY_FAILED = "log.tally_failed"
+    COSIGNATURES_DAMAGED = "log.cosignatures_damaged"
     SIGNER_FAILED = "signer.failed"
     SIGNER_RECOVERED = "signer.recovered"
     GATEWAY_GREETED = "gateway.greeted"

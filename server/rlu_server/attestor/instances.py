@@ -19,6 +19,7 @@ from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.canary import Canary
 from rlu_server.attestor.collect import Collector
 from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.cosignatures import Cosignatures
 from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.attestor.errors import LogCorrupt
 from rlu_server.attestor.events import Event, EventLog
@@ -68,6 +69,7 @@ class Instances:
         ours = secret.load_or_create(files.secret)
         self._blinds = secret.blind_key(ours)
         self._past = Past(self.log)
+        self.cosignatures = Cosignatures(self.log, settings.log.witnesses, events)
         self.canary = Canary(files.secret.parent, directory, clock)
         place = place_of(settings)
         self.licensing = (

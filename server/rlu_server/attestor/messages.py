@@ -129,14 +129,30 @@ class ProveConsistency(Message, frozen=True, tag="prove_consistency"):
 
 
 class ProvePath(Message, frozen=True, tag="prove_path"):
-    """The hashes that prove that the tree of one size extends that of another; nothing signed."""
+    """The hashes that prove that the tree of one size extends that of another, of this instance or an earlier one; nothing signed."""
 
     old_size: Size
     new_size: Size
+    issuer: Issuer | None = None
 
 
 class LatestHead(Message, frozen=True, tag="latest_head"):
-    pass
+    """The latest signed head of this instance's log, or of an earlier one's: the final one, unless it still has sessions."""
+
+    issuer: Issuer | None = None
+
+
+class Cosign(Message, frozen=True, tag="cosign"):
+    """A witness's cosignature on a head of this instance or an earlier one; answered with all that are kept of that instance."""
+
+    head: Annotated[bytes, Meta(max_length=1024)]
+    line: Annotated[str, Meta(max_length=512)]
+
+
+class ReadCosignatures(Message, frozen=True, tag="read_cosignatures"):
+    """The witnesses' latest cosignatures on heads of this instance or an earlier one."""
+
+    issuer: Issuer | None = None
 
 
 class ReadLeaves(Message, frozen=True, tag="read_leaves"):
@@ -179,6 +195,8 @@ Request = (
     | ProveConsistency
     | ProvePath
     | LatestHead
+    | Cosign
+    | ReadCosignatures
     | ReadLeaves
     | ReadEntries
     | AckExport
@@ -248,6 +266,17 @@ class Head(Message, frozen=True, tag="head"):
 
 class Path(Message, frozen=True, tag="path"):
     path: list[Digest]
+
+
+class CosignedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A head, and one witness's signature line on it."""
+
+    head: bytes
+    line: str
+
+
+class Cosignatures(Message, frozen=True, tag="cosignatures"):
+    cosignatures: list[CosignedHead]
 
 
 class Leaves(Message, frozen=True, tag="leaves"):
@@ -331,9 +360,9 @@ class Condition(Message, frozen=True, tag="condition"):
 
 class Failure(Message, frozen=True, tag="failure"):
     """`code` is stable: `signer_unavailable`, `unknown_session`, `session_expired`, `unknown_exchange`, `not_in_log`,
-    `export_behind`, `drift`, `licence_expired`, `licence_not_yet`, `licence_invalid`, `malformed`, `hello_required`, `overloaded`,
-    `hello.tls`, `log.damaged`, and `facts.missing`, `facts.unreadable`, `facts.malformed` while the launcher has not yet written what is
-    to be stated. A garbled frame is answered with `malformed` and `id` 0, and ends the connection."""
+    `cosignature_refused`, `export_behind`, `drift`, `licence_expired`, `licence_not_yet`, `licence_invalid`, `malformed`,
+    `hello_required`, `overloaded`, `hello.tls`, `log.damaged`, and `facts.missing`, `facts.unreadable`, `facts.malformed` while the
+    launcher has not yet written what is to be stated. A garbled frame is answered with `malformed` and `id` 0, and ends the connection."""
 
     code: Code
     message: Annotated[str, Meta(max_length=256)]
@@ -349,6 +378,7 @@ Answer = (
     | Proof
     | Head
     | Path
+    | Cosignatures
     | Leaves
     | Entries
     | Exported

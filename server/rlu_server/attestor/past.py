@@ -27,7 +27,7 @@ class Past:
         self._directory = directory
         self._lock = threading.Lock()
         self._instances: list[Retired] | None = None
-        self._tree: tuple[str, TiledTree] | None = None
+        self._tree: tuple[tuple[str, int], TiledTree] | None = None
 
     def instances(self) -> list[Retired]:
         """All of them.
@@ -52,13 +52,26 @@ class Past:
             AttestorError: `not_in_log`.
             LogCorrupt: the log does not lead to its final head.
         """
-        found = self._find(issuer)
+        found = self.instance(issuer)
         if not 0 <= leaf_index < found.size:
             raise AttestorError("not_in_log", "that instance's log was shorter")
         head = cose.parse_head(found.head)
         with self._lock:
             path = self._tree_of(found).inclusion_path(leaf_index, found.size)
         return cose.assemble_inclusion(head.protected, head.signature, found.size, leaf_index, path)
+
+    def path(self, issuer: str, old_size: int, new_size: int) -> list[bytes]:
+        """The hashes that lead from one size of an instance's tree to another.
+
+        Raises:
+            AttestorError: `not_in_log`.
+            LogCorrupt: the log is damaged.
+        """
+        found = self.instance(issuer)
+        if not 0 < old_size <= new_size <= found.size:
+            raise AttestorError("not_in_log", "that instance's log was shorter")
+        with self._lock:
+            return self._tree_of(found).consistency_path(old_size, new_size)
 
     def consistency(self, issuer: str, old_size: int, upto: bytes | None = None) -> bytes:
         """COSE Receipt of consistency between an earlier size and an instance's final head.
@@ -70,7 +83,7 @@ class Past:
             AttestorError: `not_in_log`.
             LogCorrupt: the log does not lead to its final head.
         """
-        found = self._find(issuer)
+        found = self.instance(issuer)
         head = cose.parse_head(found.head if upto is None else upto)
         if not 0 < old_size <= head.tree_size <= found.size:
             raise AttestorError("not_in_log", "that instance's log was shorter")
@@ -85,20 +98,27 @@ class Past:
             AttestorError: `not_in_log`.
             LogCorrupt: the log is damaged.
         """
-        found = self._find(issuer)
+        found = self.instance(issuer)
         with self._lock:
             return show(self._tree_of(found), found.size)
 
-    def _find(self, issuer: str) -> Retired:
+    def instance(self, issuer: str) -> Retired:
+        """One of them.
+
+        Raises:
+            AttestorError: `not_in_log`.
+            LogCorrupt: as `instances`.
+        """
         found = next((i for i in self.instances() if i.issuer == issuer), None)
         if found is None:
             raise AttestorError("not_in_log", "no such instance came before this one")
         return found
 
     def _tree_of(self, instance: Retired) -> TiledTree:
-        if self._tree is None or self._tree[0] != instance.issuer:
+        wanted = (instance.issuer, instance.size)
+        if self._tree is None or self._tree[0] != wanted:
             tree = TiledTree(instance.tiles, instance.sealed)
             for record in instance.rest:
                 tree.put(unb64u(record.leaf), records.meta(record))
-            self._tree = (instance.issuer, tree)
+            self._tree = (wanted, tree)
         return self._tree[1]

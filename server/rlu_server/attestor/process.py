@@ -171,7 +171,7 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         check_count(read[0].start_count, count, tries)
         current = await instances.start(platform, journal, read, created, count)
         closing.callback(current.committer.close)
-        roster = Roster(current, licensing=instances.licensing)
+        roster = Roster(current, instances.cosignatures, licensing=instances.licensing)
         if before is None and journal.predecessor is not None:
             current.attesting.predecessor = instances.followed(journal.predecessor, slots)
         if before is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rlu_server.attestor.attesting import Attesting
 from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.cosignatures import Cosignatures
 from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.exporting import Exporting
 from rlu_server.attestor.licensing import Licensing
@@ -55,12 +56,14 @@ class Roster:
 
     Attributes:
         current: opens sessions.
+        cosignatures: what witnesses brought for the log of any of them.
         leaving: goes on with those it opened, and opens none.
         drift: stable code of what the policy finds wrong with the current instance; None: nothing, or there is no policy.
         licensing: decides whether sessions may be opened; None: no licence is needed.
     """
 
     current: Attestor
+    cosignatures: Cosignatures
     leaving: Attestor | None = None
     drift: str | None = None
     licensing: Licensing | None = None

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from rlu_attestation.errors import Malformed, RluError
-from rlu_server.attestor import composition, facts, messages, reading
+from rlu_server.attestor import composition, facts, lookback, messages, reading
 from rlu_server.attestor.attesting import SignedStatement
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import Event
 from rlu_server.attestor.ledger import Ledger
+from rlu_server.attestor.lookback import LookBack
 from rlu_server.attestor.reading import LogRequest
 from rlu_server.attestor.roster import Attestor, Roster
 from rlu_server.attestor.sessions import Entry, PendingSession
-from rlu_server.attestor.tiles import TiledTree
 
 Send = Callable[[messages.Answer], None]
-LookBack = messages.History | messages.Prove | messages.ProveConsistency | messages.ReadEntries
 
 
 class Gateway:
@@ -143,17 +142,10 @@ class Gateway:
             self._later(request.id, self._acknowledge(request))
         elif isinstance(request, messages.ReadCondition):
             self.answer(self._condition(request.id, self._statement))
-        elif (
-            isinstance(request, messages.History)
-            or (
-                isinstance(request, messages.ProveConsistency | messages.ReadEntries)
-                and request.issuer not in (None, self._ledger.issuer)
-            )
-            or (isinstance(request, messages.Prove) and self._roster.named(request.issuer) is None)
-        ):
-            self._later(request.id, self._look_back(request))
+        elif lookback.needed(request, self._roster):
+            self._later(request.id, self._look_back(cast(LookBack, request)))
         else:
-            self._show(request)
+            self._show(cast(LogRequest, request))
 
     async def _greet(self, hello: messages.Hello) -> None:
         try:
@@ -276,7 +268,7 @@ class Gateway:
 
     def _show(self, request: LogRequest) -> None:
         instance = self._attestor
-        if isinstance(request, messages.Prove):
+        if isinstance(request, messages.Prove | messages.ProvePath | messages.LatestHead):
             instance = self._roster.named(request.issuer) or instance
         signed = instance.committer.signed
         if signed is None:
@@ -284,40 +276,7 @@ class Gateway:
         self.answer(reading.show(request, signed, instance.committer.ledger.tree, instance.exporting.floor))
 
     async def _look_back(self, request: LookBack) -> None:
-        past = self._attestor.past
-        if self._roster.leaving is not None:
-            past.forget()  # its log still grows
-        if isinstance(request, messages.Prove):
-            assert request.issuer is not None
-            proof = await asyncio.to_thread(past.inclusion, request.issuer, request.leaf_index)
-            self.answer(messages.Proof(id=request.id, receipt=proof))
-            return
-        if isinstance(request, messages.ProveConsistency):
-            assert request.issuer is not None
-            proof = await asyncio.to_thread(
-                past.consistency, request.issuer, request.old_size, self._named_head(request.issuer)
-            )
-            self.answer(messages.Proof(id=request.id, receipt=proof))
-            return
-        if isinstance(request, messages.ReadEntries):
-            assert request.issuer is not None
-
-            def show(tree: TiledTree, size: int) -> messages.Entries:
-                return reading.entries(request, tree, size, 0)
-
-            self.answer(await asyncio.to_thread(past.read, request.issuer, show))
-            return
-        instances = await asyncio.to_thread(past.instances)
-        known = [
-            messages.Instance(issuer=i.issuer, jwk=i.jwk, head=i.head, tree_size=i.size)
-            for i in instances[-messages.MAX_INSTANCES :]
-        ]
-        self.answer(messages.Instances(id=request.id, instances=known))
-
-    def _named_head(self, issuer: str) -> bytes | None:
-        """The head that our statements name of an instance whose log still grows; None for one whose log is final."""
-        leaving, named = self._roster.leaving, self._attestor.attesting.predecessor
-        return named.head if leaving is not None and named is not None and leaving.issuer == issuer else None
+        self.answer(await lookback.answer(request, self._roster))
 
     async def _acknowledge(self, request: messages.AckExport) -> None:
         exporting, size = self._attestor.exporting, self._ledger.signed_size

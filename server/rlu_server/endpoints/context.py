@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from rlu_server.attestor.messages import Attestation, Entries, Instance, TlsOrigin
+from rlu_server.attestor.messages import Attestation, CosignedHead, Entries, Instance, TlsOrigin
 from rlu_server.core.apikeys import KeyRecord, Principal
 from rlu_server.core.auth.credentials import Credentials
-from rlu_server.core.cosignatures import Cosigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +122,8 @@ class Context(Protocol):
     async def receipt(self, principal: Principal, session: str, seq: int, wait_s: float) -> Signed:
         """A receipt; waits up to `wait_s` for an exchange to end and be signed, then refuses with `receipt_pending`."""
 
-    async def head(self) -> tuple[bytes, int]:
-        """The latest signed head and its tree size."""
+    async def head(self, issuer: str | None) -> tuple[bytes, int]:
+        """The latest signed head and its tree size, of this instance or an earlier one; or `not_in_log`."""
 
     async def inclusion(self, leaf_index: int) -> bytes:
         """COSE Receipt of inclusion under the latest head; `not_in_log` beyond it."""
@@ -132,8 +131,8 @@ class Context(Protocol):
     async def consistency(self, old_size: int, issuer: str | None) -> bytes:
         """COSE Receipt of consistency between `old_size` and the latest head, or an earlier instance's final one; or `not_in_log`."""
 
-    async def path(self, old_size: int, new_size: int) -> Sequence[bytes]:
-        """The hashes that prove that one tree extends another; `not_in_log` beyond the latest head."""
+    async def path(self, old_size: int, new_size: int, issuer: str | None) -> Sequence[bytes]:
+        """The hashes that prove that one tree extends another, of this instance or an earlier one; `not_in_log` beyond the latest head."""
 
     async def leaves(self, start: int, count: int) -> bytes:
         """Leaf hashes, 32 bytes each, as far as the latest head reaches; `not_in_log` beyond it."""
@@ -147,8 +146,8 @@ class Context(Protocol):
     async def exported(self, principal: Principal, size: int) -> int:
         """Note what has been exported; gives what counts as exported now. `not_exporter` as above."""
 
-    def cosignatures(self) -> Sequence[Cosigned]:
-        """The witnesses' latest cosignatures."""
+    async def cosignatures(self, issuer: str | None) -> Sequence[CosignedHead]:
+        """The witnesses' latest cosignatures, on heads of this instance or an earlier one; or `not_in_log`."""
 
-    def cosign(self, head: bytes, line: str) -> None:
+    async def cosign(self, head: bytes, line: str) -> None:
         """Take a witness's cosignature, or refuse with `cosignature_refused`."""

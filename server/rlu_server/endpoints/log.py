@@ -42,9 +42,9 @@ router = APIRouter(prefix="/v1/rlu/log", tags=["log"])
 
 
 @router.get("/head")
-async def log_head(_caller: Caller, gateway: Gateway) -> LogHead:
-    """The latest signed head of this instance's log."""
-    head, size = await gateway.head()
+async def log_head(_caller: Caller, gateway: Gateway, issuer: Earlier = None) -> LogHead:
+    """The latest signed head of this instance's log, or of an earlier one's: the final one, unless it still has sessions."""
+    head, size = await gateway.head(issuer)
     return LogHead(head=b64u(head), tree_size=size)
 
 
@@ -66,9 +66,11 @@ async def log_consistency(
 
 
 @router.get("/path")
-async def log_path(_caller: Caller, gateway: Gateway, old_size: Index, new_size: Index) -> LogPath:
+async def log_path(
+    _caller: Caller, gateway: Gateway, old_size: Index, new_size: Index, issuer: Earlier = None
+) -> LogPath:
     """Proof that the tree of one size extends that of another; the roots are for the caller to know from signed heads."""
-    return LogPath(path=[b64u(node) for node in await gateway.path(old_size, new_size)])
+    return LogPath(path=[b64u(node) for node in await gateway.path(old_size, new_size, issuer)])
 
 
 @router.get("/leaves")
@@ -127,19 +129,19 @@ async def log_exported(asked: ExportState, caller: Caller, gateway: Gateway) -> 
 
 
 @router.get("/cosignatures")
-async def cosignatures(_caller: Caller, gateway: Gateway) -> Cosignatures:
-    """The witnesses' latest cosignatures, each with the head it is on."""
-    found = gateway.cosignatures()
+async def cosignatures(_caller: Caller, gateway: Gateway, issuer: Earlier = None) -> Cosignatures:
+    """The witnesses' latest cosignatures on heads of this instance or an earlier one, each with the head it is on."""
+    found = await gateway.cosignatures(issuer)
     return Cosignatures(cosignatures=[CosignedHead(head=b64u(c.head), cosignature=c.line) for c in found])
 
 
 @router.post("/cosignatures", status_code=204)
 async def cosign(asked: Cosignature, _caller: Caller, gateway: Gateway) -> None:
-    """A witness brings its cosignature on a head of this log."""
+    """A witness brings its cosignature on a head of this instance's log, or of an earlier one's."""
     try:
         head = unb64u(asked.head) if len(asked.head) <= MAX_HEAD else b""
     except Malformed:
         head = b""
     if not head:
         raise GatewayError("cosignature_refused")
-    gateway.cosign(head, asked.cosignature)
+    await gateway.cosign(head, asked.cosignature)

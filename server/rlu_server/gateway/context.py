@@ -12,7 +12,6 @@ from rlu_server.adapters.relay import Relay
 from rlu_server.attestor import messages
 from rlu_server.core.apikeys import KeyRecord, Principal
 from rlu_server.core.auth.credentials import Credentials
-from rlu_server.core.cosignatures import Cosignatures, Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, State
 from rlu_server.endpoints.context import Identity, SessionView, Signed
@@ -45,7 +44,6 @@ class GatewayContext:
         self._authenticator = authenticator
         self._administrators = frozenset(tuple(one.split("/", 1)) for one in administrators)
         self._count = count
-        self._cosignatures = Cosignatures(log.witnesses)
 
     async def authenticate(self, credentials: Credentials) -> Principal:
         found = self._relay.auth.authenticate(credentials)
@@ -120,8 +118,8 @@ class GatewayContext:
         found = self._ledger.table.visible(session, principal)
         return await self._signed(found, await self._ledger.recorder.receipt(found, seq, wait_s))
 
-    async def head(self) -> tuple[bytes, int]:
-        head = await self._attestor.latest_head()
+    async def head(self, issuer: str | None) -> tuple[bytes, int]:
+        head = await self._attestor.latest_head(issuer)
         return head.head, head.tree_size
 
     async def inclusion(self, leaf_index: int) -> bytes:
@@ -130,8 +128,8 @@ class GatewayContext:
     async def consistency(self, old_size: int, issuer: str | None) -> bytes:
         return await self._attestor.prove_consistency(old_size, issuer)
 
-    async def path(self, old_size: int, new_size: int) -> Sequence[bytes]:
-        return await self._attestor.prove_path(old_size, new_size)
+    async def path(self, old_size: int, new_size: int, issuer: str | None) -> Sequence[bytes]:
+        return await self._attestor.prove_path(old_size, new_size, issuer)
 
     async def leaves(self, start: int, count: int) -> bytes:
         return await self._attestor.leaves(start, count)
@@ -149,12 +147,11 @@ class GatewayContext:
         self._check_exporter(principal)
         return await self._attestor.exported(size)
 
-    def cosignatures(self) -> Sequence[Cosigned]:
-        return self._cosignatures.of(self.identity().issuer)
+    async def cosignatures(self, issuer: str | None) -> Sequence[messages.CosignedHead]:
+        return await self._attestor.cosignatures(issuer)
 
-    def cosign(self, head: bytes, line: str) -> None:
-        identity = self.identity()
-        self._cosignatures.offer(head, line, identity.issuer, identity.jwk)
+    async def cosign(self, head: bytes, line: str) -> None:
+        await self._attestor.cosign(head, line)
 
     def _check_exporter(self, principal: Principal) -> None:
         if f"{principal.tenant}/{principal.name}" != self._exporter:

@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from rlu_attestation.encoding import b64u
-from rlu_server.attestor.messages import Attestation, Entries, EvidenceItem, Instance, LogEntry
+from rlu_server.attestor.messages import Attestation, CosignedHead, Entries, EvidenceItem, Instance, LogEntry
 from rlu_server.core.apikeys import KeyRecord, KeyRing, Principal, mint
 from rlu_server.core.auth.credentials import Credentials, presented
-from rlu_server.core.cosignatures import Cosigned
 from rlu_server.core.errors import GatewayError
 from rlu_server.endpoints import Identity, SessionView, Signed, create_app
 
@@ -105,7 +104,8 @@ class MemoryGateway:
             raise GatewayError("receipt_not_found")
         return Signed(b"receipt", b"cose")
 
-    async def head(self) -> tuple[bytes, int]:
+    async def head(self, issuer: str | None) -> tuple[bytes, int]:
+        self._do("head", issuer)
         return b"head", 7
 
     async def inclusion(self, leaf_index: int) -> bytes:
@@ -119,7 +119,8 @@ class MemoryGateway:
             raise GatewayError("not_in_log")
         return b"consistency"
 
-    async def path(self, old_size: int, new_size: int) -> Sequence[bytes]:
+    async def path(self, old_size: int, new_size: int, issuer: str | None) -> Sequence[bytes]:
+        self._do("path", old_size, new_size, issuer)
         if not old_size <= new_size <= 7:
             raise GatewayError("not_in_log")
         return [bytes(32)]
@@ -149,10 +150,11 @@ class MemoryGateway:
         if principal.name != "ann":
             raise GatewayError("not_exporter")
 
-    def cosignatures(self) -> Sequence[Cosigned]:
-        return [Cosigned(b"head", 7, "— w AA", NOW)]
+    async def cosignatures(self, issuer: str | None) -> Sequence[CosignedHead]:
+        self._do("cosignatures", issuer)
+        return [CosignedHead(head=b"head", line="— w AA")]
 
-    def cosign(self, head: bytes, line: str) -> None:
+    async def cosign(self, head: bytes, line: str) -> None:
         self._do("cosign", head, line)
 
 

@@ -54,8 +54,18 @@ async def test_an_earlier_instance_is_asked_for_by_its_name(client: httpx.AsyncC
     name = "urn:rlu:instance:" + "A" * 44
     assert (await client.get(f"/v1/rlu/log/consistency?old_size=2&issuer={name}")).status_code == 200
     assert gateway.asked[-1] == ("consistency", 2, name)
-    bad = await client.get("/v1/rlu/log/consistency?old_size=2&issuer=canary")
-    assert (bad.status_code, bad.json()["param"]) == (400, "issuer")
+    for route, asked in (
+        ("head?", ("head", name)),
+        ("path?old_size=2&new_size=3&", ("path", 2, 3, name)),
+        ("cosignatures?", ("cosignatures", name)),
+    ):
+        assert (await client.get(f"/v1/rlu/log/{route}issuer={name}")).status_code == 200
+        assert gateway.asked[-1] == asked
+        await client.get(f"/v1/rlu/log/{route}")
+        assert gateway.asked[-1] == (*asked[:-1], None)
+    for route in ("consistency?old_size=2&", "head?", "path?old_size=2&new_size=3&", "cosignatures?"):
+        bad = await client.get(f"/v1/rlu/log/{route}issuer=canary")
+        assert (bad.status_code, bad.json()["param"]) == (400, "issuer")
 
 
 async def test_entries_are_for_the_exporter(client: httpx.AsyncClient, gateway: Any) -> None:

@@ -24,6 +24,10 @@ OF_THE_ATTESTOR = {
         "What is kept beside the log's entries is damaged, so that they cannot be counted; everything else goes on.",
         "Bring `meta.bin` back from a backup of the log and restart the attestor; boundary reports leave open what is not counted.",
     ),
+    "log.cosignatures_damaged": Text(
+        "A file with witnesses' cosignatures is damaged, so that none are handed out for that instance; everything else goes on.",
+        "Nothing: witnesses look which are there, and bring theirs again.",
+    ),
     "log.tail_dropped": Text(
         "After a crash, bytes behind the last signed head were cut off; they were never released.",
         "Nothing is to be done.",
