@@ -61,6 +61,8 @@ from rlu_server.workers.own import Answering
 SWEEP_S = 0.25
 FILES_CHECK_S = 1.0
 FLUSH_S = 1.0
+CLOSING_S = 15.0
+"""At least so long closes may take at a drain: an attestor that has just died is back by then. Less than the supervisor's patience."""
 BACKLOG = 2048
 
 
@@ -286,7 +288,7 @@ class Gateway:
         while self.relay.exchange_count and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         self.relay.stop_exchanges(None, GatewayError("draining"))
-        grace = max(deadline - time.monotonic(), min(5.0, self.settings.gateway.drain_timeout_s))
+        grace = max(deadline - time.monotonic(), CLOSING_S)
         closing = asyncio.ensure_future(self.ledger.drain())
         _, unfinished = await asyncio.wait((closing,), timeout=grace)
         for task in unfinished:

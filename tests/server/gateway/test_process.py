@@ -229,6 +229,23 @@ async def test_drain_cuts_what_takes_too_long_and_says_so(rig: Rig):
     assert session.closed is not None
 
 
+async def test_drain_waits_for_an_attestor_that_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """However short the drain: what was answered has its receipt, and every session its close."""
+    monkeypatch.setattr("rlu_server.gateway.process.CLOSING_S", 60.0)
+    async with Rig(tmp_path, {"drain_timeout_s": 0.0}, BOOK) as rig:
+        answered = await rig.call(PATH, rig.chat())
+        await rig.attestor.stop()
+        await rig.eventually(lambda: not rig.gateway.readiness.attestor, 60)
+        draining = asyncio.create_task(rig.gateway.drain())
+        await rig.eventually(lambda: rig.gateway.ledger.draining, 60)
+        await rig.attestor.start()
+        await draining
+        assert rig.session(answered.session).closed is not None
+        assert not [one for one in rig.events if one["event"] == "receipt_lost"]
+
+
 async def test_drain_does_not_cut_an_answer_that_a_slow_client_is_still_reading(rig: Rig):
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.gateway.port, limit=1024)
     writer.write(rig.request(PATH, rig.chat(stream=True, script="big")))
