@@ -70,7 +70,7 @@ class Attestation(Section):
     key_path: str = ""
     """TSS2 PRIVATE KEY file (made when absent), or a persistent handle such as `0x81000010`. Empty: below the state directory."""
     pcrs: tuple[Annotated[int, Field(ge=0, le=23)], ...] = (0, 1, 2, 3, 4, 5, 6, 7)
-    """PCRs of the SHA-256 bank that the key is bound to and that are quoted."""
+    """PCRs of the SHA-256 bank that are quoted, and that the key is bound to: to 10 not where the kernel's list goes beside the quote."""
     renew_s: Annotated[int, Field(ge=60, le=86400)] = 3600
     """How often the instance statement and its evidence are renewed, in seconds."""
     statement_ttl_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 7200

@@ -16,8 +16,11 @@ MAX_ITEM = 256 * 1024
 """Largest evidence item in bytes (FORMATS section 4), unless its kind has a limit of its own."""
 
 NVIDIA = "nvidia"
-_LIMITS: Mapping[str, int] = MappingProxyType({NVIDIA: 8 * 1024 * 1024})
-"""Kinds whose items may be larger: all devices of a node in one, with their reference values."""
+_MAX_TPM = 2 * 1024 * 1024
+_LIMITS: Mapping[str, int] = MappingProxyType(
+    {NVIDIA: 8 * 1024 * 1024, "tpm2": _MAX_TPM, "gcp-vtpm": _MAX_TPM, "azure-vtpm": _MAX_TPM}
+)
+"""Kinds whose items may be larger: all devices of a node in one, with their reference values; TPMs with what the kernel measured."""
 
 __all__ = ["MAX_ITEM", "NVIDIA", "kind_of", "max_item"]
 

@@ -9,7 +9,7 @@ The list grows while a quote is made, so the quoted value may be that of a begin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlu_attestation.errors import Untrusted
@@ -17,6 +17,8 @@ from rlu_attestation.tpm.constants import BANKS, digest_size
 from rlu_attestation.tpm.ima_log import PCR, ImaEntry, ImaLog
 
 BOOT_AGGREGATE = "boot_aggregate"
+FORMS = ("own", "sha1")
+"""With what entries extend a bank: its own digest, or SHA-1's and zeros."""
 _STEP = "quote.ima"
 _BANK_SIZES = {BANKS[bank]: digest_size(bank) for bank in BANKS}
 _AGGREGATED = (range(10), range(8))
@@ -71,15 +73,19 @@ def verify_replay(log: ImaLog, pcrs: Mapping[str, Mapping[int, bytes]]) -> ImaRe
     )
 
 
+def values(entries: Sequence[ImaEntry], bank: str, form: str) -> Iterator[bytes]:
+    """The value of PCR 10 in a bank after each entry, where entries extend it in one of `FORMS`."""
+    state = bytes(size := _BANK_SIZES[bank])
+    for entry in entries:
+        extended = _extended(entry, bank if form == "own" else "sha1", size)
+        state = hashlib.new(bank, state + extended).digest()
+        yield state
+
+
 def _prefix(entries: Sequence[ImaEntry], bank: str, value: bytes) -> tuple[int, str] | None:
     """How many entries lead to a value, and in which form; None when no positive number does."""
-    size = _BANK_SIZES[bank]
-    for form in ("own", "sha1") if bank != "sha1" else ("own",):
-        state = bytes(size)
-        for number, entry in enumerate(entries, 1):
-            state = hashlib.new(
-                bank, state + _extended(entry, bank if form == "own" else "sha1", size)
-            ).digest()
+    for form in FORMS if bank != "sha1" else FORMS[:1]:
+        for number, state in enumerate(values(entries, bank, form), 1):
             if state == value:
                 return number, form
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rlu_attestation.cursor import Cursor
 from rlu_attestation.errors import Malformed, Unsupported
@@ -74,7 +74,14 @@ class ImaEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImaLog:
+    """A list. Both forms of one list are equal.
+
+    Attributes:
+        ends: where in the bytes that were read each entry ends, so that whoever holds them can cut them.
+    """
+
     entries: tuple[ImaEntry, ...]
+    ends: tuple[int, ...] = field(compare=False)
 
 
 def parse(data: bytes) -> ImaLog:
@@ -86,31 +93,36 @@ def parse(data: bytes) -> ImaLog:
     """
     cursor = Cursor(data, _CODE, MAX_LOG)
     binary = data[:4] == PCR.to_bytes(4, "little")
-    return ImaLog(tuple(_binary(cursor) if binary else _ascii(data)))
+    return _binary(cursor) if binary else _ascii(data)
 
 
 # --- binary ---------------------------------------------------------------------------------------------------------------
 
 
-def _binary(cursor: Cursor) -> list[ImaEntry]:
+def _binary(cursor: Cursor) -> ImaLog:
     entries: list[ImaEntry] = []
+    ends: list[int] = []
     while cursor.remaining:
         _bounded(entries)
-        _only_ours(cursor.u32_le("pcr"))
-        listed = cursor.take(_SHA1_SIZE, "template digest")
-        template = _text(cursor.take(_size(cursor, "template name", _MAX_NAME), "template name"))
-        fields = _fields_of(template)
-        if template == _ORIGINAL:
-            digest = cursor.take(_SHA1_SIZE, "d")
-            name = cursor.take(_size(cursor, "n", _NAME_SIZE - 1), "n")
-            entries.append(_entry(template, [digest, name + b"\0"], listed))
-            continue
-        data = cursor.take(_size(cursor, "template data", _MAX_DATA), "template data")
-        body = Cursor(data, _CODE, _MAX_DATA)
-        values = [body.take(_size(body, field, _MAX_DATA), field) for field in fields]
-        body.end()
-        entries.append(_entry(template, values, listed))
-    return entries
+        entries.append(_binary_entry(cursor))
+        ends.append(cursor.position)
+    return ImaLog(tuple(entries), tuple(ends))
+
+
+def _binary_entry(cursor: Cursor) -> ImaEntry:
+    _only_ours(cursor.u32_le("pcr"))
+    listed = cursor.take(_SHA1_SIZE, "template digest")
+    template = _text(cursor.take(_size(cursor, "template name", _MAX_NAME), "template name"))
+    fields = _fields_of(template)
+    if template == _ORIGINAL:
+        digest = cursor.take(_SHA1_SIZE, "d")
+        name = cursor.take(_size(cursor, "n", _NAME_SIZE - 1), "n")
+        return _entry(template, [digest, name + b"\0"], listed)
+    data = cursor.take(_size(cursor, "template data", _MAX_DATA), "template data")
+    body = Cursor(data, _CODE, _MAX_DATA)
+    values = [body.take(_size(body, field, _MAX_DATA), field) for field in fields]
+    body.end()
+    return _entry(template, values, listed)
 
 
 def _size(cursor: Cursor, field: str, most: int) -> int:
@@ -123,27 +135,34 @@ def _size(cursor: Cursor, field: str, most: int) -> int:
 # --- text -----------------------------------------------------------------------------------------------------------------
 
 
-def _ascii(data: bytes) -> list[ImaEntry]:
+def _ascii(data: bytes) -> ImaLog:
     if not data.endswith(b"\n"):
         raise Malformed(_CODE, "neither a binary list nor complete lines of text")
     entries: list[ImaEntry] = []
-    for line in data.decode("utf-8", "surrogateescape")[:-1].split("\n"):
+    ends: list[int] = []
+    end = 0
+    for line in data[:-1].split(b"\n"):
         _bounded(entries)
-        number, _, rest = line.partition(" ")
-        if len(number) != 2 or not number.isascii() or not number.isdecimal():
-            raise Malformed(_CODE, "a line does not begin with the number of a PCR")
-        _only_ours(int(number))
-        text, _, rest = rest.partition(" ")
-        listed = _hex(text)
-        if len(listed) != _SHA1_SIZE:
-            raise Malformed(_CODE, f"a template digest has {_SHA1_SIZE} bytes")
-        template, *values = rest.split(" ")
-        fields = _fields_of(template)
-        if len(values) != len(fields):
-            raise Malformed(_CODE, "a line does not have the fields of its template")
-        raw = [_raw(field, value) for field, value in zip(fields, values, strict=True)]
-        entries.append(_entry(template, raw, listed))
-    return entries
+        entries.append(_ascii_entry(line.decode("utf-8", "surrogateescape")))
+        end += len(line) + 1
+        ends.append(end)
+    return ImaLog(tuple(entries), tuple(ends))
+
+
+def _ascii_entry(line: str) -> ImaEntry:
+    number, _, rest = line.partition(" ")
+    if len(number) != 2 or not number.isascii() or not number.isdecimal():
+        raise Malformed(_CODE, "a line does not begin with the number of a PCR")
+    _only_ours(int(number))
+    text, _, rest = rest.partition(" ")
+    listed = _hex(text)
+    if len(listed) != _SHA1_SIZE:
+        raise Malformed(_CODE, f"a template digest has {_SHA1_SIZE} bytes")
+    template, *values = rest.split(" ")
+    fields = _fields_of(template)
+    if len(values) != len(fields):
+        raise Malformed(_CODE, "a line does not have the fields of its template")
+    return _entry(template, [_raw(field, value) for field, value in zip(fields, values, strict=True)], listed)
 
 
 def _raw(field: str, value: str) -> bytes:

@@ -29,6 +29,7 @@ from rlu_server.attestor.rotation import Rotation
 from rlu_server.attestor.server import Server
 from rlu_server.attestor.slots import KeySlots
 from rlu_server.attestor.software import SoftwarePlatform
+from rlu_server.attestor.tpm import ima
 from rlu_server.attestor.tpm.attestation_key import EnrolledKey
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
 from rlu_server.settings import Settings
@@ -72,11 +73,13 @@ def tpm_configuration(settings: Settings) -> TpmConfiguration:
     except ValueError as error:
         raise NotReady("key.handle", "a persistent handle looks like 0x81000010") from error
     device = settings.attestation.tcti.startswith("device:")
+    pcrs = tuple(sorted(set(settings.attestation.pcrs)))
     return TpmConfiguration(
         tcti=settings.attestation.tcti,
         key=key,
-        pcrs=tuple(sorted(set(settings.attestation.pcrs))),
+        pcrs=pcrs,
         event_log=EVENT_LOG if device else None,
+        ima_log=ima.present() if device and ima.PCR in pcrs else None,
     )
 
 

@@ -102,6 +102,8 @@ class Trust:
     tdx: Device = Device()
     nitro: Device = Device()
     tsm: Device = Device()
+    ima: Device = Device()
+    """The kernel's list of measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

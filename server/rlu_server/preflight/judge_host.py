@@ -151,6 +151,12 @@ def judge_trust(trust: Trust) -> Iterator[Finding]:
     }
     for name, (what, device, remedy) in devices.items():
         yield from _device(name, what, device, remedy)
+    if trust.tpm.present and trust.ima.present:
+        yield info(
+            "tpm.ima",
+            "the kernel lists what it measures (IMA); with PCR 10 in [attestation] pcrs the list goes beside every quote"
+            + ("" if trust.ima.usable else ", once this user may read it"),
+        )
     if trust.sev_snp.present or trust.tdx.present:
         yield _reports(trust.tsm)
     if not any(device.present for _, device, _ in devices.values()):

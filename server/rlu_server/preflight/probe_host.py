@@ -63,6 +63,7 @@ def trust(root: Path) -> Trust:
     resource, plain = root / "dev/tpmrm0", root / "dev/tpm0"
     version = _text(root / "sys/class/tpm/tpm0/tpm_version_major")
     reports = root / "sys/kernel/config/tsm/report"
+    measured = root / "sys/kernel/security/ima/binary_runtime_measurements"
     return Trust(
         tpm=_device(resource if resource.exists() else plain),
         tpm_version=int(version) if version.isdigit() else 0,
@@ -70,6 +71,7 @@ def trust(root: Path) -> Trust:
         tdx=_device(root / "dev/tdx_guest"),
         nitro=_device(root / "dev/nsm"),
         tsm=Device(reports.is_dir(), reports.is_dir() and os.access(reports, os.W_OK | os.X_OK)),
+        ima=Device(os.access(measured, os.F_OK), os.access(measured, os.R_OK)),
     )
 
 

@@ -36,6 +36,17 @@ def test_both_forms_say_the_same() -> None:
         assert ima_log.parse(running.binary()) == ima_log.parse(running.text())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_where_entries_end(form: str) -> None:
+    running = kernel()
+    running.measure("/tmp/\udcff\udcfe", b"a name that is not UTF-8")
+    data = FORMS[form](running)
+    found = ima_log.parse(data)
+    assert found.ends[-1] == len(data)
+    for number, end in enumerate(found.ends, 1):
+        assert ima_log.parse(data[:end]).entries == found.entries[:number]
+
+
 def line(text: str) -> bytes:
     good = kernel().text()
     return good + text.encode() + b"\n"

@@ -201,6 +201,16 @@ def test_landlock(node: FakeNode, abi: int, severity: Severity) -> None:
     assert by_id(judge(look(node, landlock=abi)))["kernel.landlock"].severity is severity
 
 
+def test_the_kernels_list_of_measurements(node: FakeNode) -> None:
+    assert "tpm.ima" not in by_id(judge(look(node)))
+    node.put("sys/kernel/security/ima/binary_runtime_measurements")
+    assert look(node).trust.ima == Device(True, True)
+    found = by_id(judge(look(node)))["tpm.ima"]
+    assert (found.severity, "may read" in found.found) == (Severity.INFO, False)
+    there = Trust(tpm=Device(True, True), ima=Device(present=True))
+    assert "may read" in by_id(list(judge_trust(there)))["tpm.ima"].found
+
+
 def test_root_needs_no_unprivileged_namespaces(node: FakeNode) -> None:
     node.put("proc/sys/kernel/unprivileged_userns_clone", "0")
     kernel = probe_host.kernel(node.root, landlock=7, is_root=True)

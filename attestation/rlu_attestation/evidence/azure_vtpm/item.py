@@ -9,7 +9,7 @@ from typing import Any, cast
 from rlu_attestation import canonical
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
-from rlu_attestation.evidence import MAX_ITEM
+from rlu_attestation.evidence import max_item
 from rlu_attestation.evidence.azure_vtpm.hcl import HclReport, ReportType, parse_hcl_report
 from rlu_attestation.evidence.binding import BindingPath
 from rlu_attestation.tpm import members
@@ -77,7 +77,7 @@ def parse(data: bytes) -> AzureVtpmEvidence:
             `azure-vtpm.runtime.encoding`, or the `tpm2.…` of the structure at fault.
         Unsupported: one of these, for what is not implemented.
     """
-    item = canonical.decode(data, MAX_ITEM)
+    item = canonical.decode(data, max_item(KIND))
     if item.get("kind") != KIND:
         raise Malformed(_CODE, "not an evidence item of kind azure-vtpm")
     if not _REQUIRED <= item.keys() <= _REQUIRED | members.OPTIONAL:

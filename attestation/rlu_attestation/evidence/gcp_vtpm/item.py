@@ -10,7 +10,7 @@ from rlu_attestation import canonical, crl, x509
 from rlu_attestation.crl import CertificateList
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
-from rlu_attestation.evidence import MAX_ITEM
+from rlu_attestation.evidence import max_item
 from rlu_attestation.evidence.binding import BindingPath
 from rlu_attestation.tpm import members
 from rlu_attestation.tpm.members import TpmEvidence
@@ -50,7 +50,7 @@ def parse(data: bytes) -> GcpVtpmEvidence:
             structure at fault.
         Unsupported: `tpm2.…` for an algorithm that is not implemented.
     """
-    item = canonical.decode(data, MAX_ITEM)
+    item = canonical.decode(data, max_item(KIND))
     if item.get("kind") != KIND:
         raise Malformed(_CODE, "not an evidence item of kind gcp-vtpm")
     if not _REQUIRED <= item.keys() <= _REQUIRED | _OPTIONAL:

@@ -91,6 +91,7 @@ class AzureKey:
             pcrs=parts.pcrs,
             binding=binding,
             event_log=parts.event_log,
+            ima_log=parts.ima_log,
         )
 
     def _hardware(self, hcl: HclReport) -> Hardware:

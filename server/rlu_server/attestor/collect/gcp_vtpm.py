@@ -83,6 +83,7 @@ class GcpKey:
             binding=binding,
             crls=[found.raw for found in lists if found is not None],
             event_log=parts.event_log,
+            ima_log=parts.ima_log,
         )
 
 

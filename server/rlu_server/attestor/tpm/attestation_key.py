@@ -24,6 +24,7 @@ class TpmParts:
     quote: tuple[bytes, bytes]
     pcrs: Mapping[str, Mapping[int, bytes]]
     event_log: bytes | None
+    ima_log: bytes | None
 
 
 class AttestationKey(Protocol):
@@ -87,4 +88,5 @@ class EnrolledKey:
             pcrs=parts.pcrs,
             binding=binding,
             event_log=parts.event_log,
+            ima_log=parts.ima_log,
         )

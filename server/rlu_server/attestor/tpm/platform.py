@@ -15,7 +15,7 @@ from rlu_attestation.evidence.binding import SINGLE
 from rlu_server.attestor.errors import HardwareUnavailable
 from rlu_server.attestor.platform import Evidence, evidence_of
 from rlu_server.attestor.secret import authorisation
-from rlu_server.attestor.tpm import counter, keys, wire
+from rlu_server.attestor.tpm import counter, ima, keys, wire
 from rlu_server.attestor.tpm.attestation_key import AttestationKey, TpmParts
 from rlu_server.attestor.tpm.connection import ATTEMPTS, guard
 from rlu_server.attestor.tpm.shared import Loaded, SharedTpm, Slot
@@ -27,12 +27,25 @@ SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d
 
 @dataclass(frozen=True, slots=True)
 class TpmConfiguration:
-    """Where the TPM and its keys are; `key` is a path or a persistent handle."""
+    """Where the TPM and its keys are.
+
+    Attributes:
+        key: a path or a persistent handle.
+        pcrs: those that are quoted.
+        event_log: the firmware's log, which goes beside a quote where it can be read.
+        ima_log: the kernel's list of measurements, which must go beside it; with PCR 10 among `pcrs` only.
+    """
 
     tcti: str
     key: Path | int
     pcrs: tuple[int, ...]
     event_log: Path | None = None
+    ima_log: Path | None = None
+
+    @property
+    def bound(self) -> tuple[int, ...]:
+        """PCRs that the keys are bound to: no key survives that the list's PCR grows (FORMATS section 4)."""
+        return self.pcrs if self.ima_log is None else tuple(pcr for pcr in self.pcrs if pcr != ima.PCR)
 
 
 class TpmPlatform:
@@ -62,9 +75,9 @@ class TpmPlatform:
         self._secret = secret
         self._key_auth = authorisation(secret, "instance-key")
         self._ak = ak
-        self._selection = wire.pcr_selection(configuration.pcrs)
+        self._selection = wire.pcr_selection(configuration.bound)
         self._shared: SharedTpm = (
-            SharedTpm(configuration.tcti, configuration.pcrs, self._key_auth, ak)
+            SharedTpm(configuration.tcti, configuration.bound, self._key_auth, ak)
             if beside is None
             else beside._shared
         )
@@ -151,14 +164,18 @@ class TpmPlatform:
             raise
 
     def _collect(self, loaded: Loaded, root: bytes) -> Evidence:
+        bound = self._configuration.bound
         for _ in range(ATTEMPTS):
-            pcrs = keys.read_pcrs(loaded.tpm, self._configuration.pcrs)
+            pcrs = keys.read_pcrs(loaded.tpm, bound)
             quote = _quote(loaded, self._configuration.pcrs, root)
-            if keys.read_pcrs(loaded.tpm, self._configuration.pcrs) == pcrs:
+            if keys.read_pcrs(loaded.tpm, bound) == pcrs:
                 return self._evidence(loaded, pcrs, quote)
         raise HardwareUnavailable("tpm.pcr_changed", "PCRs were extended during every attempt to quote them")
 
     def _evidence(self, loaded: Loaded, pcrs: dict[int, bytes], quote: tuple[bytes, bytes]) -> Evidence:
+        measured = None
+        if self._configuration.ima_log is not None:
+            measured, pcrs = ima.covered(ima.read(self._configuration.ima_log), quote, pcrs)
         parts = TpmParts(
             ak_public=loaded.ak.public,
             key_public=loaded.held[self.slot].key.public,
@@ -166,6 +183,7 @@ class TpmPlatform:
             quote=quote,
             pcrs={"sha256": pcrs},
             event_log=self._event_log(),
+            ima_log=measured,
         )
         return evidence_of(self._ak.item(parts, SINGLE))
 

@@ -47,6 +47,23 @@ ATTESTOR = {
         "Something extended a PCR while it was quoted.",
         "Find what measures at run time into the PCRs of `[attestation] pcrs`, or leave that PCR out.",
     ),
+    "ima.list": Text(
+        "PCR 10 is quoted, and the attestor cannot read the kernel's list of measurements that leads to it.",
+        "Let its user read /sys/kernel/security/ima/binary_runtime_measurements, which is root's "
+        "(tmpfiles.d: `z … 0440 root tss`), or take 10 from `[attestation] pcrs`.",
+    ),
+    "ima.size": Text(
+        "The kernel's list of measurements is too long for evidence.",
+        "Let the kernel's IMA policy measure less and reboot, or take 10 from `[attestation] pcrs`.",
+    ),
+    "ima.form": Text(
+        "The kernel's list of measurements has a template or a PCR that verifiers do not read.",
+        "Change the kernel's IMA policy or template, or take 10 from `[attestation] pcrs`.",
+    ),
+    "ima.mismatch": Text(
+        "The kernel's list of measurements does not lead to the PCR 10 that the TPM quotes.",
+        "Was the kernel started by kexec? Reset the machine, or take 10 from `[attestation] pcrs`. " + _INTRUSION,
+    ),
     "tpm2.ek_nv": Text(
         "What the TPM's NV memory holds as EK certificate is none.",
         "Ask the TPM's vendor; firmware updates sometimes lose it.",

@@ -40,6 +40,10 @@ FINDINGS = {
     "tpm.device": Text(
         "The TPM holds the instance key.", "Add the attestor's user to the group of /dev/tpmrm0."
     ),
+    "tpm.ima": Text(
+        "The kernel lists what it runs, and extends PCR 10 with it.",
+        "To have the list beside every quote, add 10 to `[attestation] pcrs` and let the attestor's user read it.",
+    ),
     "tee.sev_snp": Text(
         "An SEV-SNP guest's firmware makes reports.", "Give /dev/sev-guest to the attestor's user."
     ),

@@ -18,7 +18,7 @@ from fakes.tpm2_perturbations import BINDING
 from fakes.tpm2_steps import STEPS, failures
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
-from rlu_attestation.evidence import MAX_ITEM, tpm2
+from rlu_attestation.evidence import max_item, tpm2
 
 MACHINE = Machine(FakeTpm("ecc"))
 DATA = MACHINE.parts(BINDING, (bytes(32),)).encode()
@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "array": (lambda: b"[]", "statement.encoding"),
     "not-json": (lambda: b"tpm2", "statement.encoding"),
-    "oversize": (lambda: changed("event_log", "A" * MAX_ITEM), "statement.encoding"),
+    "oversize": (lambda: changed("event_log", "A" * max_item("tpm2")), "statement.encoding"),
     "base64-padded": (lambda: changed("ak_public", ITEM["ak_public"] + "="), "encoding.base64url"),
     "base64-other-alphabet": (lambda: changed("ak_public", "+/"), "encoding.base64url"),
     "bytes-as-number": (lambda: changed("ak_public", 7), "encoding.base64url"),
