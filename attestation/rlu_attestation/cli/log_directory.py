@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from rlu_attestation.encoding import unb64u
+from rlu_attestation.errors import RluError
 from rlu_attestation.files import Unreadable
 from rlu_attestation.log.files import MAX_LINE, Summary, check, follows
 from rlu_attestation.log.finding import Finding
@@ -32,15 +35,17 @@ def _audit(directory: Path, state: State | None) -> tuple[list[Finding], list[Su
     active = directory / LOG_FILE
     # A name with a dot in it is that of a finished segment.
     former = sorted(p for p in directory.glob("*.jsonl") if p != active and "." not in p.stem)
-    named = {path: _issuer(path) for path in (active, *former)}
+    begun = {path: _first(path) for path in (active, *former)}
+    issuers = {path: _issuer(first) for path, first in begun.items()}
+    named = [head for head in map(_predecessor, begun.values()) if head is not None]
     of_state = next(
-        (p for p, issuer in named.items() if state is not None and issuer == state.issuer), active
+        (p for p, issuer in issuers.items() if state is not None and issuer == state.issuer), active
     )
     findings: list[Finding] = []
     summaries: list[Summary] = []
-    for path, issuer in named.items():
+    for path, issuer in issuers.items():
         leaves = directory / (issuer.rpartition(":")[2] or "none")
-        report = check(_segments(path, leaves), _sealed(leaves), state if path == of_state else None)
+        report = check(_segments(path, leaves), _sealed(leaves), state if path == of_state else None, named)
         findings += report.findings
         if report.log is not None:
             summaries.append(report.log)
@@ -67,13 +72,28 @@ def _sealed(leaves: Path) -> Iterator[bytes]:
                 yield piece
 
 
-def _issuer(path: Path) -> str:
-    """What the first line calls the instance; empty if that cannot be the name of a directory."""
+def _first(path: Path) -> dict[str, Any]:
+    """The first line; empty if it is none."""
     try:
         with path.open("rb") as file:
-            name = json.loads(file.readline(MAX_LINE))["iss"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+            found = json.loads(file.readline(MAX_LINE))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _predecessor(first: dict[str, Any]) -> bytes | None:
+    """The head that it names of the instance before."""
+    value = first.get("predecessor")
+    try:
+        return unb64u(value["head"]) if isinstance(value, dict) else None
+    except (RluError, KeyError, TypeError):
+        return None
+
+
+def _issuer(first: dict[str, Any]) -> str:
+    """What it calls the instance; empty if that cannot be the name of a directory."""
+    name = first.get("iss")
     if not isinstance(name, str) or not name.replace(":", "").replace("-", "").replace("_", "").isalnum():
         return ""
     return name

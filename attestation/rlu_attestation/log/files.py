@@ -7,7 +7,7 @@ backed up or sent to somebody ends with a head.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ class Summary:
     read_from: int
     """The first entry that was read as a line; what came before was taken from the sealed leaves."""
     predecessor: Predecessor | None = None
+    named: frozenset[bytes] = frozenset()
+    """Of the heads that were asked for, those that are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,20 @@ class FileReport:
 
 
 def follows(logs: Sequence[Summary]) -> list[Finding]:
-    """Do the instances whose logs are here follow each other? A predecessor whose log is not here is not looked at."""
-    ends = {log.issuer: log.head for log in logs}
+    """Do the instances whose logs are here follow each other? A predecessor whose log is not here is not looked at.
+
+    A log names a head of the one before as it began: the last one, unless a key that stepped down went on with its sessions.
+    """
+    former = {log.issuer: log for log in logs}
     findings = []
     for log in logs:
         named = log.predecessor
-        head = None if named is None else ends.get(named.issuer)
-        if named is None or head is None:
+        before = None if named is None else former.get(named.issuer)
+        if named is None or before is None or before.head is None or named.head in before.named:
             continue
-        final = cose.assemble_head(head.protected, head.root, head.signature)
-        if final != named.head:
-            detail = (
-                f"{log.issuer} names another head as the last one of {named.issuer} than its log ends with"
-            )
-            findings.append(Finding("log.predecessor", detail, (final, named.head)))
+        final = cose.assemble_head(before.head.protected, before.head.root, before.head.signature)
+        detail = f"{log.issuer} names a head of {named.issuer} that is not in its log"
+        findings.append(Finding("log.predecessor", detail, (final, named.head)))
     return findings
 
 
@@ -73,7 +75,10 @@ class _Found(Exception):
 
 
 def check(
-    segments: Iterable[tuple[str, Iterable[bytes]]], sealed: Iterable[bytes], state: State | None
+    segments: Iterable[tuple[str, Iterable[bytes]]],
+    sealed: Iterable[bytes],
+    state: State | None,
+    named: Collection[bytes] = (),
 ) -> FileReport:
     """Read one instance's log.
 
@@ -81,8 +86,9 @@ def check(
         segments: names and lines of the segments there are, in order; the last is the one that was written to.
         sealed: the sealed leaves, in pieces of whole hashes, read only if the first segment given does not begin with entry 0.
         state: what an observer knows of the log; it must be in it.
+        named: heads that later instances name; the report says which of them are in it.
     """
-    reader = _Reader(state)
+    reader = _Reader(state, frozenset(named))
     try:
         for name, lines in segments:
             reader.segment(name, lines, sealed)
@@ -93,8 +99,10 @@ def check(
 
 
 class _Reader:
-    def __init__(self, state: State | None) -> None:
+    def __init__(self, state: State | None, asked: frozenset[bytes]) -> None:
         self._state = state
+        self._asked = asked
+        self._named: set[bytes] = set()
         self._known = None if state is None else state.latest
         self._met = self._known is None or self._known.tree_size == 0
         self._frontier = Frontier()
@@ -117,6 +125,7 @@ class _Reader:
             self._count,
             self._read_from,
             self._predecessor,
+            frozenset(self._named),
         )
 
     def segment(self, name: str, lines: Iterable[bytes], sealed: Iterable[bytes]) -> None:
@@ -169,7 +178,7 @@ class _Reader:
             raise self._found("log.gap", f"segment {number} follows segment {self._number}")
         if not self._number and size:
             self._take(sealed, size)
-        self._predecessor = self._named(record.get("predecessor"))
+        self._predecessor = self._before(record.get("predecessor"))
         self._issuer, self._jwk, self._key, self._number = named, jose.public_jwk(key), key, number
         if size != self._frontier.size:
             raise self._found(
@@ -177,7 +186,7 @@ class _Reader:
             )
         return number > 1
 
-    def _named(self, value: object) -> Predecessor | None:
+    def _before(self, value: object) -> Predecessor | None:
         if value is None:
             return None
         if not isinstance(value, dict) or not isinstance(value.get("iss"), str):
@@ -207,7 +216,8 @@ class _Reader:
             if len(hashed) != HASH_SIZE:
                 raise self._found("log.files", "a leaf hash has 32 bytes")
             self._frontier.append(hashed)
-        head = self._signed(self._binary(record, "head"))
+        encoded = self._binary(record, "head")
+        head = self._signed(encoded)
         if head.tree_size != self._frontier.size:
             detail = f"a head over {head.tree_size} entries stands behind {self._frontier.size}"
             raise self._found("log.gap", detail)
@@ -218,6 +228,8 @@ class _Reader:
         if self._head is not None and (head.iat < self._head.iat):
             raise self._found("log.clock", f"a head of time {head.iat} follows one of {self._head.iat}")
         self._head = head
+        if encoded in self._asked:
+            self._named.add(encoded)
         self._meet()
 
     def _meet(self) -> None:
