@@ -26,7 +26,7 @@ from rlu_attestation.instance import (
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_server.attestor import facts
 from rlu_server.attestor.collect.collector import Collector
-from rlu_server.attestor.committer import Committer
+from rlu_server.attestor.committer import Committer, unavailable
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.messages import Hello
 from rlu_server.attestor.platform import BindingProof, Evidence, Platform
@@ -93,7 +93,14 @@ class Attesting:
         self.predecessor = key.predecessor
         """May be followed by a later head of the same log, while that one still grows."""
         self._waiting: list[_Waiting] = []
+        self._serving: list[_Waiting] = []
+        self._ended = False
         self._wake = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Does nobody wait for a statement?"""
+        return not (self._waiting or self._serving)
 
     @property
     def created(self) -> int:
@@ -130,6 +137,8 @@ class Attesting:
         Raises:
             RluError: as `profile`; `overloaded`; `signer_unavailable`.
         """
+        if self._ended:
+            raise unavailable()
         if len(self._waiting) >= MAX_WAITING:
             raise AttestorError("overloaded", "too many statements wait for a signature")
         waiting = _Waiting(self._claims(hello, nonce), asyncio.get_running_loop().create_future())
@@ -138,18 +147,21 @@ class Attesting:
         return await waiting.done
 
     async def run(self) -> None:
-        """Serve requests until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_SHARED], self._waiting[MAX_SHARED:]
-                try:
-                    await self._serve(batch)
-                except RluError as error:
-                    for waiting in batch:
-                        if not waiting.done.done():
-                            waiting.done.set_exception(error)
+        """Serve requests until cancelled; who still waits then is refused."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    self._serving, self._waiting = self._waiting[:MAX_SHARED], self._waiting[MAX_SHARED:]
+                    try:
+                        await self._serve(self._serving)
+                    except RluError as error:
+                        _refuse(self._serving, error)
+                    self._serving = []
+        finally:
+            self._ended = True
+            _refuse([*self._serving, *self._waiting], unavailable())
 
     async def _serve(self, batch: list[_Waiting]) -> None:
         tree = Tree()
@@ -199,3 +211,9 @@ class Attesting:
             self._canary(),
             self._licence(),
         )
+
+
+def _refuse(waiting: Sequence[_Waiting], error: RluError) -> None:
+    for one in waiting:
+        if not one.done.done():
+            one.done.set_exception(error)

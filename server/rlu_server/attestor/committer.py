@@ -6,7 +6,7 @@ released. So the disk holds exactly what was, or was about to be, released, and 
 
 There is no timer in the path of a signature that a response waits for. Receipts come after their response: when nothing else waits, the
 signer rests for some milliseconds between two batches of them, so that under load more of them share a signature, a write and a wake-up.
-After a failure, leaves of our own (closes nobody asked for) are tried again in a while.
+After a failure, leaves of our own (closes nobody asked for) and notes are tried again in a while, and at once when we are to end.
 
 Heads never go back in time. When the clock does, by more than corrections of the clock explain, nothing is signed until it is right
 again (`clock.set_back`): a later head with an earlier time would look like a forgery to whoever follows the log.
@@ -101,7 +101,10 @@ class Committer:
         self._segment_leaves = segment_leaves
         self._beat = False
         self._committed: list[Entry] = []
-        self._notes = b""
+        self._notes: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._again: list[Pending] = []
+        """Leaves of our own that are to be tried once more."""
+        self._retry: asyncio.TimerHandle | None = None
         self._busy = False
         self._urgent = False
         """Does something wait that is no receipt?"""
@@ -132,11 +135,13 @@ class Committer:
         """Does nothing wait for a signature?"""
         return not (self._waiting or self._work or self._busy)
 
-    def note(self, lines: bytes) -> None:
-        """Have lines that are no leaves written with the next head, which is signed soon."""
-        self._notes += lines
+    async def note(self, lines: bytes) -> None:
+        """Have lines that are no leaves written with the next head, which is signed soon; returns when they are on the disk."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._notes.append((lines, written))
         self._beat = True
         self._wake.set()
+        await written
 
     def keep_segment(self) -> None:
         """Finish no more segments: the log is that of an instance which steps down."""
@@ -215,6 +220,7 @@ class Committer:
 
     def drain(self) -> None:
         """Let `run` return once nothing waits."""
+        self._try_again()  # who waited for a better time has no other
         self._draining = True
         self._wake.set()
 
@@ -246,8 +252,8 @@ class Committer:
         self._urgent = bool(self._waiting)
         now = self._clock()
         draft = self.ledger.draft(batch, now)
-        notes, self._notes = self._notes, b""
-        draft.lines = notes + draft.lines
+        notes, self._notes = self._notes, []
+        draft.lines = b"".join(lines for lines, _ in notes) + draft.lines
         try:
             signed = await self._in_thread(lambda: self._sign_and_store(draft, now))
         except (RluError, OSError) as error:
@@ -258,6 +264,9 @@ class Committer:
         self.ledger.commit(draft)
         self.signed = signed
         self._rested_at = asyncio.get_running_loop().time() + REST_S
+        for _, written in notes:
+            if not written.done():
+                written.set_result(None)
         self.signatures[bisect_left(SIGNING_BUCKETS, self._took_s)] += 1
         self.signing_s += self._took_s
         if self.failing:
@@ -285,12 +294,24 @@ class Committer:
             self._events.emit(Event.SIGNER_FAILED, error.code, len(batch))
         else:
             self._events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}", len(batch))
-        own = [pending for pending in batch if pending.token is None]
-        if own and not self._draining:
-            asyncio.get_running_loop().call_later(RETRY_S, self.submit, own)
+        if not self._draining:
+            self._again += [pending for pending in batch if pending.token is None]
+            if (self._again or self._notes) and self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
         for pending in batch:
             if pending.token is not None:
                 pending.token.failed(unavailable())
+
+    def _try_again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._notes:
+            self._beat = True
+            self._wake.set()
+        if self._again:
+            own, self._again = self._again, []
+            self.submit(own)
 
     async def _take_turn(self) -> None:
         operation, turn = self._work.popleft()

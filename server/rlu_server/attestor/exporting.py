@@ -7,6 +7,7 @@ The log itself is the buffer: nothing is kept for the export beside it. When mor
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,7 @@ class Exporting:
         self._limit = limit
         self._when_behind = when_behind
         self._announced = False
+        self._storing = threading.Lock()
         self.exported = _read(self._path, issuer)
         self.floor = 0
 
@@ -68,8 +70,9 @@ class Exporting:
 
     def store(self) -> None:
         """Write the cursor; blocks. One that was lost only makes the log look less exported than it is."""
-        text = json.dumps({"iss": self._issuer, "size": self.exported}, sort_keys=True)
-        write_private(self._path, text.encode("ascii") + b"\n")
+        with self._storing:  # two exporters that acknowledge at once would write one file together
+            text = json.dumps({"iss": self._issuer, "size": self.exported}, sort_keys=True)
+            write_private(self._path, text.encode("ascii") + b"\n")
 
     def committed(self, entry: Entry) -> None:
         """The gap is in the log."""

@@ -158,6 +158,7 @@ class Ledger:
             raise AttestorError("unknown_exchange", "no such exchange is open in this session")
         receipt = compose(self._receipt_stamp(session, seq, now))
         session.open.discard(seq)
+        session.unsigned += 1
         return PendingReceipt(token, session, receipt.statement, seq, receipt.meta)
 
     def recall(self, session: Session, seq: int, compose: ComposeReceipt) -> tuple[bytes, int] | None:
@@ -199,14 +200,14 @@ class Ledger:
         return strangers
 
     def expire(self, now: int) -> list[PendingClose]:
-        """Closes for sessions whose time is over and in which nothing is open."""
+        """Closes for sessions whose time is over and in which nothing is open, nor waits for a signature, which may fail."""
         closes: list[PendingClose] = []
         while self._expiry and self._expiry[0][0] <= now:
             _, session_id = heapq.heappop(self._expiry)
             session = self._sessions.get(session_id)
             if session is None or session.closing:
                 continue
-            if session.open:
+            if session.open or session.unsigned:
                 heapq.heappush(self._expiry, (now + EXPIRED_BUT_BUSY_S, session_id))
             else:
                 closes.append(self.close(session, "expired", "unknown", None))
@@ -239,6 +240,8 @@ class Ledger:
             if isinstance(entry.pending, PendingSession):
                 self._enter(entry.pending.session)
                 self.counting.opened(entry.pending.session.profile)
+            elif isinstance(entry.pending, PendingReceipt):
+                entry.pending.session.unsigned -= 1
             elif isinstance(entry.pending, PendingTally) and entry.pending.tally is not None:
                 self.counting.logged(entry.pending.tally)
         for session_id, state in draft.states.items():
@@ -256,6 +259,7 @@ class Ledger:
         for entry in draft.entries:
             if isinstance(entry.pending, PendingReceipt):
                 entry.pending.session.open.add(entry.pending.seq)
+                entry.pending.session.unsigned -= 1
             elif isinstance(entry.pending, PendingClose) and entry.pending.token is not None:
                 entry.pending.session.closing = (
                     False  # our own closes are tried again; the gateway's only if it asks

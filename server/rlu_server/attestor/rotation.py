@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rlu_attestation import continuity, jose
@@ -49,6 +50,15 @@ NOBODY = Hello(
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """An instance, and the tasks that keep it going."""
+
+    instance: Attestor
+    signing: asyncio.Task[None]
+    attesting: asyncio.Task[None]
+
+
 class Rotation:
     """Keeps the instances of the roster going, rotates when asked and when it is time, and ends an instance that has stepped down."""
 
@@ -68,7 +78,7 @@ class Rotation:
         self._rotate_s = settings.rotate_days * DAY_S
         self._clock = clock
         self._events = events
-        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._going: dict[str, _Going] = {}
         self._warned = 0
         for instance in self._roster:
             self._begin(instance)
@@ -76,7 +86,7 @@ class Rotation:
     async def run(self) -> None:
         """Until cancelled; ends with the error of an instance that failed."""
         while True:
-            tasks = [task for each in self._tasks.values() for task in each]
+            tasks = [task for each in self._going.values() for task in (each.signing, each.attesting)]
             done, _ = await asyncio.wait(tasks, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -84,13 +94,13 @@ class Rotation:
             await self._look()
 
     async def drain(self) -> None:
-        """Let what waits for a signature get it, then end."""
-        for instance in self._roster:
-            instance.count(last=True)
-            instance.committer.drain()
-        for signing, attesting in self._tasks.values():
-            await signing
-            attesting.cancel()
+        """Let what waits for a signature get it, then end: also of an instance that is not in the roster yet, or any more."""
+        for each in self._going.values():
+            each.instance.count(last=True)
+            each.instance.committer.drain()
+        for each in self._going.values():
+            await each.signing
+            each.attesting.cancel()
 
     async def rotate(self) -> Attestor:
         """Have the next key take over; gives the new instance.
@@ -143,7 +153,7 @@ class Rotation:
 
     async def _look(self) -> None:
         leaving = self._roster.leaving
-        if leaving is not None and not leaving.committer.ledger.sessions and leaving.committer.idle:
+        if leaving is not None and _is_over(leaving):
             await self._end(leaving)
         asked = asking.take(self._slots.directory)
         if asked is not None:
@@ -195,11 +205,12 @@ class Rotation:
     async def _end(self, leaving: Attestor) -> None:
         """Its last session has ended: the log is final, and the key goes."""
         self._roster.leaving = None
-        signing, attesting = self._tasks.pop(leaving.issuer)
+        going = self._going[leaving.issuer]
         leaving.count(last=True)
         leaving.committer.drain()
-        await signing
-        attesting.cancel()
+        await asyncio.shield(going.signing)  # whoever ends us meanwhile waits for it in `drain`
+        del self._going[leaving.issuer]
+        going.attesting.cancel()
         final = leaving.committer.signed
         assert final is not None
         leaving.past.forget()
@@ -266,9 +277,9 @@ class Rotation:
         )
         read = self._instances.read(platform, journal)
         new = await self._instances.start(platform, journal, read, created, count, old.committer.thread)
-        old.committer.note(start_line(count))
         old.committer.ledger.start_count = count
-        journal.started()
+        await old.committer.note(start_line(count))
+        journal.started()  # not before both logs know of it: after a crash in between the old one would look restored
         return new
 
     async def _welcomes(self, new: Attestor) -> dict[Gateway, SignedStatement]:
@@ -332,7 +343,14 @@ class Rotation:
         return value  # type: ignore[return-value]
 
     def _begin(self, instance: Attestor) -> None:
-        self._tasks[instance.issuer] = [
+        self._going[instance.issuer] = _Going(
+            instance,
             asyncio.create_task(instance.committer.run()),
             asyncio.create_task(instance.attesting.run()),
-        ]
+        )
+
+
+def _is_over(leaving: Attestor) -> bool:
+    """Is nothing left of it that somebody waits for?"""
+    committer = leaving.committer
+    return not committer.ledger.sessions and committer.idle and leaving.attesting.idle

@@ -28,6 +28,8 @@ class Session:
     last_seq: int = 0
     next_seq: int = 1
     open: set[int] = field(default_factory=set)
+    unsigned: int = 0
+    """Receipts that wait for a head."""
     closing: bool = False
 
 

@@ -13,6 +13,7 @@ from fakes.attestor_room import Room, running_room
 from rlu_attestation import cose, jose
 from rlu_attestation.merkle import leaf_hash
 from rlu_server.attestor import committer, messages
+from rlu_server.attestor.records import start_line
 from waiting import PATIENCE_S, until
 
 
@@ -259,3 +260,32 @@ async def test_what_comes_while_the_last_answers_are_given_is_signed_before_the_
         room.committer.drain()
         await opened_all(gateway, ids[2:])
         await until(lambda: len(room.lines("close")) == len(ids))
+
+
+async def test_closes_that_wait_for_another_try_get_it_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "RETRY_S", 3600.0)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        await gateway.open()
+        room.platform.failing = True
+        room.committer.submit(room.committer.ledger.close_all("expired"))
+        await until(lambda: room.committer.failing and room.committer.idle)
+        room.platform.failing = False
+        room.committer.drain()
+        await until(lambda: len(room.lines("close")) == 1)
+
+
+async def test_a_note_is_tried_until_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "RETRY_S", 0.01)
+    async with running_room(tmp_path) as room:
+        room.platform.failing = True
+        noting = asyncio.create_task(room.committer.note(start_line(7)))
+        await until(lambda: room.event_names().count("signer.failed") >= 2)
+        assert not noting.done()
+        room.platform.failing = False
+        await noting
+        assert [line["count"] for line in room.lines("start")] == [7]

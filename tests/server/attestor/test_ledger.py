@@ -293,6 +293,19 @@ def test_expiry_refuses_new_exchanges_but_lets_open_ones_end() -> None:
     assert ledger.expire(60) == []
 
 
+def test_a_session_does_not_expire_while_a_receipt_of_it_is_being_signed() -> None:
+    """If that fails, the receipt is asked for again, which a closing session would refuse: it would be logged as failed."""
+    ledger, owner = new_ledger(), object()
+    session_id = committed(ledger, owner, ttl_s=100)
+    seq = ledger.begin(session_id, owner, 9)
+    draft = ledger.draft([record(ledger, owner, session_id, seq, 9)], 9)
+    assert ledger.expire(200) == []
+    ledger.rollback(draft)
+    ledger.commit(ledger.draft([record(ledger, owner, session_id, seq, 210)], 210))
+    (close,) = ledger.expire(220)
+    assert close.reason == "expired"
+
+
 def test_open_exchanges_and_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "MAX_OPEN", 2)
     monkeypatch.setattr(ledger_module, "MAX_SESSIONS", 1)
