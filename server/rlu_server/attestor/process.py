@@ -186,11 +186,21 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
                 before.platform, before.journal, then, before.created, count, thread
             )
             roster.leaving.step_down(name)
+        closing.pop_all()
+        closing.callback(_close, roster)
         journal.started()
         server = Server(roster, socket_path(directory), allowed)
         rotation = Rotation(server, instances, slots, settings.attestation, now, events)
         await _run(server, rotation, _watch(server, settings, policy, events), stop)
     events.emit(Event.STOPPED)
+
+
+def _close(roster: Roster) -> None:
+    """Whoever is there at the end: since the start a key may have been followed by another, and have been closed."""
+    roster.current.committer.close()  # the thread is that of all
+    for instance in roster:
+        instance.committer.journal.close()
+        instance.committer.platform.close()
 
 
 def _watch(server: Server, settings: Settings, policy: Policy | None, events: EventLog) -> Watch:

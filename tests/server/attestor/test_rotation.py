@@ -14,6 +14,7 @@ from tpm2_pytss import ESYS_TR
 from fakes.attestor_process import AttestorProcess, Deployment, GatewaySide
 from fakes.attestor_room import Room
 from rlu_attestation import continuity, cose, jose
+from rlu_attestation.cli.log_directory import audit
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.log.follow import View, follow
 from rlu_attestation.log.state import State
@@ -201,6 +202,9 @@ async def test_retiring_closes_what_is_left(attestor_process: AttestorProcess) -
     answer = await gateway.answer(gateway.send(messages.BeginExchange(id=99, session=opened.session)))
     assert isinstance(answer, messages.Failure)
     assert answer.code == "unknown_session"
+    # What the old key had is closed once.
+    assert await asyncio.to_thread(attestor_process.stop) == 0, attestor_process.output()
+    assert audit(log.parent, None)[0] == []
 
 
 @pytest.mark.tpm
