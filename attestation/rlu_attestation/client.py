@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from rlu_attestation import answers, jose, x509
 from rlu_attestation.bundle import Bundle, Exchange, Logged
@@ -106,16 +106,21 @@ class Client:
             members.optional(members.count, "tree_size")
         return replace(bundle, head=head)
 
-    def cosigned(self, bundle: Bundle, api_key: str) -> Bundle:
+    def cosigned(self, bundle: Bundle, api_key: str, issuer: str | None = None) -> Bundle:
         """The bundle with the cosignatures that the server has, and what proves that the statements here are under those heads.
 
         A server without that route has none. Of a session that was opened just now no witness knows yet.
+
+        Args:
+            issuer: the instance that the bundle is of, where the server is another by now.
         """
-        found = self._of_log("cosignatures", api_key)
+        of = "" if issuer is None else f"issuer={quote(issuer)}"
+        found = self._of_log(f"cosignatures?{of}" if of else "cosignatures", api_key)
         given = () if found is None else answers.cosignatures(found)
         proofs = []
         for old_size, head in unproven(bundle, given):
-            value = self._of_log(f"path?old_size={old_size}&new_size={head.tree_size}", api_key)
+            sizes = f"old_size={old_size}&new_size={head.tree_size}"
+            value = self._of_log(f"path?{sizes}{'&' if of else ''}{of}", api_key)
             if value is not None:
                 proofs.append(proof_to(head, old_size, answers.path(value)))
         consistency = tuple(dict.fromkeys((*bundle.consistency, *proofs)))

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from rlu_attestation import answers, cose
-from rlu_attestation.bundle import Bundle, Logged
+from rlu_attestation.bundle import Bundle, Cosigned, Logged
 from rlu_attestation.claims import Members
 from rlu_attestation.client import Answer, Client
-from rlu_attestation.encoding import b64u, unb64u
+from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.log.follow import Seen, View, compared
@@ -50,10 +50,13 @@ class LogClient(Client):
             held: statements with their receipts, to be looked up.
         """
         same = state is not None and state.issuer == claims.issuer
-        proof = handover = ending = head = leaves = None
-        former, named = None if state is None else state.former, claims.predecessor
-        if same and former is not None and named is not None and named.head != former.head:
+        proof = handover = ending = standing = head = leaves = None
+        former = state.former if same and state is not None else state
+        named = _named(claims, former)
+        if same and former is not None and named > former.latest.tree_size:
             ending = self.consistency(former.latest.tree_size, former.issuer)
+        elif same and former is not None and named:
+            standing = self._path(named, former.latest.tree_size, former.issuer)
         if state is not None and state.latest.tree_size:
             encoded = self.consistency(state.latest.tree_size, None if same else state.issuer)
             proof, handover = (encoded, None) if same else (None, encoded)
@@ -70,6 +73,8 @@ class LogClient(Client):
             leaves=leaves,
             handover=handover,
             ending=ending,
+            standing=standing,
+            growth=None if former is None or claims.predecessor is None else self._growth(former, named),
             seen=seen,
         )
 
@@ -82,18 +87,21 @@ class LogClient(Client):
         if other.issuer != state.issuer:
             receipt = self.consistency(small.tree_size, other.issuer)
             return None if receipt is None else cose.parse_consistency(receipt).path
-        value = self._log(f"path?old_size={small.tree_size}&new_size={large.tree_size}")
-        if value is None:
-            return None
-        with Members(value, "path") as members:
-            path = members.texts("path", 128)
-        return [unb64u(node) for node in path]
+        return self._path(small.tree_size, large.tree_size, None)
 
     def head(self) -> bytes:
         """The latest signed head."""
-        with Members(self._log("head"), "head") as members:
-            members.optional(members.count, "tree_size")
-            return members.binary("head")
+        return _head(self._log("head"))
+
+    def head_of(self, issuer: str) -> bytes | None:
+        """The latest signed head of an instance, of an earlier one the final; None if the server does not know it."""
+        value = self._log(f"head?issuer={quote(issuer)}")
+        return None if value is None else _head(value)
+
+    def cosignatures(self, issuer: str) -> tuple[Cosigned, ...]:
+        """What the server has of witnesses, on heads of an instance."""
+        value = self._log(f"cosignatures?issuer={quote(issuer)}")
+        return () if value is None else answers.cosignatures(value)
 
     def consistency(self, old_size: int, issuer: str | None) -> bytes | None:
         """COSE Receipt of consistency, None if the server gives none."""
@@ -139,6 +147,27 @@ class LogClient(Client):
     def cosign(self, head: bytes, line: str) -> None:
         """Bring a witness's cosignature."""
         self._log("cosignatures", {"head": b64u(head), "cosignature": line}, status=204)
+
+    def _growth(self, former: State, named: int) -> tuple[bytes, Sequence[bytes] | None] | None:
+        """A later head of the former instance than is known or named (of so many entries), with what leads to it."""
+        found = self.head_of(former.issuer)
+        try:
+            later = None if found is None else cose.parse_head(found)
+        except RluError:
+            later = None
+        known = max(named, former.latest.tree_size)
+        # A server that knows no earlier instances shows its own head.
+        if found is None or later is None or later.issuer != former.issuer or later.tree_size <= known:
+            return None
+        return found, self._path(known, later.tree_size, former.issuer)
+
+    def _path(self, old_size: int, new_size: int, issuer: str | None) -> Sequence[bytes] | None:
+        """The hashes that lead from one tree to another, None if the server gives none."""
+        if not 0 < old_size < new_size:
+            return ()
+        of = "" if issuer is None else f"&issuer={quote(issuer)}"
+        value = self._log(f"path?old_size={old_size}&new_size={new_size}{of}")
+        return None if value is None else answers.path(value)
 
     def _now(self, item: Logged) -> bytes | None:
         try:
@@ -186,6 +215,23 @@ def _size(proof: bytes | None, head: bytes | None) -> int:
         return 0 if proof is None else cose.parse_consistency(proof).tree_size
     except RluError:
         return 0
+
+
+def _named(claims: InstanceClaims, former: State | None) -> int:
+    """How many entries the head has that a statement names of this former; 0 if it names none, or another's."""
+    named = claims.predecessor
+    if former is None or named is None or named.issuer != former.issuer:
+        return 0
+    try:
+        return cose.parse_head(named.head).tree_size
+    except RluError:
+        return 0
+
+
+def _head(value: object) -> bytes:
+    with Members(value, "head") as members:
+        members.optional(members.count, "tree_size")
+        return members.binary("head")
 
 
 def _receipt(value: object) -> bytes | None:

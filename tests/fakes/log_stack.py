@@ -1,4 +1,4 @@
-"""A real gateway and a real attestor as processes, with a software key that the operator owns, and no engine: enough for the log."""
+"""A real gateway and a real attestor as processes, and no engine: enough for the log. The key is one that the operator owns, or a TPM's."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from e2e.processes import Process
 from fakes.attestor_process import Deployment
 from rlu_attestation.encoding import b64u
+from rlu_server import swtpm
 from rlu_server.core.apikeys import KeyFile, mint
 
 START_S = 60.0
 POLICY = """\
 version = 1
+pcrs = "any"
 [profiles.cpu]
-keys = ["none"]
+keys = ["none", "tpm2"]
 [trust]
 ek_roots = []
 registrars = []
+unsafe_accept_emulated_tpm = true
 unsafe_accept_unverified_boot = true
 [time]
 max_statement_age_s = 7200
 clock_skew_s = 60
-[pcrs]
 [accept]
 hardware_profiles = "any"
 regions = "any"
@@ -57,9 +59,23 @@ default = "asserted"
 
 
 class LogStack:
-    """Started when entered; `url`, and files for the command line: `policy`, `key` (a tenant's) and `exporter` (the exporter's)."""
+    """Started when entered; `url`, and files for the command line: `policy`, `key` (a tenant's) and `exporter` (the exporter's).
 
-    def __init__(self, home: Path, settings: str = "", secret: bytes | None = None) -> None:
+    Args:
+        settings: more of the section `[log]`.
+        secret: the software key; one is made if there is none, and no TPM.
+        tpm: what holds the key instead.
+        key_path: where in the TPM or beside it; a file of the state directory, if there is none.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        settings: str = "",
+        secret: bytes | None = None,
+        tpm: swtpm.SoftwareTpm | None = None,
+        key_path: str = "",
+    ) -> None:
         self.home = home
         home.mkdir(exist_ok=True)
         self.secret = home / "key.pem"
@@ -73,10 +89,15 @@ class LogStack:
         keys = home / "apikeys.json"
         self.deployment = Deployment(
             home,
-            None,
-            f'key_path = "{self.secret}"\n[gateway]\nport = {self.port}\napi_keys_file = "{keys}"\n'
+            tpm,
+            f'key_path = "{self.secret if tpm is None else key_path}"\n'
+            f'[gateway]\nport = {self.port}\napi_keys_file = "{keys}"\n'
             f'drain_timeout_s = 1\n[model]\nname = "m"\n[log]\nexporter = "ops/siem"\n{settings}',
         )
+        self.policy = home / "policy.toml"
+        self.policy.write_text(POLICY)
+        if tpm is not None:
+            self._enrol(tpm)
         for part in ("engine", "gateway", "attestor"):
             (self.deployment.runtime / part).mkdir(mode=0o700, exist_ok=True)
         made = [mint(os.urandom(8), os.urandom(32), *who, 0) for who in (("acme", "alice"), ("ops", "siem"))]
@@ -85,8 +106,6 @@ class LogStack:
         self.key, self.exporter = home / "key", home / "exporter"
         self.key.write_text(made[0][1])
         self.exporter.write_text(made[1][1])
-        self.policy = home / "policy.toml"
-        self.policy.write_text(POLICY)
         self.log = self.deployment.state / "log"
         self.url = f"https://localhost:{self.port}"
         self.processes: dict[str, Process] = {}
@@ -145,6 +164,15 @@ class LogStack:
             assert status == 201, answer
             opened.append(answer)
         return opened
+
+    def _enrol(self, tpm: swtpm.SoftwareTpm) -> None:
+        self.deployment.enrol()
+        root, registrar = (
+            swtpm.root_certificate(tpm.directory),
+            self.deployment.registrar / "registrar.crt.pem",
+        )
+        text = POLICY.replace("ek_roots = []", f'ek_roots = ["{root}"]')
+        self.policy.write_text(text.replace("registrars = []", f'registrars = ["{registrar}"]'))
 
     def _answers(self) -> bool:
         try:

@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Fetch witnesses' cosignatures for a saved bundle, with proofs that its entries are under the cosigned heads.
 
-    The instance is verified before the API key is sent; what comes back is verified by `rlu verify` on the bundle. Exit codes: 0 written,
+    The bundle may be of an instance that the server was earlier, before a rotation or a new start. The instance that answers is verified
+    before the API key is sent; what comes back is verified by `rlu verify` on the bundle. Exit codes: 0 written,
     3 unreachable, or no witness has looked since; 10 a rejected instance, 30 malformed, 2 usage, 1 internal.
     """
     given = load_bundle(bundle)
@@ -63,9 +64,12 @@ def command(
         verdict, claims = Observer(client, accepted, insecure_accept_software_key, False, None).instance()
         if claims is None:
             raise rejected(verdict)
-        if claims.issuer != issuer:
-            raise typer.BadParameter(f"{bundle} is of {issuer}, and the server is {claims.issuer}")
-        found = client.cosigned(given, key)
+        former = None if claims.issuer == issuer else issuer
+        if former is not None and client.head_of(former) is None:
+            raise typer.BadParameter(
+                f"{bundle} is of {issuer}, and the server is {claims.issuer} and has no log of the other"
+            )
+        found = client.cosigned(given, key, former)
     told = _told(found)
     if not told:
         raise Unreachable(

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from rlu_attestation import cose
 from rlu_attestation.cli.observing import Observer, load_state, locked, rejected, save_state
 from rlu_attestation.cli.output import print_json
 from rlu_attestation.cli.verify import read_api_key
@@ -33,6 +34,7 @@ from rlu_attestation.errors import RluError, Unreachable
 from rlu_attestation.files import load_policy, read, write_private
 from rlu_attestation.log.cosignature import Cosignature, WitnessKey, cosign
 from rlu_attestation.log.state import State
+from rlu_attestation.log_client import LogClient
 from rlu_attestation.printing import printable
 
 FOUND = 10
@@ -104,10 +106,9 @@ def serve(
 ) -> None:
     """Follow a server's log, cosign every head that extends what was cosigned before, and bring the cosignature to the server.
 
-    Ends as soon as a head does not. Exit codes: 0 cosigned (--once), 10 findings or a rejected instance, 3 unreachable, 2 usage.
+    After a rotation the log of the former key is cosigned, too, up to its final head. Ends as soon as a head does not extend what was
+    seen. Exit codes: 0 cosigned (--once), 10 findings or a rejected instance, 3 unreachable, 2 usage.
     """
-    from rlu_attestation.log_client import LogClient
-
     secret = _load(key_file)
     witness = _witness(name, secret)
     accepted = load_policy(policy)
@@ -119,9 +120,11 @@ def serve(
             try:
                 with LogClient(url, api_key) as client:
                     observer = Observer(client, accepted, insecure_accept_software_key, False, None)
-                    made, state = _witnessed(observer, state_file, witness, secret)
-                    client.cosign(state.head, made.line)
-                _tell(made, state, as_json)
+                    state = _seen(observer, state_file)
+                    made = [_bring(client, state, witness, secret)]
+                    if state.former is not None and not _brought(client, state.former, witness):
+                        made.append(_bring(client, state.former, witness, secret))
+                _tell(made, as_json)
             except Unreachable as error:
                 if once:
                     raise
@@ -131,9 +134,8 @@ def serve(
             time.sleep(every)
 
 
-def _witnessed(
-    observer: Observer, state_file: Path, witness: WitnessKey, secret: ed25519.Ed25519PrivateKey
-) -> tuple[Cosignature, State]:
+def _seen(observer: Observer, state_file: Path) -> State:
+    """One look; what is known after it is on the disk, so that it may be cosigned."""
     look = observer.look(load_state(state_file), (), ())
     if look.report is None:
         raise rejected(look.verdict)
@@ -142,22 +144,47 @@ def _witnessed(
     state = look.report.state
     if look.report.findings or state is None:
         raise typer.Exit(FOUND)
-    save_state(state_file, state)  # before the cosignature is made
-    return cosign(state.latest, int(time.time()), witness, secret.sign), state
+    save_state(state_file, state)
+    return state
 
 
-def _tell(made: Cosignature, state: State, as_json: bool) -> None:
-    if as_json:
-        value = {
+def _bring(
+    client: LogClient, state: State, witness: WitnessKey, secret: ed25519.Ed25519PrivateKey
+) -> tuple[Cosignature, State]:
+    made = cosign(state.latest, int(time.time()), witness, secret.sign)
+    client.cosign(state.head, made.line)
+    return made, state
+
+
+def _brought(client: LogClient, former: State, witness: WitnessKey) -> bool:
+    """Has the server what we have to say of a former log? It is asked, so that what got lost is brought again."""
+    for one in client.cosignatures(former.issuer):
+        try:
+            line, head = Cosignature.parse(one.line), cose.parse_head(one.head)
+        except RluError:
+            continue
+        ours = (line.name, line.key_hash) == (witness.name, witness.hash)
+        if ours and head.issuer == former.issuer and head.tree_size >= former.latest.tree_size:
+            return True
+    return False
+
+
+def _tell(made: list[tuple[Cosignature, State]], as_json: bool) -> None:
+    if not as_json:
+        for _, state in made:
+            print(f"cosigned {state.latest.tree_size} entries of {state.issuer}", flush=True)
+        return
+    told = [
+        {
             "instance": state.issuer,
             "tree_size": state.latest.tree_size,
             "head": b64u(state.head),
-            "cosignature": made.line,
-            "time": made.time,
+            "cosignature": cosignature.line,
+            "time": cosignature.time,
         }
-        print(json.dumps(value), flush=True)
-    else:
-        print(f"cosigned {state.latest.tree_size} entries of {state.issuer}", flush=True)
+        for cosignature, state in made
+    ]
+    print(json.dumps(told[0] | ({"former": told[1]} if len(told) > 1 else {})), flush=True)
 
 
 def _witness(name: str, secret: ed25519.Ed25519PrivateKey) -> WitnessKey:

@@ -1,7 +1,7 @@
 """Following a log: from what an observer knows and what it is shown to findings and a new state.
 
-     1  instance      the same as before, with a counter of starts that did not go back, and the former's log extended to its end; or one
-                      that names the former's final head
+     1  instance      the same as before, with a counter of starts that did not go back, and the former's log extended as far as it is
+                      shown, at last to its end; or one that names the former's final head
      2  head          signed by that instance, for its log
      3  extension     the log extends what was seen: no fork, not shrunk, proved
      4  entries       the leaves shown, if the observer reads them, are all there and lead to the signed root
@@ -52,6 +52,9 @@ class View:
         leaves: leaf hashes from the known size (0 for who reads from now on) to the latest head; None: not read.
         handover: for a new instance, COSE Receipt of consistency from the known size to the final head of the former one.
         ending: the same for the former of an instance that is known already: its last sessions ended since.
+        standing: hashes that lead from the head that the statement names of the former to the larger one that is known, while it still
+            has sessions.
+        growth: a later head of the former than is known or named, and the hashes that lead to it.
     """
 
     claims: InstanceClaims
@@ -60,6 +63,8 @@ class View:
     leaves: bytes | None = None
     handover: bytes | None = None
     ending: bytes | None = None
+    standing: Sequence[bytes] | None = None
+    growth: tuple[bytes, Sequence[bytes] | None] | None = None
     seen: tuple[Seen, ...] = ()
 
 
@@ -120,19 +125,29 @@ def _instance(state: State | None, view: View) -> tuple[State | None, tuple[Pred
         if claims.start_count < state.start_count:
             detail = f"it was {state.start_count}, and is {claims.start_count}"
             raise _Found("log.start_counter", detail)
-        former = None if state.former is None else _followed(state.former, claims, view.ending)[0]
-        return state, (), former
-    former, named = _followed(state, claims, view.handover)
-    return None, (*state.past, named)[-MAX_PAST:], former
+        if state.former is None:
+            return state, (), None
+        former = _followed(state.former, claims, view.ending, view.standing)[0]
+        return state, (), _grown(former, view)
+    former, named = _followed(state, claims, view.handover, None)
+    return None, (*state.past, named)[-MAX_PAST:], _grown(former, view)
 
 
-def _followed(former: State, claims: InstanceClaims, proof: bytes | None) -> tuple[State, Predecessor]:
-    """What is known of an instance once the one that follows it has named its final head, which extends what was known."""
+def _followed(
+    former: State, claims: InstanceClaims, proof: bytes | None, standing: Sequence[bytes] | None
+) -> tuple[State, Predecessor]:
+    """What is known of an instance once the one that follows it has named a head of it, which extends what was known.
+
+    While the former has sessions the head named is the one at which its key stepped down, and more may be known.
+    """
     named = claims.predecessor
     if named is None or named.issuer != former.issuer:
         detail = f"{claims.issuer} names {'no predecessor' if named is None else named.issuer}, expected {former.issuer}"
         raise _Found("log.predecessor", detail, former.head)
     final = _signed(former, named.head, "log.predecessor")
+    if final.tree_size < former.latest.tree_size and standing is not None:
+        _leads(final, former.latest, standing)
+        return State(jwk=former.jwk, head=former.head, start_count=former.start_count), named
     if proof is None or final.tree_size <= former.latest.tree_size:
         _extends(former, final)
     elif (shown := _extended(former, proof)).tree_size > final.tree_size:
@@ -144,6 +159,40 @@ def _followed(former: State, claims: InstanceClaims, proof: bytes | None) -> tup
             "log.fork", "the final head is not that of the log that was proved", former.head, named.head
         )
     return State(jwk=former.jwk, head=named.head, start_count=former.start_count), named
+
+
+def _grown(former: State, view: View) -> State:
+    """The former with the later head that is shown of it."""
+    if view.growth is None:
+        return former
+    encoded, path = view.growth
+    later = _signed(former, encoded, "log.head.invalid")
+    if later.tree_size <= former.latest.tree_size:
+        _extends(former, later)
+        return former
+    if later.iat < former.latest.iat:
+        detail = f"a head of time {later.iat} follows one of {former.latest.iat}"
+        raise _Found("log.clock", detail, former.head, encoded)
+    _leads(former.latest, later, path)
+    return State(jwk=former.jwk, head=encoded, start_count=former.start_count)
+
+
+def _leads(small: SignedHead, large: SignedHead, path: Sequence[bytes] | None) -> None:
+    """The larger tree, of one log and signed, extends the smaller one."""
+    if not small.tree_size:
+        return
+    evidence = (_encoded(small), _encoded(large))
+    sizes = f"from {small.tree_size} to {large.tree_size} entries"
+    if path is None:
+        raise _Found("log.unproven", f"no proof was given {sizes}", *evidence)
+    try:
+        verify_consistency(small.tree_size, small.root, large.tree_size, large.root, path)
+    except Untrusted as error:
+        raise _Found(
+            "log.fork", f"the proof does not lead {sizes}: two logs were signed", *evidence
+        ) from error
+    except Malformed as error:
+        raise _Found("log.unproven", f"the proof {sizes} cannot be read", *evidence) from error
 
 
 def _latest(known: State | None, view: View) -> SignedHead:

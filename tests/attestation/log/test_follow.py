@@ -329,6 +329,105 @@ def test_the_end_of_a_former_log_that_does_not_extend_what_was_seen(ending: str,
     assert report.state == state
 
 
+def test_a_former_log_is_followed_while_it_still_grows() -> None:
+    old, new, state = rotated()
+    stepped_down = new.claims(predecessor=old.final())
+    seen = [13]
+    for count in (4, 0, 3):
+        assert state.former is not None
+        known = state.former.latest.tree_size
+        old.grow(count)
+        old.now += 1
+        grown = (old.head(), old.tree.consistency_path(known, old.tree.size)) if count else None
+        standing = old.tree.consistency_path(13, known)
+        report = look(state, new.view(state, claims=stepped_down, standing=standing, growth=grown), old.now)
+        assert report.findings == ()
+        assert report.state is not None
+        state = report.state
+        assert state.former is not None
+        seen.append(state.former.latest.tree_size)
+    assert seen == [13, 17, 17, 20]
+    assert states.parse(state.encode()) == state
+    # Its last session has ended: the statement names the final head, which extends what was seen.
+    old.grow(1)
+    final = new.claims(predecessor=old.final())
+    report = look(state, new.view(state, claims=final, ending=old.proof(20)), old.now)
+    assert report.findings == ()
+    assert report.state is not None
+    assert report.state.former is not None
+    assert report.state.former.latest.tree_size == 21
+
+
+def test_a_former_log_that_grew_already_when_its_key_was_seen_to_have_stepped_down() -> None:
+    old = Operator().grow(8)
+    state = known(old)
+    old.grow(5)
+    named, proof = old.final(), old.proof(8)
+    old.grow(2)
+    new = Operator().grow(2)
+    growth = (old.head(), old.tree.consistency_path(13, 15))
+    report = look(state, new.view(claims=new.claims(predecessor=named), handover=proof, growth=growth))
+    assert report.findings == ()
+    assert report.state is not None
+    assert report.state.former is not None
+    assert report.state.former.latest.tree_size == 15
+
+
+@pytest.mark.parametrize(
+    ("shown", "code"),
+    [
+        ("forked", "log.fork"),
+        ("unproven", "log.unproven"),
+        ("garbled", "log.unproven"),
+        ("unsigned", "log.head.invalid"),
+        ("another's", "log.head.invalid"),
+        ("earlier", "log.clock"),
+        ("smaller and forked", "log.shrunk"),
+    ],
+)
+def test_growth_of_a_former_log_that_does_not_extend_what_was_seen(shown: str, code: str) -> None:
+    old, new, state = rotated()
+    claims = new.claims(predecessor=old.final())
+    fork, stranger = old.fork(9).grow(8, "other"), Operator().grow(17)
+    old.grow(4)
+    path = old.tree.consistency_path(13, 17)
+    growth = {
+        "forked": (fork.head(), fork.tree.consistency_path(13, 17)),
+        "unproven": (old.head(), None),
+        "garbled": (old.head(), path[:-1]),
+        "unsigned": (stranger.head(issuer=old.issuer, kid=old.kid), path),
+        "another's": (stranger.head(), path),
+        "earlier": (old.head(iat=AT - 1), path),
+        "smaller and forked": (old.fork(9).grow(3, "other").head(), path),
+    }
+    report = look(state, new.view(state, claims=claims, growth=growth[shown]))
+    only(report, code)
+    assert report.state == state
+
+
+@pytest.mark.parametrize(
+    ("standing", "code"), [("none", "log.shrunk"), ("forked", "log.fork"), ("garbled", "log.unproven")]
+)
+def test_a_head_that_is_named_and_is_not_one_of_the_former_log_that_was_seen(
+    standing: str, code: str
+) -> None:
+    old, new, state = rotated()
+    stepped_down, other = old.final(), old.fork(9).grow(4, "other").final()
+    old.grow(4)
+    growth = (old.head(), old.tree.consistency_path(13, 17))
+    grown = look(state, new.view(state, claims=new.claims(predecessor=stepped_down), growth=growth)).state
+    assert grown is not None
+    path = old.tree.consistency_path(13, 17)
+    named, given = {
+        "none": (stepped_down, None),
+        "forked": (other, path),
+        "garbled": (stepped_down, path[:-1]),
+    }[standing]
+    report = look(grown, new.view(grown, claims=new.claims(predecessor=named), standing=given))
+    only(report, code)
+    assert report.state == grown
+
+
 def observers(fork_at: int, first: int, second: int) -> tuple[Operator, State, Operator, State]:
     """Two observers with separate states; from `fork_at` on, each is shown a history of its own."""
     honest = Operator().grow(fork_at)
