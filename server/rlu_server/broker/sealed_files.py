@@ -1,8 +1,9 @@
 """Sealing a model's directory, opening one, and reading a part of a sealed file.
 
-A sealed directory holds `rlu-weights.json` (the header), `<path>.sealed` for every file, and `model.sig` as it was: a signature says
-nothing that the header does not say. Sealing and opening read each byte once, in parallel by files as hashing does: the digest of the
-plain text is taken on the way, so that opening gives the model's manifest, and refuses one that is not the header's.
+A sealed directory holds `rlu-weights.json` (the header), `<path>.sealed` for every file, and `model.sig` and `rlu-release.json` as they
+were: a signature says nothing that the header does not say. Sealing and opening read each byte once, in parallel by files as hashing
+does: the digest of the plain text is taken on the way, so that opening gives the model's manifest, and refuses one that is not the
+header's.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from rlu_server.broker.sealing import CHUNK, ENDING, HEADER, MAX_HEADER, TAG_SIZ
 from rlu_server.models import contents, manifest
 from rlu_server.models.errors import ManifestError
 from rlu_server.models.manifest import File, Manifest, Progress
+from rlu_server.models.release import MAX_FILE as MAX_RELEASE
+from rlu_server.models.release import RELEASE
 from rlu_server.models.signing import MAX_SIGNATURE
 from rlu_server.models.walking import SIGNATURE, walk
 
@@ -142,6 +145,9 @@ def seal(
         _each(measured, lambda file: _seal_file(real[file.path], partial, header, file, key, add))
         if (source / SIGNATURE).is_file():
             _copy_signature(source, partial)
+        if RELEASE in real:
+            # Updates have to tell later from earlier without the key.
+            (partial / RELEASE).write_bytes(real[RELEASE].read_bytes()[: MAX_RELEASE + 1])
         (partial / HEADER).write_bytes(header.encode())
         partial.rename(target)
     except BaseException:

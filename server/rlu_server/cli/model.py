@@ -17,6 +17,9 @@ from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import read
 from rlu_attestation.printing import printable
+from rlu_server.broker import sealed_signature
+from rlu_server.broker.sealed_files import is_sealed, read_header
+from rlu_server.broker.sealed_signature import SEALED_SIGNATURE
 from rlu_server.cli import model_sealing
 from rlu_server.models import contents, describing, manifest, release, signing, verifying
 from rlu_server.models.errors import BadArgument
@@ -31,7 +34,9 @@ Directory = Annotated[Path, typer.Argument(metavar="DIRECTORY", help="The model.
 SignatureOption = Annotated[
     Path | None,
     typer.Option(
-        "--signature", help=f"The signature; default: {SIGNATURE} in the directory.", show_default=False
+        "--signature",
+        help=f"The signature; default: {SIGNATURE} in the directory, {SEALED_SIGNATURE} if it is encrypted.",
+        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
@@ -75,7 +80,8 @@ def sign(
 ) -> None:
     """Hash every file and sign the list, in the form of OpenSSF Model Signing.
 
-    A model that a server would refuse, with pickles or code in it, is not signed. Updates need a release number (`rlu update`).
+    A model that a server would refuse, with pickles or code in it, is not signed. Updates need a release number (`rlu update`). An
+    encrypted model is signed once more, as it is then, to `rlu-weights.sig`: updates of it need that.
 
     Exit codes: 0 signed, 10 refused, 2 usage or key, 3 a file cannot be read or written.
     """
@@ -84,13 +90,18 @@ def sign(
     )
     private = signing.private_key(read(key, MAX_PEM), password)
     chain = () if certificate is None else _chain(certificate)
-    place = _place(directory, signature)
+    sealed = is_sealed(directory)
+    place = _place(directory, signature, sealed)
+    if sealed and number is not None:
+        raise BadArgument("model.sealed", "an encrypted model has the release number that it had before")
     with reading(), bar(quiet=as_json) as progress:
         if number is not None:
             _write(directory / release.RELEASE, release.encode(number))
-        tree = walk(directory)
-        contents.refuse(tree.files)
+        tree = sealed_signature.tree_of(directory) if sealed else walk(directory)
+        if not sealed:
+            contents.refuse(tree.files)
         measured = manifest.digest(tree, progress)
+        plain = read_header(directory).manifest if sealed else measured
         made = signing.sign(
             measured,
             tree.root.name,
@@ -101,7 +112,7 @@ def sign(
         _write(place, made)
     _tell(
         as_json,
-        _facts("signed", measured, signing.key_id(private.public_key()), place),
+        _facts("signed", measured, signing.key_id(private.public_key()), place, plain),
         f"signed: {place}",
     )
 
@@ -120,15 +131,22 @@ def verify(
 ) -> None:
     """Verify the signature, hash every file, and hold both against each other; nothing is contacted.
 
-    What `rlu serve` does before it loads a model. Policies name the signer by the key id that is printed.
+    What `rlu serve` does before it loads a model, and `rlu update` with an encrypted one. Policies name the signer by the key id that is
+    printed.
 
     Exit codes: 0 verified, 10 rejected, 20 a signature of an unknown kind, 30 malformed, 2 usage, 3 a file cannot be read.
     """
-    place = signature or directory / SIGNATURE
+    sealed = is_sealed(directory)
+    place = signature or _usual(directory, sealed)
     trusted = verifying.read_signers(signer)
     with reading(), bar(quiet=as_json) as progress:
-        measured = verifying.measure(directory, "required", trusted, progress, place)
-    facts = _facts("verified", measured.manifest, measured.signer or b"", place)
+        measured = (
+            sealed_signature.verify(directory, trusted, progress, place)
+            if sealed
+            else verifying.measure(directory, "required", trusted, progress, place)
+        )
+        plain = read_header(directory).manifest if sealed else measured.manifest
+    facts = _facts("verified", measured.manifest, measured.signer or b"", place, plain)
     _tell(as_json, facts, f"verified: {place} is of exactly these files")
 
 
@@ -223,11 +241,12 @@ def _digested(directory: Path, progress: Progress | None) -> tuple[Tree, Manifes
     return tree, manifest.digest(tree, progress)
 
 
-def _facts(result: str, measured: Manifest, signer: bytes, place: Path) -> dict[str, Any]:
+def _facts(result: str, measured: Manifest, signer: bytes, place: Path, plain: Manifest) -> dict[str, Any]:
+    """`plain`: of the model that is served, which statements name."""
     return {
         "result": result,
         "exit_code": 0,
-        "manifest_sha256": b64u(measured.sha256),
+        "manifest_sha256": b64u(plain.sha256),
         "signer": b64u(signer),
         "files": len(measured.files),
         "bytes": measured.size,
@@ -255,15 +274,19 @@ def _chain(file: Path) -> tuple[x509.Certificate, ...]:
     return found
 
 
-def _place(directory: Path, given: Path | None) -> Path:
+def _usual(directory: Path, sealed: bool) -> Path:
+    return directory / (SEALED_SIGNATURE if sealed else SIGNATURE)
+
+
+def _place(directory: Path, given: Path | None, sealed: bool) -> Path:
     """Where the signature goes: not among the files that are signed."""
-    usual = directory / SIGNATURE
+    usual = _usual(directory, sealed)
     if given is None or given.absolute() == usual.absolute():
         return usual
     if given.resolve().is_relative_to(directory.resolve()):
         raise BadArgument(
             "model.signature.place",
-            f"the signature is {SIGNATURE} at the top of the directory, or outside it",
+            f"the signature is {usual.name} at the top of the directory, or outside it",
         )
     return given
 

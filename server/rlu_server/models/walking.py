@@ -55,8 +55,11 @@ class Tree:
         return sum(file.size for file in self.files)
 
 
-def walk(directory: Path) -> Tree:
+def walk(directory: Path, signature: str = SIGNATURE) -> Tree:
     """List a model's directory.
+
+    Args:
+        signature: name of the signature at the top, which does not count.
 
     Raises:
         NoModel: `model.directory`, `model.empty`.
@@ -74,7 +77,7 @@ def walk(directory: Path) -> Tree:
         prefix, folder = pending.pop()
         for name in os.listdir(folder):
             path = f"{prefix}{name}"
-            if path == SIGNATURE:
+            if path == signature:
                 continue
             _utf8(path)
             linked = (folder / name).is_symlink()

@@ -19,6 +19,7 @@ its start. The end: attestor and engine let the gateway drain before they go, ho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -33,6 +34,7 @@ from rlu_server.supervisor.errors import Unavailable
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import STOP_TIMEOUT_S, Deployment, Server
 from rlu_server.supervisor.streams import Event
+from rlu_server.waiting import at_most
 
 Role = Literal["attestor", "engine", "gateway"]
 CHECK_S = 0.5
@@ -121,7 +123,7 @@ class _Alone(Server):
                 await asyncio.sleep(CHECK_S)
 
         try:
-            await asyncio.wait_for(gone(), limit)
+            await at_most(limit, gone())
         except asyncio.TimeoutError:
             self._event("gateway_stays", {})
 
@@ -154,17 +156,18 @@ class AttestorAlone(_Alone):
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
-            self._take()
+            with contextlib.suppress(OSError):  # no room for it: the next look tries again
+                self._take()
 
     def _take(self) -> bool:
         """Whether the facts are there. A container that is being started again takes none back."""
         found = read_engine_facts(self._path / ENGINE_FACTS / "engines.json")
         if found is not None and found != self._stated:
-            self._stated = found
             self._state_posture(dict(found.posture))
             served = [msgspec.to_builtins(one) for one in found.served]
             stated = facts.instance_facts(self._deployment.settings, served=served)
             facts.write_json(self._runtime.facts / "instance.json", stated)
+            self._stated = found
         return self._stated is not None
 
 

@@ -57,10 +57,14 @@ class Child:
     async def stop(self, timeout_s: float) -> int:
         """SIGTERM, then SIGKILL to the whole group after the timeout. Returns the exit status."""
         self.signal(signal.SIGTERM)
-        with suppress(asyncio.TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(self.exited), timeout_s)
-        self._kill_group()
-        return await self.exited
+        done, _ = await asyncio.wait((self.exited,), timeout=timeout_s)
+        if not done:
+            self._kill_group()
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """The exit status, once there is one. Whoever is cancelled here leaves `exited` as it is for others."""
+        return await asyncio.shield(self.exited)
 
     def kill(self) -> None:
         """SIGKILL to the whole group."""

@@ -109,6 +109,8 @@ class Fleet:
         self.locked = asyncio.Event()
         """The posture of the engines is known."""
         self._weights = [one.weights for one in served if one.weights is not None]
+        for weights in self._weights:
+            weights.resume()  # a fleet that was stopped before had them too
         self.services = [self._service(start, one) for one in served for start in one.engines]
 
     async def start(self) -> None:

@@ -45,6 +45,8 @@ class Host:
     """Group of the TPM's device node."""
     nvidia_devices: tuple[Path, ...] = ()
     """Device nodes of NVIDIA's GPUs."""
+    nvidia_switches: tuple[Path, ...] = ()
+    """Device nodes of NVIDIA's NVSwitches, and their control node."""
     accelerator_groups: tuple[int, ...] = ()
     """Groups that accelerators' device nodes belong to (ROCm: `render`), without root's; the engine's user is in them."""
     alone: bool = False
@@ -127,6 +129,9 @@ def evidence_places(settings: Settings, host: Host) -> dict[str, list[Path]]:
     if vendor == "nvidia":
         places["devices"] += [Path("/dev/nvidiactl"), *host.nvidia_devices]
         places["read"].append(Path("/proc/driver/nvidia"))
+    if settings.attestation.gpu.evidence == "nvidia":
+        places["devices"] += host.nvidia_switches
+        places["read"].append(Path("/proc/driver/nvidia-nvswitch"))
     return places
 
 

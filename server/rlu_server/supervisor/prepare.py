@@ -33,6 +33,7 @@ from rlu_server.supervisor.weights import Weights, is_sealed
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
 Progress = Callable[[int, int], None]
+Opening = Callable[[Weights], None]
 
 
 def model_name(settings: Settings, given: str) -> str:
@@ -83,6 +84,7 @@ def deployment(
         variables,
         _group(plan.tpm_device(settings.attestation.tcti)),
         tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
+        tuple(sorted(Path("/dev").glob("nvidia-nvswitch*"))),
         accelerator_groups(Path("/dev")),
         alone=role is not None,
     )
@@ -110,6 +112,7 @@ def _served(
     places: Sequence[Path],
     progress: Progress | None,
     host: Host,
+    opening: Opening = lambda _: None,
 ) -> tuple[str, tuple[Served, ...]]:
     """The engine's version, and the models, measured."""
     python = interpreter(in_force.engine.python)
@@ -120,11 +123,14 @@ def _served(
         )
     leader = group.leader_address(in_force)
     opened = _weights(in_force, runtime, places, host)
+    for one in opened:
+        if one is not None:
+            opening(one)
     try:
         signers = verifying.read_signers(in_force.model.signers)
         fleet = iter(in_force.fleet())
         served = []
-        for one, place, weights in zip(given, places, opened, strict=True):
+        for model, place, weights in zip(given, places, opened, strict=True):
             directory = place
             if weights is not None:
                 weights.decide()  # until all engines have loaded them (`Fleet.start`)
@@ -133,16 +139,16 @@ def _served(
                 engine.plan(
                     in_force,
                     model=directory,
-                    name=one.name,
+                    name=model.name,
                     runtime=runtime.path,
                     python=python,
                     device=engine.accelerator(),
-                    own=one.engine,
+                    own=model.engine,
                     place=next(fleet)[0],
                     devices=devices,
                     leader=leader,
                 )
-                for devices in one.engine.devices or ("",) * one.engine.replicas
+                for devices in model.engine.devices or ("",) * model.engine.replicas
             )
             known = None if weights is None else weights.manifest
             measured = verifying.measure(directory, in_force.model.signature, signers, progress, known=known)
@@ -181,22 +187,36 @@ def _weights(
     return found
 
 
-def with_model(deployment: Deployment, runtime: Runtime, directory: Path) -> Deployment:
+def with_model(
+    deployment: Deployment, runtime: Runtime, directory: Path, opening: Opening = lambda _: None
+) -> Deployment:
     """The same, with the first model from another directory; verified as at a start. Nothing is started or stopped.
 
+    An encrypted model is opened beside the one that serves.
+
+    Args:
+        opening: told of an encrypted model before it is opened, so that this can be ended.
+
     Raises:
-        ServeError: what is refused.
+        ServeError: what is refused; nothing of it is left.
     """
-    if is_sealed(directory):
-        raise Misconfigured(
-            f"{directory} is sealed, and its place in memory is taken; start `rlu serve` anew"
-        )
     changes = deployment.settings.model_dump()
     changes["model"]["path"] = str(directory)
     settings = Settings.model_validate(changes)
-    version, (first,) = _served(
-        settings, runtime, given_models(settings)[:1], [directory], None, deployment.host
-    )
+    opened: list[Weights] = []
+
+    def told(weights: Weights) -> None:
+        opened.append(weights)
+        opening(weights)
+
+    try:
+        version, (first,) = _served(
+            settings, runtime, given_models(settings)[:1], [directory], None, deployment.host, told
+        )
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
     return replace(
         deployment, settings=settings, served=(first, *deployment.served[1:]), engine_version=version
     )

@@ -14,6 +14,7 @@ whoever watches them hears of one that failed.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +23,16 @@ import msgspec
 
 from rlu_attestation.errors import RluError
 from rlu_server.supervisor.errors import ServeError
+from rlu_server.supervisor.prepare import Opening
 from rlu_server.supervisor.server import Deployment, Server
 from rlu_server.supervisor.streams import Event
+from rlu_server.supervisor.weights import Weights
 from rlu_server.updates.store import CURRENT, Attempt, Store, serving
 
 CHECK_S = 1.0
-Prepare = Callable[[Deployment, Path], Deployment]
-"""Given the deployment that serves, and the directory of another version. Blocks. Raises ServeError."""
+Prepare = Callable[[Deployment, Path, Opening], Deployment]
+"""Given the deployment that serves, the directory of another version, and whom to tell of an encrypted model before it is opened. Blocks.
+Raises ServeError."""
 
 
 def store_of(model_path: str) -> Store | None:
@@ -82,10 +86,28 @@ class Rollout:
             if target is None:
                 continue
             try:
-                return target, await asyncio.to_thread(self._prepare, self._server.deployment, target)
+                return target, await self._prepared(target)
             except ServeError as error:
                 self._refused = target
                 self._on_event("model.refused", {"version": target.name, "code": error.code})
+
+    async def _prepared(self, target: Path) -> Deployment:
+        """Cancelled, it ends the opening of an encrypted model at once: nobody waits for it any more."""
+        opening: list[Weights] = []
+        gone = threading.Event()
+
+        def told(weights: Weights) -> None:
+            opening.append(weights)
+            if gone.is_set():
+                weights.abandon()
+
+        try:
+            return await asyncio.to_thread(self._prepare, self._server.deployment, target, told)
+        except asyncio.CancelledError:
+            gone.set()
+            for weights in opening:
+                weights.abandon()
+            raise
 
     def _target(self) -> Path | None:
         """The version to switch to."""
@@ -106,8 +128,10 @@ class Rollout:
             self._refused = target
             self._on_event("model.switch_failed", {"version": target.name, "code": error.code})
             self._put_back(target, served, error)
+            await asyncio.to_thread(_forget, deployment)
             await self._server.replace(before)
             return
+        await asyncio.to_thread(_forget, before)
         self._on_event("model.switched", {"version": target.name})
 
     def _put_back(self, target: Path, served: Path, error: ServeError) -> None:
@@ -135,3 +159,10 @@ class Rollout:
             return self._store.state().attempt
         except (RluError, OSError):
             return None
+
+
+def _forget(deployment: Deployment) -> None:
+    """What an encrypted first model that is not served any more has in memory."""
+    weights = deployment.served[0].weights
+    if weights is not None:
+        weights.close()

@@ -12,7 +12,7 @@ from typing import Any
 from rlu_server.settings import Settings
 from rlu_server.supervisor import group, prepare, rollout, runtime
 from rlu_server.supervisor.alone import ROLES, Role, private_facts
-from rlu_server.supervisor.prepare import Progress
+from rlu_server.supervisor.prepare import Opening, Progress
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment, Server
 from rlu_server.supervisor.streams import Event
@@ -79,8 +79,8 @@ def _beside(
         beside.append(rollout.hold(server))
     if store is not None and role is None:
 
-        def prepared(deployment: Deployment, directory: Path) -> Deployment:
-            return prepare.with_model(deployment, place, directory)
+        def prepared(deployment: Deployment, directory: Path, opening: Opening) -> Deployment:
+            return prepare.with_model(deployment, place, directory, opening)
 
         beside.append(rollout.Rollout(server, store, prepared, on_event).run())
     return beside

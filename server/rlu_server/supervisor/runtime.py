@@ -80,6 +80,15 @@ class Runtime:
         if self.mounted and _mount_memory(place, size, huge=huge):
             self._separate.append(place)
 
+    def drop(self, place: Path) -> None:
+        """Overwrite and delete a directory beneath, and give its memory back."""
+        wipe(place)
+        if place in self._separate:
+            self._separate.remove(place)
+            _libc.umount2(os.fsencode(place), _MNT_DETACH)
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
     def empty(self) -> None:
         """Overwrite and delete what is in our own directories."""
         for place in self.own:

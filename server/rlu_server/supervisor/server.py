@@ -28,6 +28,7 @@ from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Owners, Runtime
 from rlu_server.supervisor.service import Launched, Service, launch
 from rlu_server.supervisor.streams import Event, Output
+from rlu_server.waiting import at_most
 
 ATTESTOR_TIMEOUT_S = 60.0
 GATEWAY_TIMEOUT_S = 60.0
@@ -121,7 +122,7 @@ class Server:
         try:
             await asyncio.gather(engine, rest)
             self._on_event("proving", {})
-            await asyncio.wait_for(self._gateway_ready.wait(), GATEWAY_TIMEOUT_S)
+            await at_most(GATEWAY_TIMEOUT_S, self._gateway_ready.wait())
         except asyncio.TimeoutError:
             raise StartFailed(
                 "the gateway does not become ready: attestor and engine run, but it could not verify the one or prove the other; "
@@ -236,8 +237,8 @@ class Server:
         program = plan.attestor(self._deployment.settings, self._runtime, self._deployment.host, self._uid)
         self._answering.clear()
         launched = await self._launch(program, output)
-        facts.write_json(self._runtime.facts / "attestor.json", launched.posture)
         note(launched.child)
+        facts.write_json(self._runtime.facts / "attestor.json", launched.posture)
         await _within(ATTESTOR_TIMEOUT_S, self._answering, "attestor: does not answer after a minute")
 
     async def _start_gateway(self, output: Output, note: Callable[[Child], None]) -> None:
@@ -275,6 +276,6 @@ class Server:
 
 async def _within(timeout_s: float, event: asyncio.Event, otherwise: str) -> None:
     try:
-        await asyncio.wait_for(event.wait(), timeout_s)
+        await at_most(timeout_s, event.wait())
     except asyncio.TimeoutError:
         raise StartFailed(otherwise) from None

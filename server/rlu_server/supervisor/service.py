@@ -10,7 +10,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from rlu_server.supervisor.child import Child
 from rlu_server.supervisor.errors import LockRefused, ServeError, StartFailed
 from rlu_server.supervisor.plan import Program
 from rlu_server.supervisor.streams import Event, Output, read_posture
+from rlu_server.waiting import at_most
 
 POSTURE_TIMEOUT_S = 60.0
 FIRST_PAUSE_S = 0.5
@@ -79,7 +79,7 @@ async def launch(
     finally:
         os.close(writing)
     try:
-        posture = await asyncio.wait_for(read_posture(reading), POSTURE_TIMEOUT_S)
+        posture = await at_most(POSTURE_TIMEOUT_S, read_posture(reading))
     except asyncio.TimeoutError:
         posture = {}
     except asyncio.CancelledError:
@@ -87,7 +87,7 @@ async def launch(
         raise
     if "refused" in posture or not posture:
         child.kill()
-        status = await child.exited
+        status = await child.ended()
         reasons = posture.get("refused", [])
         if status == EXIT_REFUSED or reasons:
             raise LockRefused(
@@ -138,8 +138,7 @@ class Service:
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,))
         if self.child is not None and not self.child.exited.done():
             status = await self.child.stop(timeout_s)
             self._on_event(f"{self.role}.stopped", {"status": status})
@@ -153,20 +152,22 @@ class Service:
         try:
             await self._or_death(starting)
         except BaseException as error:
-            starting.cancel()
-            with suppress(BaseException):
-                await starting
-            if self.child is not None:
-                self.child.kill()
-                with suppress(asyncio.CancelledError):
-                    await self.child.exited
-            # What the process had to say is in the pipe by now.
-            await asyncio.sleep(0.1)
+            # To its end, whether or not we are cancelled meanwhile.
+            await asyncio.shield(self._give_up(starting))
             if isinstance(error, StartFailed) and output.lines:
                 raise StartFailed(f"{error}\n  " + "\n  ".join(output.lines)) from error
             raise
         output.forget()
         self._on_event(f"{self.role}.ready", {"seconds": round(time.monotonic() - began)})
+
+    async def _give_up(self, starting: asyncio.Future[None]) -> None:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        if self.child is not None:
+            self.child.kill()
+            await self.child.ended()
+        # What the process had to say is in the pipe by now.
+        await asyncio.sleep(0.1)
 
     def _note(self, child: Child) -> None:
         self.child = child
@@ -199,5 +200,5 @@ class Service:
                 try:
                     await self._start_once()
                     break
-                except ServeError as error:
+                except (ServeError, OSError) as error:
                     self._on_event(f"{self.role}.start_failed", {"reason": type(error).__name__})

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import subprocess
@@ -81,14 +82,16 @@ class Weights:
             raise _refused(sealed, error) from error
         except OSError as error:
             raise Unavailable(f"{sealed}: {error.strerror}") from error
+        self._runtime = runtime
         # Another model, as after an update, has another place; the same one has the same at every start.
-        name = f"weights{number}-{self._header.digest.hex()[:8]}"
-        self.place = runtime.path / name
+        names = (f"weights{n}-{self._header.digest.hex()[:8]}" for n in itertools.count(number))
+        self.place = next(place for name in names if not (place := runtime.path / name).exists())
         needed = self.manifest.size + PAGE * len(self.manifest.files) + SLACK
-        runtime.separate(name, needed, huge=True)
-        self.place.mkdir(mode=0o700, exist_ok=True)
+        runtime.separate(self.place.name, needed, huge=True)
+        self.place.chmod(0o700)
         free = _free(self.place)
         if free < needed:
+            self.close()
             raise _refused(
                 sealed,
                 Unfit(
@@ -158,6 +161,15 @@ class Weights:
         if job is not None:
             job.kill()
 
+    def resume(self) -> None:
+        """Engines are to be started again."""
+        self._abandoned = False
+
+    def close(self) -> None:
+        """Nobody loads this model any more: leave nothing of it, and give its memory back."""
+        with self._lock:
+            self._runtime.drop(self.place)
+
     def _open(self) -> None:
         if not self._opened_before:
             wipe(self.place)
@@ -197,6 +209,8 @@ class Weights:
         self._job = subprocess.Popen(
             JOB, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
         )
+        if self._abandoned:
+            self._job.kill()  # said between the look and the start
         try:
             answer, _ = self._job.communicate(json.dumps(order))
         except BaseException:

@@ -59,13 +59,17 @@ class Applied:
     version: str
 
 
-def check_paths(files: Mapping[str, bytes]) -> None:
-    """A signer is trusted with a model's content, not with where it is written. Raises UpdateRefused (`update.path`)."""
+def check_paths(files: Mapping[str, bytes], signature: str = SIGNATURE) -> None:
+    """A signer is trusted with a model's content, not with where it is written. Raises UpdateRefused (`update.path`).
+
+    Args:
+        signature: the name of the signature that lists them.
+    """
     folders = {path[:at] for path in files for at, letter in enumerate(path) if letter == "/"}
     if len(files) > MAX_FILES:
         raise UpdateRefused("update.path", f"the signature names more than {MAX_FILES} files")
     for path in files:
-        if not usable(path) or path == SIGNATURE or path in folders:
+        if not usable(path) or path == signature or path in folders:
             raise UpdateRefused(
                 "update.path", f"the signature names {path!r}, which cannot be a file of a model"
             )

@@ -1,8 +1,9 @@
 """One update, step by step. Whatever fails before `Store.switch` leaves what is served as it is.
 
-1 the source's `model.sig`: signed by one of `[model] signers`, or it refuses   2 the release number within: wanted, or not
-3 sizes, and room for them   4 each file, into staging   5 everything hashed once more, and held against the signature, as before serving
-6 a version   7 `current` leads to it   8 what serves is told: `rlu serve` sees the link, pods are rolled
+1 the source's `model.sig`, or `rlu-weights.sig` of an encrypted model: signed by one of `[model] signers`, or it refuses
+2 the release number within: wanted, or not   3 sizes, and room for them   4 each file, into staging   5 everything hashed once more, and
+held against the signature, as before serving   6 a version   7 `current` leads to it   8 what serves is told: `rlu serve` sees the link,
+pods are rolled
 
 `apply` and `rollback` are the last steps alone, for versions that are here.
 """
@@ -20,6 +21,8 @@ import msgspec
 
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import read
+from rlu_server.broker import sealed_signature
+from rlu_server.broker.sealed_signature import SEALED_SIGNATURE
 from rlu_server.models import release, signing, verifying
 from rlu_server.models.release import RELEASE
 from rlu_server.models.signing import Signers
@@ -29,8 +32,20 @@ from rlu_server.updates import deciding, fetching
 from rlu_server.updates.deciding import Applied, Candidate, Relation
 from rlu_server.updates.errors import Misconfigured, NotPossible, UpdateRefused
 from rlu_server.updates.fetching import Fetching, Pace, Progress, Wanted
-from rlu_server.updates.sources.source import Source
+from rlu_server.updates.sources.source import Absent, Source
 from rlu_server.updates.store import Attempt, Entry, Result, State, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A model as it is, or encrypted: which signature lists its files, and what verifies all of it."""
+
+    signature: str
+    verify: Callable[[Path, Signers], object]
+
+
+PLAIN = Form(SIGNATURE, lambda place, signers: verifying.measure(place, "required", signers))
+SEALED = Form(SEALED_SIGNATURE, sealed_signature.verify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,7 @@ class Offer:
     """What the source has."""
 
     candidate: Candidate
+    form: Form
     signature: bytes
     relation: Relation
 
@@ -161,9 +177,9 @@ class Job:
         self.store.write_state(msgspec.structs.replace(state, attempt=attempt, last_success=heard))
 
     def _ask(self, source: Source, state: State) -> Offer:
-        signature = fetching.read_small(source, SIGNATURE, signing.MAX_SIGNATURE, self._pace)
+        form, signature = self._signature(source)
         signed = signing.verify(signature, self._signers)
-        deciding.check_paths(signed.files)
+        deciding.check_paths(signed.files, form.signature)
         number = None
         if RELEASE in signed.files:
             data = fetching.read_small(source, RELEASE, release.MAX_FILE, self._pace)
@@ -172,7 +188,18 @@ class Job:
         found = deciding.relation(
             candidate, self.store.current(), state.highest, allow_downgrade=self._allow_downgrade
         )
-        return Offer(candidate, signature, found)
+        return Offer(candidate, form, signature, found)
+
+    def _signature(self, source: Source) -> tuple[Form, bytes]:
+        """A site that has a broker may get encrypted models. Others ask for nothing that they could not use."""
+        if self._settings.weights.broker:
+            try:
+                return SEALED, fetching.read_small(
+                    source, SEALED.signature, signing.MAX_SIGNATURE, self._pace
+                )
+            except Absent:
+                pass
+        return PLAIN, fetching.read_small(source, PLAIN.signature, signing.MAX_SIGNATURE, self._pace)
 
     def _fetch(self) -> tuple[Outcome, bool]:
         """And whether the version was verified just now."""
@@ -190,9 +217,9 @@ class Job:
         work = Fetching(source, staged, self._here(), self._pace, self._progress)
         self._check_room(work.missing(wanted) + len(offer.signature))
         work.fetch(wanted)
-        (staged / "model" / SIGNATURE).write_bytes(offer.signature)
+        (staged / "model" / offer.form.signature).write_bytes(offer.signature)
         try:
-            verifying.measure(staged / "model", "required", self._signers)
+            offer.form.verify(staged / "model", self._signers)
         except RluError:
             # Something here is not what it was when it was fetched, or a model that is never served; nothing of it is kept.
             self.store.discard(staged)
@@ -243,7 +270,8 @@ class Job:
         """All of it, as before serving. A version that waits here and is not good is removed, so that it is fetched again."""
         try:
             self._read(version)
-            verifying.measure(self.store.directory(version), "required", self._signers)
+            directory = self.store.directory(version)
+            _form(directory).verify(directory, self._signers)
         except RluError:
             if version not in self.store.state().served:
                 self.store.remove(version)
@@ -252,7 +280,8 @@ class Job:
     def _read(self, version: str) -> Candidate:
         """A version, by its signature; its files are not looked at."""
         directory = self.store.directory(version)
-        signed = signing.verify(read(directory / SIGNATURE, signing.MAX_SIGNATURE), self._signers)
+        place = directory / _form(directory).signature
+        signed = signing.verify(read(place, signing.MAX_SIGNATURE), self._signers)
         number = None
         if RELEASE in signed.files:
             number = _number(read(directory / RELEASE, release.MAX_FILE), signed.files[RELEASE])
@@ -289,6 +318,11 @@ class Job:
         current = self.store.current()
         if current is not None:
             self._roll(current)
+
+
+def _form(directory: Path) -> Form:
+    """Of a version that is here."""
+    return SEALED if (directory / SEALED.signature).is_file() else PLAIN
 
 
 def _signers(settings: Settings) -> Signers:

@@ -15,6 +15,7 @@ from fakes.broker_room import BrokerRoom, policy
 from fakes.safetensors_files import safetensors
 from rlu_attestation.cli import main
 from rlu_attestation.encoding import b64u
+from rlu_attestation.policy_signature import generate
 from rlu_server.models import measure
 from rlu_server.selftest.node import RLU
 
@@ -54,6 +55,35 @@ def test_encrypt_and_decrypt(model: Path, tmp_path: Path, capsys: pytest.Capture
     assert again.code == 2
     assert "weights.target" in again.err
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_signed_once_more_as_it_is_encrypted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, public = tmp_path / "vendor.pem", tmp_path / "vendor.pub.pem"
+    private, published = generate("ES256")
+    key.write_bytes(private)
+    public.write_bytes(published)
+    assert Ran(capsys, "model", "sign", model, "--key", key, "--release", 7).code == 0
+    sealed = tmp_path / "sealed"
+    Ran(capsys, "model", "encrypt", model, sealed, "--vault", tmp_path / "vault")
+    before = (sealed / "model.sig").read_bytes()
+    unsigned = Ran(capsys, "model", "verify", sealed, "--signer", public)
+    assert (unsigned.code, "model.signature.absent" in unsigned.err) == (10, True)
+    assert Ran(capsys, "model", "sign", sealed, "--key", key).code == 0
+    assert (sealed / "model.sig").read_bytes() == before, "that one is of the plain files"
+    verified = Ran(capsys, "model", "verify", sealed, "--signer", public, "--json")
+    assert (verified.code, verified.json["signature"]) == (0, str(sealed / "rlu-weights.sig"))
+    assert verified.json["manifest_sha256"] == b64u(measure(model).sha256), "which statements name"
+    assert (sealed / "rlu-release.json").read_bytes() == (model / "rlu-release.json").read_bytes()
+    numbered = Ran(capsys, "model", "sign", sealed, "--key", key, "--release", 8)
+    assert (numbered.code, "model.sealed" in numbered.err) == (2, True)
+    # The vendor gets back what he had.
+    back = Ran(capsys, "model", "decrypt", sealed, tmp_path / "back", "--vault", tmp_path / "vault")
+    assert (back.code, measure(tmp_path / "back")) == (0, measure(model))
+    (sealed / "config.json.sealed").write_bytes(b"x")
+    altered = Ran(capsys, "model", "verify", sealed, "--signer", public)
+    assert (altered.code, "model.signature.mismatch" in altered.err) == (10, True)
 
 
 def test_what_is_not_encrypted(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

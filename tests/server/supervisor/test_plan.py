@@ -199,6 +199,12 @@ def test_model_names(tmp_path: Path) -> None:
         ({"key": "tdx"}, [], [], ["/sys/kernel/config/tsm/report"]),
         ({"key": "nitro"}, [], ["/dev/nsm"], []),
         ({"gpu": {"vendor": "nvidia"}}, ["/dev/tpmrm0"], ["/dev/nvidiactl", "/dev/nvidia0"], []),
+        (
+            {"gpu": {"vendor": "nvidia", "evidence": "nvidia"}},
+            ["/dev/tpmrm0"],
+            ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch0"],
+            [],
+        ),
         ({"gpu": {"vendor": "amd"}}, ["/dev/tpmrm0"], [], []),
     ],
     ids=lambda value: str(value)[:32],
@@ -207,7 +213,11 @@ def test_the_attestor_reaches_what_its_evidence_takes(
     tmp_path: Path, attestation: dict[str, Any], tpm: list[str], devices: list[str], written: list[str]
 ) -> None:
     settings = Settings.model_validate({"state_dir": tmp_path, "attestation": attestation})
-    host = replace(HOST, nvidia_devices=(Path("/dev/nvidia0"),))
+    host = replace(
+        HOST,
+        nvidia_devices=(Path("/dev/nvidia0"),),
+        nvidia_switches=(Path("/dev/nvidia-nvswitchctl"), Path("/dev/nvidia-nvswitch0")),
+    )
     places = plan.attestor(settings, RUNTIME, host, 0).additions.places
     assert [str(path) for path in places["tpm"]] == tpm
     assert [str(path) for path in places["evidence_devices"]] == devices

@@ -61,8 +61,8 @@ class Site:
             store = store_of(self.settings.model.path)
             assert store == self.store
 
-            def prepared(deployment: Any, directory: Path) -> Any:
-                return prepare.with_model(deployment, up.place, directory)
+            def prepared(deployment: Any, directory: Path, opening: Any) -> Any:
+                return prepare.with_model(deployment, up.place, directory, opening)
 
             def told(name: str, values: Any) -> None:
                 up.events.append((name, values))

@@ -10,9 +10,7 @@ import asyncio
 import mmap
 import os
 import signal
-import socketserver
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,64 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import make_model, make_settings, running
+from deployment import running
+from sealed import SECRET, settings_of
 
-from fakes.broker_room import BrokerRoom, snp_now
+from fakes.broker_room import BrokerRoom
 from rlu_server.broker import asking
 from rlu_server.broker.sealed_files import seal
-from rlu_server.broker.serving import BrokerServer
 from rlu_server.models import measure
-from rlu_server.settings import Settings
 from rlu_server.supervisor import prepare, runtime, weights
 from rlu_server.supervisor.errors import Misconfigured, ModelRefused, ServeError, Unavailable
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.weights import Weights
-
-SECRET = b"the weights of the model, " * 10_000
-JOB = (sys.executable, str(Path(__file__).with_name("unlocking_on_snp.py")))
-
-
-class Chip(socketserver.StreamRequestHandler):
-    """Makes evidence about the 32 bytes that it is sent."""
-
-    def handle(self) -> None:
-        self.wfile.write(snp_now(self.rfile.read(32))["sev-snp"])
-
-
-@pytest.fixture
-def device() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="rlu-snp-") as directory:
-        place = Path(directory) / "device"
-        with socketserver.UnixStreamServer(str(place), Chip) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-            thread.start()
-            yield place
-            server.shutdown()
-            thread.join()
-
-
-@pytest.fixture
-def room(tmp_path: Path, device: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerRoom]:
-    """A broker, and `tmp_path/sealed`."""
-    (tmp_path / "state").mkdir(mode=0o700)
-    model = make_model(tmp_path)
-    (model / "model.safetensors").write_bytes(SECRET)
-    made = BrokerRoom(tmp_path, now=time.time(), manifest=measure(model).sha256)
-    made.server = BrokerServer(made.desk, ("127.0.0.1", 0), None, lambda *told: None)
-    made.server.start()
-    seal(model, tmp_path / "sealed", made.key.key, bytes(32), chunk=1 << 16)
-    monkeypatch.setattr(weights, "JOB", (*JOB, str(device)))
-    monkeypatch.setattr(weights, "check", lambda settings: None)
-    yield made
-    made.server.close()
-    made.close()
-
-
-def settings_of(room: BrokerRoom, **changes: Any) -> Settings:
-    document = make_settings(room.directory).model_dump()
-    document["model"].update(path=str(room.directory / "sealed"), name="m")
-    document["weights"].update({"broker": f"http://127.0.0.1:{room.server.port}", **changes})
-    return Settings.model_validate(document)
 
 
 @pytest.fixture

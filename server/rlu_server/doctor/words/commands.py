@@ -198,6 +198,10 @@ COMMANDS = {
         "Files are other, missing or more than were signed.",
         "Take them again; a download that was cut is the usual cause. If not: somebody changed the model.",
     ),
+    "model.sealed": Text(
+        "An encrypted model cannot be given another release number.",
+        "Sign the model with `rlu model sign --release`, then encrypt it, then sign that.",
+    ),
     "model.signature.place": Text(
         "The signature is `model.sig` at the top, or outside the directory.", _ARGUMENT
     ),
