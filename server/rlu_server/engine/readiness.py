@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 from rlu_server.engine import canary
 from rlu_server.engine.canary import KnownAnswer
+from rlu_server.waiting import at_most
 
 CANARY_FILE = "rlu-canary.json"
 MAX_ANSWER_BYTES = 1 << 20
@@ -49,7 +48,7 @@ async def wait_healthy(socket: Path) -> None:
     """Return when the engine's `/health` says 200; bounded by the caller."""
     while True:
         try:
-            status, _ = await _within(10.0, _request(socket, "GET", "/health", None))
+            status, _ = await at_most(10.0, _request(socket, "GET", "/health", None))
         except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, ValueError):
             status = 0
         if status == 200:
@@ -67,7 +66,7 @@ async def check_canary(socket: Path, name: str, known: KnownAnswer) -> None:
     path, body = canary.request(known, name)
     try:
         call = _request(socket, "POST", path, json.dumps(body).encode())
-        status, answer = await _within(ANSWER_TIMEOUT_S, call)
+        status, answer = await at_most(ANSWER_TIMEOUT_S, call)
         as_known = status == 200 and canary.right(known, json.loads(answer))
     except (
         OSError,
@@ -85,22 +84,6 @@ async def check_canary(socket: Path, name: str, known: KnownAnswer) -> None:
             f"the engine's answer to the known prompt is not the one in {CANARY_FILE}: the weights, the numerics of this hardware or the "
             "engine's version differ from those it was made with; do not serve with it, or make the file anew with this engine"
         )
-
-
-async def _within(limit_s: float, call: Coroutine[Any, Any, tuple[int, bytes]]) -> tuple[int, bytes]:
-    """What the call comes to, or TimeoutError.
-
-    `asyncio.wait_for` before Python 3.12 loses a cancellation that arrives together with the result, and a loop around it never ends.
-    """
-    asked = asyncio.ensure_future(call)
-    asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked
-    try:
-        await asyncio.wait((asked,), timeout=limit_s)
-        if not asked.done():
-            raise asyncio.TimeoutError
-        return asked.result()
-    finally:
-        asked.cancel()
 
 
 async def _request(socket: Path, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:

@@ -1,0 +1,30 @@
+"""Waiting with a limit, without losing a cancellation.
+
+`asyncio.wait_for` before Python 3.12 gives the result, and forgets that we were cancelled, when both come in one turn of the loop: a signal
+to stop is then never acted on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def at_most(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to; it is cancelled when it takes longer, and when we are.
+
+    Raises:
+        asyncio.TimeoutError: it took longer.
+    """
+    asked = asyncio.ensure_future(work)
+    asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked
+    try:
+        await asyncio.wait((asked,), timeout=seconds)
+        if not asked.done():
+            raise asyncio.TimeoutError
+        return asked.result()
+    finally:
+        asked.cancel()
