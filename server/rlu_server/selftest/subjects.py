@@ -40,7 +40,13 @@ def _programs(settings: Settings, place: Runtime, variables: Mapping[str, str]) 
     state = settings.state_dir.expanduser().resolve()
     settings = settings.model_copy(update={"gateway": gateway, "state_dir": state, "runtime_dir": place.path})
     model = Path(settings.model.path).expanduser().resolve()
-    host = Host(Path(sys.executable), variables, None, tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))))
+    host = Host(
+        Path(sys.executable),
+        variables,
+        None,
+        tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
+        nvidia_switches=tuple(sorted(Path("/dev").glob("nvidia-nvswitch*"))),
+    )
     start = launch.plan(
         settings,
         # A model that is still to be fetched has no directory yet, and the lock is the same without it.

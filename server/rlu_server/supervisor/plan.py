@@ -45,12 +45,12 @@ class Host:
     """Group of the TPM's device node."""
     nvidia_devices: tuple[Path, ...] = ()
     """Device nodes of NVIDIA's GPUs."""
-    nvidia_switches: tuple[Path, ...] = ()
-    """Device nodes of NVIDIA's NVSwitches, and their control node."""
     accelerator_groups: tuple[int, ...] = ()
     """Groups that accelerators' device nodes belong to (ROCm: `render`), without root's; the engine's user is in them."""
     alone: bool = False
     """Only one role runs here; whoever started us chose its user, and we cannot choose others'."""
+    nvidia_switches: tuple[Path, ...] = ()
+    """Device nodes of NVIDIA's NVSwitches, and their control node."""
 
 
 def users(settings: Settings, host: Host) -> dict[str, User | None]:

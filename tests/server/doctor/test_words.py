@@ -131,9 +131,12 @@ def test_every_short_word_has_its_text() -> None:
 
 
 def test_codes_of_tables_have_their_texts() -> None:
-    """NVML's codes are in a table; causes of `signer.failed` that are no errors; what the attestor says to its other end."""
-    nvml = (SERVER / "attestor/collect/nvml.py").read_text("utf-8")
-    assert set(re.findall(r'"(nvml\.\w+)"', nvml)) <= set(ATTESTOR), ADD
+    """NVML's and NSCQ's codes are in tables; causes of `signer.failed` that are no errors; what the attestor says to its other end."""
+    for name in ("nvml", "nscq"):
+        text = (SERVER / f"attestor/collect/{name}.py").read_text("utf-8")
+        found = set(re.findall(rf'"({name}\.[a-z_]+)"', text))
+        assert len(found) > 5
+        assert found <= set(ATTESTOR), ADD
     for module in ("attestor/server.py", "attestor/drift.py", "attestor/licensing.py"):
         text = (SERVER / module).read_text("utf-8")
         literal = {code for code in re.findall(r'"([a-z]+\.[a-z_]+)"', text) if not code.endswith(".json")}

@@ -6,7 +6,7 @@
 | `tdx` | configfs-tsm, provider `tdx_guest` | `tdx.TdxCollector` |
 | `nitro` | `/dev/nsm` | `nitro.NitroCollector` |
 | `nitrotpm` | a vendor command of the TPM | `nitro.NitroCollector` |
-| `nvidia` | NVML | `nvidia.NvidiaCollector` |
+| `nvidia` | NVML, and NSCQ for switches | `nvidia.NvidiaCollector` |
 | `gcp-vtpm` | the TPM, with the AK that Google left in it | `gcp_vtpm.GcpKey` |
 | `azure-vtpm` | the TPM, with the AK and the report that Azure's paravisor left in it | `azure_vtpm.AzureKey` |
 
@@ -61,7 +61,7 @@ def attestation_key_for(settings: Settings) -> AttestationKey | None:
 
 
 def collectors_for(settings: Settings) -> tuple[Collector, ...]:
-    """Who collects evidence beside the key's: of the GPUs."""
+    """Who collects evidence beside the key's: of the GPUs, and of what wires them."""
     if settings.attestation.gpu.evidence == NVIDIA:
         return (NvidiaCollector(settings.collateral_dir / NVIDIA),)
     return ()

@@ -1,8 +1,7 @@
 """NVIDIA's management library, `libnvidia-ml.so.1`: what the driver says of the GPUs, and their reports (nvml.h of driver 550 and later).
 
 Structures and constants bear the header's names in lower case. The library is initialised for a block and let go afterwards, so that a
-driver can be reloaded beneath a running attestor. Switches are not here: their reports come through `libnvidia-nscq`, whose interface
-NVIDIA does not publish.
+driver can be reloaded beneath a running attestor. Switches have a library of their own (`nscq.py`).
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A GPU's report, and the certificates that the driver keeps for it (PEM, leaf first)."""
+    """A device's report, and the certificates that the driver keeps for it (PEM, leaf first)."""
 
     report: bytes
     certificates: bytes

@@ -62,7 +62,8 @@ ATTESTOR = {
     ),
     "ima.mismatch": Text(
         "The kernel's list of measurements does not lead to the PCR 10 that the TPM quotes.",
-        "Was the kernel started by kexec? Reset the machine, or take 10 from `[attestation] pcrs`. " + _INTRUSION,
+        "Was the kernel started by kexec? Reset the machine, or take 10 from `[attestation] pcrs`. "
+        + _INTRUSION,
     ),
     "tpm2.ek_nv": Text(
         "What the TPM's NV memory holds as EK certificate is none.",
@@ -272,8 +273,35 @@ ATTESTOR = {
     "gpu.sysfs": Text("The attestor cannot read amdgpu's figures.", "Let it read /sys/class/drm."),
     "nvidia.none": Text("No GPU is visible to the attestor, which is to collect their reports.", _DEVICES),
     "nvidia.report": Text(
-        "A GPU's report or certificates cannot be used.",
+        "The report or certificates of a GPU or NVSwitch cannot be used.",
         "Is confidential computing on for all GPUs, and the driver supported?",
+    ),
+    "nvidia.wiring": Text(
+        "The GPUs and NVSwitches that report are not those that say they are wired to each other.",
+        "Pass all of the node on to the attestor: /dev/nvidia* and /dev/nvidia-nvswitch*, "
+        "in a container with NVIDIA_NVSWITCH=enabled.",
+    ),
+    "nscq.absent": Text(
+        "The GPUs are wired to NVSwitches, and NVIDIA's library for these cannot be loaded.",
+        "Install libnvidia-nscq of the driver's version; in a container `NVIDIA_DRIVER_CAPABILITIES` needs `utility`.",
+    ),
+    "nscq.busy": Text("An NVSwitch did not answer in time.", _AGAIN),
+    "nscq.count": Text("NVIDIA's library lists more NVSwitches than are handled.", "Pass fewer on."),
+    "nscq.denied": Text("The attestor may not open an NVSwitch.", _DEVICES),
+    "nscq.driver": Text(
+        "NVIDIA's library for NVSwitches is too old, or of another version than the driver.",
+        "Install libnvidia-nscq of the driver's version.",
+    ),
+    "nscq.failed": Text(
+        "NVIDIA's library for NVSwitches answered with an error.",
+        "Look at the kernel's log for SXid errors, and whether the fabric manager runs.",
+    ),
+    "nscq.lost": Text(
+        "An NVSwitch gives no answer any more.",
+        "Drain the node; reboot, and have the switch replaced if it comes back.",
+    ),
+    "nscq.size": Text(
+        "NVIDIA's library for NVSwitches gave an answer of a length that cannot be.", "Update it."
     ),
     "nvml.absent": Text(
         "NVIDIA's management library cannot be loaded.",
