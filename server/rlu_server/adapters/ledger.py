@@ -31,6 +31,8 @@ from rlu_server.core.conversation import Conversation, Explicit
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, SessionTable, State
 
+OPENING_LOOK_S = 0.02
+"""How often it is looked, at the end, whether sessions were opened meanwhile."""
 GONE = frozenset({"unknown_session", "session_expired"})
 """Failures that mean the attestor has ended the session itself."""
 
@@ -341,10 +343,16 @@ class Ledger:
         self.recorder.lost()
 
     async def drain(self, reason: str = "drain") -> None:
-        """Close every session; returns when all closes are signed."""
+        """Close every session, also those that are just being opened; returns when all closes are signed."""
         self.draining = True
-        pending = [self.close(session, reason) for session in self.table if session.state is not State.CLOSED]
-        await asyncio.gather(*pending, return_exceptions=True)
+        while True:
+            pending = [
+                self.close(session, reason) for session in self.table if session.state is not State.CLOSED
+            ]
+            await asyncio.gather(*pending, return_exceptions=True)
+            if not self._opener.under_way and all(one.state is State.CLOSED for one in self.table):
+                return
+            await asyncio.sleep(OPENING_LOOK_S)
 
 
 __all__ = ["Admitted", "Applicant", "Ledger", "Opening"]

@@ -17,6 +17,9 @@ from rlu_server.core.sessions import Logged, Session, State
 from rlu_server.endpoints.context import Identity, SessionView, Signed
 from rlu_server.settings import Log
 
+CUT_S = 0.1
+"""How often exchanges of a session that is being closed are cut."""
+
 
 class GatewayContext:
     """One per process."""
@@ -111,8 +114,15 @@ class GatewayContext:
 
     async def close_session(self, principal: Principal, session: str) -> Signed:
         found = self._ledger.table.visible(session, principal)
-        self._relay.stop_exchanges(found.id, GatewayError("session_closed"))
-        return await self._signed(found, await self._ledger.close(found, "client"))
+        closing = asyncio.ensure_future(self._ledger.close(found, "client"))
+        try:
+            while not closing.done():
+                # More than once: one that is being numbered belongs to the session a moment later, and the close waits for it.
+                self._relay.stop_exchanges(found.id, GatewayError("session_closed"))
+                await asyncio.wait((closing,), timeout=CUT_S)
+            return await self._signed(found, closing.result())
+        finally:
+            closing.cancel()
 
     async def receipt(self, principal: Principal, session: str, seq: int, wait_s: float) -> Signed:
         found = self._ledger.table.visible(session, principal)

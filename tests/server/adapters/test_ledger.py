@@ -10,8 +10,11 @@ import pytest
 from fakes.rig import Rig, Wire
 from rlu_attestation.commitment import Tag
 from rlu_attestation.statements import Close, Receipt
+from rlu_server.adapters.attestor_client import OnAnswer
 from rlu_server.attestor import messages
 from rlu_server.core.errors import GatewayError
+from rlu_server.core.sessions import State
+from waiting import turns
 
 PATH = "/v1/chat/completions"
 
@@ -212,6 +215,58 @@ async def test_closing_cuts_what_runs_and_signs_the_close_after_its_receipt(rig:
     assert (receipt.status, receipt.reason) == ("partial", "session_closed")
     fresh = await rig.call(PATH, rig.chat(), headers={"session-id": "x"})
     assert fresh.session != session_id
+
+
+class Held:
+    """Keeps back the attestor's answers to one kind of request."""
+
+    def __init__(self, rig: Rig, kind: type[messages.Message], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: list[tuple[OnAnswer, messages.Answer | None]] = []
+        send = rig.gateway.attestor.send
+
+        def hold(request: messages.Message, on_answer: OnAnswer) -> None:
+            if isinstance(request, kind):
+                send(request, lambda answer: self.answers.append((on_answer, answer)))
+            else:
+                send(request, on_answer)
+
+        monkeypatch.setattr(rig.gateway.attestor, "send", hold)
+
+    def release(self) -> None:
+        for on_answer, answer in self.answers:
+            on_answer(answer)
+
+
+async def test_closing_cuts_what_is_being_numbered_too(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    first = await rig.call(PATH, rig.chat())
+    session = rig.session(first.session)
+    numbers = Held(rig, messages.BeginExchange, monkeypatch)
+    wire = await rig.wire()
+    await wire.send(rig.request(PATH, rig.chat(stream=True, script="slow")))
+    await rig.eventually(lambda: numbers.answers)
+    closing = asyncio.create_task(rig.call(f"/v1/rlu/sessions/{session.id}", None, method="DELETE"))
+    await rig.eventually(lambda: session.state is State.CLOSING)
+    numbers.release()
+    closed = await closing
+    assert rig.signed(closed.json(), Close).count == 2
+    await wire.response()
+    assert [record.reason for record in records(rig)] == [None, "session_closed"]
+
+
+async def test_a_session_that_is_being_opened_when_we_drain_is_closed_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    openings = Held(rig, messages.OpenSession, monkeypatch)
+    asking = asyncio.create_task(rig.call("/v1/rlu/sessions", {"nonce": "AAECAwQFBgcICQ"}))
+    await rig.eventually(lambda: openings.answers)
+    draining = asyncio.create_task(rig.gateway.ledger.drain())
+    await turns()
+    assert not draining.done()
+    openings.release()
+    await draining
+    session = (await asking).json()["session"]
+    assert rig.session(session).close_reason == "drain"
+    assert rig.attestor.sessions[session].closed
 
 
 @pytest.mark.parametrize("who", ["bob", "carol"])
