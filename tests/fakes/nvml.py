@@ -9,12 +9,11 @@ One at a time: the library is loaded once a process, and answers for the driver 
 from __future__ import annotations
 
 import ctypes
-import functools
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from fakes.shared_library import compiled
 
 SOURCE = Path(__file__).with_name("nvml.c")
 REPORTER = ctypes.CFUNCTYPE(
@@ -29,13 +28,9 @@ _held: list[object] = []
 """The callback of the present driver: the library keeps only its address."""
 
 
-@functools.cache
 def library() -> str:
     """Path of the compiled library."""
-    target = Path(tempfile.mkdtemp(prefix="rlu-nvml-")) / "libnvidia-ml.so.1"
-    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", target, SOURCE]
-    subprocess.run(command, check=True, capture_output=True)
-    return str(target)
+    return compiled(SOURCE, "libnvidia-ml.so.1")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""NVIDIA: from fake GPUs behind a compiled NVML to items that verify in every step."""
+"""NVIDIA: from fake GPUs and switches behind a compiled NVML and NSCQ to items that verify in every step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from fakes import nvidia as fake
 from fakes.collecting import BINDINGS, items, tree_of
 from fakes.intel import pem
+from fakes.nscq import FakeFabric, FakeSwitch
 from fakes.nvidia_steps import failures, roots
 from fakes.nvml import FakeDriver, FakeGpu
 from rlu_attestation.evidence import nvidia
@@ -154,3 +155,90 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str) -> Non
 def test_a_root_of_another_size_is_misuse(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         NvidiaCollector(tmp_path).collect(bytes(31))
+
+
+HGX = fake.hgx(gpus=2, switches=2)
+NO_LIBRARY = "/nonexistent/libnvidia-nscq.so.2"
+
+
+def fabric(directory: Path, *switches: fake.Device) -> FakeFabric:
+    found = [FakeSwitch(report=device.report, chain=pem(*device.chain())) for device in switches]
+    return FakeFabric(directory / "fabric", found)
+
+
+def protected(directory: Path, switches: tuple[fake.Device, ...] = HGX.switches) -> NvidiaCollector:
+    """The collector of a node in protected PCIe mode."""
+    gpus = driver(directory, *map(gpu, HGX.gpus))
+    return NvidiaCollector(
+        provide(directory, HGX),
+        gpus.library,
+        fabric(directory, *switches).library if switches else NO_LIBRARY,
+    )
+
+
+def wiring(directory: Path, switches: tuple[fake.Device, ...]) -> str:
+    with pytest.raises(HardwareRefused) as caught:
+        items(protected(directory, switches))
+    assert caught.value.code == "nvidia.wiring"
+    return caught.value.message
+
+
+def test_switches_report_beside_the_gpus_that_they_wire(tmp_path: Path) -> None:
+    gpus, switches = driver(tmp_path, *map(gpu, HGX.gpus)), fabric(tmp_path, *HGX.switches)
+    made = items(NvidiaCollector(provide(tmp_path, HGX), gpus.library, switches.library))
+    assert gpus.nonces == switches.nonces == [tree_of().root()] * 2
+    assert (gpus.initialised, switches.sessions) == (0, 0)
+    for item, binding in zip(made, BINDINGS, strict=True):
+        assert failures(item, binding, roots()) == []
+    evidence = nvidia.parse(made[0])
+    assert (len(evidence.gpus), len(evidence.switches)) == (2, 2)
+    assert nvidia.verify_topology(evidence) == nvidia.Topology(
+        frozenset(device.pdi for device in HGX.switches), gpus_counted=True
+    )
+
+
+def test_switches_are_asked_only_where_gpus_are_wired_to_them(tmp_path: Path) -> None:
+    """A GPU that is confidential by itself needs neither the library nor the devices."""
+    item = items(NvidiaCollector(provide(tmp_path), driver(tmp_path).library, NO_LIBRARY))[0]
+    assert nvidia.parse(item).switches == ()
+
+
+def test_without_the_library_for_switches(tmp_path: Path) -> None:
+    with pytest.raises(NotReady) as caught:
+        items(protected(tmp_path, ()))
+    assert caught.value.code == "nscq.absent"
+
+
+def test_a_switch_that_is_not_passed_on(tmp_path: Path) -> None:
+    message = wiring(tmp_path, HGX.switches[:1])
+    assert HGX.switches[1].pdi.hex() in message
+    assert "/dev/nvidia-nvswitch*" in message
+
+
+def test_a_switch_of_another_node(tmp_path: Path) -> None:
+    stranger = fake.Device("LS_10", "stranger", vbios=HGX.switches[0].vbios, fwid=None)
+    assert stranger.pdi.hex() in wiring(tmp_path, (*HGX.switches, stranger))
+
+
+def test_a_gpu_that_is_not_passed_on(tmp_path: Path) -> None:
+    gpus, switches = driver(tmp_path, gpu(HGX.gpus[0])), fabric(tmp_path, *HGX.switches)
+    with pytest.raises(HardwareRefused, match="2, 2 GPUs") as caught:
+        items(NvidiaCollector(provide(tmp_path, HGX), gpus.library, switches.library))
+    assert caught.value.code == "nvidia.wiring"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nonce: HGX.switches[0].report(bytes(32)),
+        lambda nonce: HGX.gpus[0].report(nonce),
+        lambda nonce: b"rubbish",
+    ],
+    ids=["another-nonce", "of-a-gpu", "rubbish"],
+)
+def test_switches_reports_that_cannot_be_evidence(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    made = FakeFabric(tmp_path / "fabric", [FakeSwitch(report=change, chain=pem(*HGX.switches[0].chain()))])
+    gpus = driver(tmp_path, *map(gpu, HGX.gpus))
+    with pytest.raises(HardwareRefused, match="NVSwitch SWX-") as caught:
+        items(NvidiaCollector(tmp_path / "none", gpus.library, made.library))
+    assert caught.value.code == "nvidia.report"
