@@ -21,13 +21,11 @@ from rlu_server.attestor.platform import BindingProof
 from rlu_server.broker import protocol
 from rlu_server.broker.appraisal import UNMEASURED
 from rlu_server.broker.errors import Misused, NotReleased
-from rlu_server.broker.protocol import Claims
+from rlu_server.broker.protocol import JOB, REFUSALS, Claims
 from rlu_server.broker.sealing import Header
 from rlu_server.outreach.letters import JOURNAL, Mailbox
 from rlu_server.settings import Settings
 
-JOB = "weights"
-REFUSALS = (400, 403, 404, 413, 415, 503)
 SINGLE = BindingProof(0, 1, ())
 
 Collect = Callable[[bytes], Mapping[str, bytes]]

@@ -41,6 +41,10 @@ REQUEST_TYPE = "application/vnd.rlu.key-request+json"
 SEALED_TYPE = "application/vnd.rlu.sealed-key+json"
 PROBLEM_TYPE = "application/problem+json"
 MAX_REQUEST = 12 << 20
+REFUSALS = (400, 403, 404, 413, 415, 503)
+"""Statuses with which a broker says why."""
+JOB = "weights"
+"""What its asker is called in the journal of what left."""
 MAX_ITEMS = 4
 MAX_ANSWER = 16 << 10
 

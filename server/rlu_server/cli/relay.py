@@ -13,7 +13,7 @@ from rlu_attestation.cli.output import fail
 from rlu_attestation.errors import RluError
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import BadAddress, target
-from rlu_server.outreach.relay import KeySet, Plan, Relay
+from rlu_server.outreach.relay import Broker, KeySet, Plan, Relay
 
 app = typer.Typer(name="relay", help="Ask outside for a serving pod that cannot.", add_completion=False)
 
@@ -36,6 +36,13 @@ def relay(
     ca: Annotated[
         Path | None, typer.Option(help="CAs of issuers and collector (PEM); default: the system's.")
     ] = None,
+    broker: Annotated[str, typer.Option(help="https:// address of the key broker of encrypted models.")] = "",
+    broker_ca: Annotated[
+        Path | None, typer.Option(help="The broker's CAs (PEM); default: the system's.")
+    ] = None,
+    broker_proxy: Annotated[
+        str, typer.Option(help="HTTP proxy on the way to the broker, http://host:port.")
+    ] = "",
     api_server: Annotated[
         str, typer.Option(help="Address of the API server; default: that of the cluster this pod is in.")
     ] = "",
@@ -46,7 +53,10 @@ def relay(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate to serve TLS with (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
 ) -> None:
-    """Serve TokenReviews and telemetry to the gateway, and keep key sets current. Only what is named here is ever contacted."""
+    """Pass on what a serving pod asks, TokenReviews, telemetry and key requests, and keep key sets current.
+
+    Only what is named here is ever contacted.
+    """
     try:
         if (tls_cert is None) != (tls_key is None):
             raise BadAddress("relay.tls", "--tls-cert and --tls-key belong together")
@@ -57,7 +67,10 @@ def relay(
             sets.append(KeySet(cluster_jwks, cluster.jwks_url, cluster=True))
         if otlp:
             target(otlp)
-        plan = Plan(cluster, sets, float(every), ca, otlp)
+        if broker:
+            target(broker)
+        asked = Broker(broker, broker_ca, broker_proxy) if broker else None
+        plan = Plan(cluster, sets, float(every), ca, otlp, asked)
         try:
             running = Relay(plan, _address(listen), certificate)
         except (OSError, ValueError, OverflowError) as error:

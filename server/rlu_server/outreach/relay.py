@@ -1,7 +1,9 @@
-"""The relay: what the serving pod, which has no way out, may ask for from outside. An allow list of three things.
+"""The relay: what the serving pod, which has no way out, may ask for from outside. An allow list of four things.
 
 - `POST /v1/tokenreview`: a TokenReview, checked to be one, to the API server. Tokens pass through and are not kept or written anywhere.
 - `POST /v1/otlp/{traces,metrics,logs}`: telemetry without content, to the collector that was named.
+- `POST /broker/v1/{challenge,release}`: questions for the key of an encrypted model, to its vendor's broker. The key in the answer is
+  sealed to who asked, so that it passes through unread; each is a line on standard error, since it leaves the site.
 - Key sets of issuers are fetched on schedule and written to files. Nobody can ask for an address.
 
 It has no engine, no keys of the instance, no session; NetworkPolicies let only the gateway reach it. One thread a request, bounded.
@@ -19,15 +21,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlu_attestation.errors import RluError
+from rlu_server.broker import protocol
 from rlu_server.core.auth import reviews
 from rlu_server.outreach import key_sets
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import Unreachable, request, trust
+from rlu_server.outreach.letters import Mailbox
 from rlu_server.outreach.listening import IDLE_S, Handler, Listener, server_context
 
 MAX_QUESTION = 32 * 1024
 MAX_TELEMETRY = 4 << 20
 OTLP = {f"/v1/otlp/{kind}": f"/v1/{kind}" for kind in ("traces", "metrics", "logs")}
+BROKER = {f"/broker{path}": path for path in (protocol.CHALLENGE_PATH, protocol.RELEASE_PATH)}
+BROKER_TYPES = {
+    protocol.CHALLENGE_PATH: protocol.CHALLENGE_TYPE,
+    protocol.RELEASE_PATH: protocol.REQUEST_TYPE,
+}
 OTLP_TYPES = frozenset({"application/json", "application/x-protobuf"})
 
 
@@ -41,6 +50,15 @@ class KeySet:
 
 
 @dataclass(frozen=True, slots=True)
+class Broker:
+    """The vendor's key broker."""
+
+    url: str
+    ca_file: Path | None = None
+    proxy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What this relay does; what is None or empty, it does not."""
 
@@ -50,6 +68,7 @@ class Plan:
     ca_file: Path | None = None
     """CAs of issuers and collector; None: the system's."""
     collector: str = ""
+    broker: Broker | None = None
     events: Callable[[str, str], None] = field(default=lambda event, code: _event(event, code))
 
 
@@ -144,6 +163,8 @@ class _Handler(Handler):
                 self.answer(200, "application/json", self._review(plan.cluster))
             elif self.path in OTLP and plan.collector:
                 self.answer(*self._telemetry(plan))
+            elif self.path in BROKER and plan.broker is not None:
+                self.answer(*self._key_request(plan.broker))
             else:
                 self.refuse(404, "route_not_found")
         except ValueError as error:
@@ -168,6 +189,18 @@ class _Handler(Handler):
         if self.headers.get("Content-Encoding", "") == "gzip":
             given["Content-Encoding"] = "gzip"
         return request("POST", url, trust(plan.ca_file), 1 << 20, content, given)
+
+    def _key_request(self, broker: Broker) -> tuple[int, str, bytes]:
+        path = BROKER[self.path]
+        kind = BROKER_TYPES[path]
+        if self.headers.get("Content-Type", "") != kind:
+            raise ValueError("content type")
+        box = Mailbox(protocol.JOB, broker.url.rstrip("/") + path, broker.proxy, broker.ca_file, journal=None)
+        status, answer = box.ask(
+            self.content(protocol.MAX_REQUEST), kind, int(time.time()), protocol.REFUSALS
+        )
+        good = protocol.CHALLENGE_TYPE if path == protocol.CHALLENGE_PATH else protocol.SEALED_TYPE
+        return status, protocol.PROBLEM_TYPE if status in protocol.REFUSALS else good, answer
 
 
 def _event(event: str, code: str) -> None:
