@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlu_attestation.profiles import Profile
-from rlu_server.attestor.collect import nvml
+from rlu_server.attestor.collect import nscq, nvml
 from rlu_server.preflight import probe_gpus, probe_host, probe_storage
 from rlu_server.preflight.facts import Node
 from rlu_server.preflight.findings import Finding, Severity, exit_code
@@ -26,6 +26,7 @@ def look(
     is_root: bool,
     weights: Path | None = None,
     library: str = nvml.LIBRARY,
+    switch_library: str = nscq.LIBRARY,
 ) -> Node:
     """Probe the node whose file system is at `root`.
 
@@ -33,9 +34,10 @@ def look(
         landlock: the kernel's Landlock ABI.
         weights: file or directory whose reading is measured.
         library: NVIDIA's management library.
+        switch_library: NVIDIA's library for NVSwitches.
     """
     return Node(
-        nvidia=probe_gpus.nvidia(root, library),
+        nvidia=probe_gpus.nvidia(root, library, switch_library),
         amd=probe_gpus.amd(root),
         kernel=probe_host.kernel(root, landlock=landlock, is_root=is_root),
         host=probe_host.host(root),

@@ -30,13 +30,18 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpus:
-    """GPUs of one vendor, or why the driver's answer could not be had (`problem`: code and what to do)."""
+    """GPUs of one vendor, or why the driver's answer could not be had (`problem`: code and what to do).
+
+    Attributes:
+        switches: NVSwitches, or why they do not answer; None where nobody asks for their reports: outside protected PCIe mode.
+    """
 
     vendor: str
     driver: str = ""
     mode: str | None = None
     gpus: tuple[Gpu, ...] = ()
     problem: tuple[str, str] | None = None
+    switches: int | tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

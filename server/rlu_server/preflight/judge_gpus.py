@@ -55,9 +55,28 @@ def _of_vendor(found: Gpus) -> Iterator[Finding]:
         )
     elif found.mode is not None:
         yield (info if found.mode == "off" else ok)("gpu.confidential", MODE_WORDS[found.mode])
+    yield from _switches(found)
     yield from _memory_errors(found)
     yield from _links(found)
     yield from _power(found)
+
+
+def _switches(found: Gpus) -> Iterator[Finding]:
+    if isinstance(found.switches, tuple):
+        code, remedy = found.switches
+        yield warning(
+            "gpu.switches",
+            f"NVSwitches do not answer ({code}): no evidence of these GPUs could be made",
+            remedy,
+        )
+    elif found.switches == 0:
+        yield warning(
+            "gpu.switches",
+            "protected PCIe mode without an NVSwitch",
+            "pass the node's switches on (/dev/nvidia-nvswitch*)",
+        )
+    elif found.switches is not None:
+        yield ok("gpu.switches", f"NVSwitches: {found.switches} answer")
 
 
 def _memory_errors(found: Gpus) -> Iterator[Finding]:

@@ -1,13 +1,14 @@
-"""What the drivers say of the GPUs: NVIDIA's through NVML, AMD's through amdgpu's sysfs. Serial numbers and UUIDs are not asked for."""
+"""What the drivers say of the GPUs: NVIDIA's through NVML and NSCQ, AMD's through amdgpu's sysfs. No serial numbers or UUIDs are kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rlu_server.attestor.collect import inventory, nvml
+from rlu_server.attestor.collect import inventory, nscq, nvml
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.preflight.facts import Gpu, Gpus
 
+PROTECTED = "ppcie"
 MAX_LINKS = 18
 """Of a Hopper or Blackwell GPU (nvml.h: NVML_NVLINK_MAX_LINKS)."""
 UNCORRECTED, VOLATILE = 1, 0
@@ -16,12 +17,14 @@ DRM = "sys/class/drm"
 MAX_ATTRIBUTE = 4096
 
 
-def nvidia(root: Path, library: str = nvml.LIBRARY) -> Gpus:
+def nvidia(root: Path, library: str = nvml.LIBRARY, switch_library: str = nscq.LIBRARY) -> Gpus:
     """NVIDIA's. Without the library and without a card on the bus there are none; without the library alone that is a problem."""
     try:
         with nvml.opened(library) as opened:
             found = tuple(_nvidia_gpu(opened, gpu) for gpu in opened.gpus())
-            return Gpus(vendor="NVIDIA", driver=opened.driver, mode=opened.mode, gpus=found)
+            mode, driver = opened.mode, opened.driver
+        switches = _switches(switch_library) if mode == PROTECTED else None
+        return Gpus(vendor="NVIDIA", driver=driver, mode=mode, gpus=found, switches=switches)
     except AttestorError as error:
         if error.code == "nvml.absent" and not _on_bus(root, "0x10de"):
             return Gpus(vendor="NVIDIA")
@@ -45,6 +48,14 @@ def amd(root: Path) -> Gpus:
         return Gpus(vendor="AMD", problem=("gpu.driver", remedy))
     gpus = tuple(_amd_gpu(card, model) for card, model in zip(cards, found.gpus, strict=True))
     return Gpus(vendor="AMD", driver=found.driver, gpus=gpus)
+
+
+def _switches(library: str) -> int | tuple[str, str]:
+    try:
+        with nscq.opened(library) as opened:
+            return len(opened.switches())
+    except AttestorError as error:
+        return error.code, _remedy(error.message)
 
 
 def _nvidia_gpu(opened: nvml.Nvml, gpu: nvml.Gpu) -> Gpu:

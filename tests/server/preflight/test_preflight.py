@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.node import FakeNode
+from fakes.nscq import FakeFabric, FakeSwitch
 from fakes.nvml import FakeDriver, FakeGpu
 from rlu_attestation.profiles import BUILT_IN
 from rlu_server import preflight
@@ -22,6 +23,7 @@ from rlu_server.preflight.judge_profile import possible_keys
 
 H100 = FakeGpu(ecc=(1, 1), errors=0, performance=0, persistence=1, links=(1,) * 18)
 ABSENT = "libnvidia-ml-absent.so.1"
+ABSENT_SWITCHES = "libnvidia-nscq-absent.so.2"
 
 
 @pytest.fixture
@@ -30,7 +32,10 @@ def node(tmp_path: Path) -> FakeNode:
 
 
 def look(node: FakeNode, library: str = ABSENT, **more: Any) -> preflight.facts.Node:
-    return preflight.look(node.root, **{"landlock": 7, "is_root": False, "library": library, **more})
+    return preflight.look(
+        node.root,
+        **{"landlock": 7, "is_root": False, "library": library, "switch_library": ABSENT_SWITCHES, **more},
+    )
 
 
 def by_id(found: list[Finding]) -> dict[str, Finding]:
@@ -40,20 +45,52 @@ def by_id(found: list[Finding]) -> dict[str, Finding]:
 
 def test_a_healthy_node_with_eight_gpus(node: FakeNode, tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100] * 8, settings=(0, 0, 1))
-    found = judge(look(node, driver.library), ("h100x8", BUILT_IN["h100x8"]))
+    fabric = FakeFabric(tmp_path / "nscq", [FakeSwitch()] * 4)
+    seen = look(node, driver.library, switch_library=fabric.library)
+    found = judge(seen, ("h100x8", BUILT_IN["h100x8"]))
     assert exit_code(found) == 0, [finding for finding in found if finding.remedy]
     assert {
         "gpu.present",
+        "gpu.switches",
         "gpu.links",
         "gpu.ecc",
         "kernel.landlock",
         "tpm.device",
         "profile.satisfied",
     } <= set(by_id(found))
-    assert driver.initialised == 0
+    assert (driver.initialised, fabric.sessions) == (0, 0)
     said = str([finding.to_json() for finding in found])
     assert H100.uuid not in said
     assert str(H100.serial) not in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "switches", "severity"),
+    [((0, 0, 1), 4, Severity.OK), ((0, 0, 1), 0, Severity.WARNING), ((1, 0, 0), 4, None)],
+    ids=["protected", "protected without", "each by itself"],
+)
+def test_switches_are_asked_for_in_protected_mode(
+    node: FakeNode,
+    tmp_path: Path,
+    settings: tuple[int, int, int],
+    switches: int,
+    severity: Severity | None,
+) -> None:
+    driver = FakeDriver(tmp_path / "nvml", [H100] * 8, settings=settings)
+    fabric = FakeFabric(tmp_path / "nscq", [FakeSwitch()] * switches)
+    found = by_id(judge(look(node, driver.library, switch_library=fabric.library)))
+    assert (found["gpu.switches"].severity if "gpu.switches" in found else None) == severity
+
+
+def test_switches_that_do_not_answer(node: FakeNode, tmp_path: Path) -> None:
+    driver = FakeDriver(tmp_path / "nvml", [H100] * 8, settings=(0, 0, 1))
+    found = by_id(judge(look(node, driver.library)))["gpu.switches"]
+    assert (found.severity, "nscq.absent" in found.found) == (Severity.WARNING, True)
+    assert "libnvidia-nscq" in found.remedy
+    fabric = FakeFabric(tmp_path / "nscq", [FakeSwitch()])
+    fabric.say("uuid", -3)
+    found = by_id(judge(look(node, driver.library, switch_library=fabric.library)))["gpu.switches"]
+    assert "nscq.denied" in found.found
 
 
 def test_a_node_without_gpus(node: FakeNode) -> None:

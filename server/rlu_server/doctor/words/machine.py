@@ -64,6 +64,10 @@ FINDINGS = {
         "GPUs make reports in confidential mode only; `devtools` protects nothing.",
         "Set the mode to on (or ppcie), and reset the GPUs.",
     ),
+    "gpu.switches": Text(
+        "In protected PCIe mode evidence of GPUs takes that of the NVSwitches that wire them.",
+        "Install libnvidia-nscq of the driver's version, and pass /dev/nvidia-nvswitch* on.",
+    ),
     "gpu.ecc": Text("Without error correction, weights rot unseen.", "Switch it on and reset the GPUs."),
     "gpu.ecc_pending": Text("A change of error correction waits for a reset.", "Reset the GPUs or reboot."),
     "gpu.memory_errors": Text(
