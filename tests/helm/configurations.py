@@ -230,7 +230,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             },
             "hardware": {
                 "runtimeClassName": "kata-qemu-nvidia-gpu-snp",
-                "gpus": {"resource": "nvidia.com/pgpu", "evidence": "nvidia"},
+                "gpus": {"resource": "nvidia.com/pgpu", "evidence": "nvidia", "switches": True},
             },
             "apiKeys": {
                 "existingSecret": "",

@@ -298,6 +298,22 @@ def test_each_role_is_a_user_of_its_own_as_the_settings_say(configuration: Any) 
     assert tomllib.loads(text)["lock"]["uids"] == uids
 
 
+@pytest.mark.parametrize("switches", [False, True])
+def test_switches_go_to_who_asks_them(rendered: Any, switches: bool) -> None:
+    """To the attestor and the labeller, if the operator says that there are some; never to the engine."""
+    changes = {
+        "hardware": {"gpus": {"evidence": "nvidia", "switches": switches}},
+        "controllers": {"labeller": {"enabled": True}},
+    }
+    made = rendered("h200x8", changes)
+    asked = {
+        name.rsplit("/", 1)[-1]
+        for name, container in containers(made)
+        if {"name": "NVIDIA_NVSWITCH", "value": "enabled"} in container.get("env", ())
+    }
+    assert asked == ({"attestor", "labeller"} if switches else set())
+
+
 def test_nobody_writes_where_another_role_reads(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
     seen = {role: mounts(one) for role, one in roles(workload).items()}

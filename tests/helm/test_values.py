@@ -99,6 +99,10 @@ REFUSED_BY_TEMPLATE = {
         {"hardware": {"gpus": {"vendor": "amd", "evidence": "nvidia"}}},
         "hardware.gpus.evidence",
     ),
+    "switches of another vendor": (
+        {"hardware": {"gpus": {"vendor": "amd", "switches": True}}},
+        "hardware.gpus.switches",
+    ),
     "exposed without a name": ({"exposure": {"kind": "ingress"}}, "exposure.host"),
     "route without a Gateway": ({"exposure": {"kind": "gateway", "host": "a.b"}}, "exposure.gateway.name"),
     "terminator undeclared": (

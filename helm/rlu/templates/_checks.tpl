@@ -20,6 +20,7 @@
 {{- with $v.hardware.gpus }}
 {{- if and (ne .vendor "none") (not (and .resource .count)) }}{{ fail "hardware.gpus: resource and count are needed where there is a vendor" }}{{ end -}}
 {{- if and (eq .vendor "none") .count }}{{ fail "hardware.gpus.vendor: name the vendor of the GPUs that are asked for (nvidia or amd)" }}{{ end -}}
+{{- if and .switches (ne .vendor "nvidia") }}{{ fail "hardware.gpus.switches needs hardware.gpus.vendor: nvidia" }}{{ end -}}
 {{- if and (eq .evidence "nvidia") (ne .vendor "nvidia") }}{{ fail "hardware.gpus.evidence: nvidia needs hardware.gpus.vendor: nvidia" }}{{ end -}}
 {{- end -}}
 {{- if ne $v.exposure.kind "none" -}}

@@ -103,6 +103,9 @@ spec:
         # It counts the GPUs, and asks them for evidence: NVML only, and no share of them from the device plugin.
         - {name: NVIDIA_VISIBLE_DEVICES, value: all}
         - {name: NVIDIA_DRIVER_CAPABILITIES, value: utility}
+        {{- if $v.hardware.gpus.switches }}
+        - {name: NVIDIA_NVSWITCH, value: enabled}
+        {{- end }}
         {{- end }}
       securityContext:
         {{- include "rlu.containerSecurity" . | nindent 8 }}
