@@ -48,7 +48,7 @@ class Gpu(Section):
 
     vendor: Literal["none", "nvidia", "amd"] = "none"
     evidence: Literal["none", "nvidia"] = "none"
-    """`nvidia`: reports of every GPU beside the statement; needs confidential computing to be on."""
+    """`nvidia`: reports of every GPU, and of the NVSwitches that wire them, beside the statement; needs confidential computing to be on."""
 
     @model_validator(mode="after")
     def _check(self) -> Gpu:
