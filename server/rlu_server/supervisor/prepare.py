@@ -84,9 +84,9 @@ def deployment(
         variables,
         _group(plan.tpm_device(settings.attestation.tcti)),
         tuple(sorted(Path("/dev").glob("nvidia[0-9]*"))),
-        tuple(sorted(Path("/dev").glob("nvidia-nvswitch*"))),
         accelerator_groups(Path("/dev")),
         alone=role is not None,
+        nvidia_switches=tuple(sorted(Path("/dev").glob("nvidia-nvswitch*"))),
     )
     in_force = _in_force(
         settings, runtime, state, [(str(p), one.name) for p, one in zip(places, given, strict=True)]
