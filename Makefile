@@ -38,7 +38,7 @@ bench: setup-test ## Run the benchmarks; ARGS are those of benchmarks/run.py
 bench-gpu: setup ## On a GPU: vLLM with a realistic model, direct and through the gateway; ARGS are those of benchmarks/gpu.py
 	@exec $(BIN)/python benchmarks/gpu.py $(ARGS)
 
-soak: setup-test ## Full load for ten minutes: memory must not grow; ARGS=--minutes=60 for longer
+soak: setup-test ## Full load, eight minutes to get warm and ten: memory must not grow; ARGS=--minutes=60 for longer
 	@exec $(BIN)/python benchmarks/soak.py $(ARGS)
 
 fuzz: setup-test ## Fuzz everything that takes bytes from others; ARGS=--seconds=600 for each target

@@ -64,11 +64,13 @@ def test_idle_sessions_and_streams_within_300_mb_and_no_growth_under_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "soak.json"
-    monkeypatch.setattr("sys.argv", ["soak.py", "--minutes", "0.3", "--output", str(output)])
+    short = ["--warm-up", "0", "--minutes", "0.2"]
+    monkeypatch.setattr("sys.argv", ["soak.py", *short, "--output", str(output)])
     code = soak.main()
     said = capsys.readouterr()
     assert code == 0, said.err
     assert "2000 idle sessions and 512 streams" in said.out
     written = json.loads(output.read_text())
     assert written["requests"] > 0
+    assert written["warm_up"][-1]["requests"] >= soak.WARM_ANSWERS
     assert written["problems"] == []
