@@ -68,7 +68,8 @@ class Attestation(Section):
     tcti: str = "device:/dev/tpmrm0"
     """TPM interface in tpm2-tss's TCTI syntax, such as `device:/dev/tpmrm0` or `swtpm:host=127.0.0.1,port=2321`."""
     key_path: str = ""
-    """TSS2 PRIVATE KEY file (made when absent), or a persistent handle such as `0x81000010`. Empty: below the state directory."""
+    """TSS2 PRIVATE KEY file (made when absent), or a persistent handle such as `0x81000010`, after which rotation takes free ones. Empty:
+    below the state directory."""
     pcrs: tuple[Annotated[int, Field(ge=0, le=23)], ...] = (0, 1, 2, 3, 4, 5, 6, 7)
     """PCRs of the SHA-256 bank that are quoted, and that the key is bound to: to 10 not where the kernel's list goes beside the quote."""
     renew_s: Annotated[int, Field(ge=60, le=86400)] = 3600

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_server.attestor import memory_key
 from rlu_server.attestor.collect.collector import ROOT_SIZE, Collector
+from rlu_server.attestor.places import KeyAt, Place
 from rlu_server.attestor.platform import Evidence
 
 
@@ -47,9 +48,12 @@ class EnclavePlatform:
     def collect(self, root: bytes) -> Evidence:
         return self._collector.collect(root)
 
-    def beside(self, key: Path) -> EnclavePlatform:
+    def beside(self, key: Place) -> EnclavePlatform:
         """A key in memory, like this one; nothing is kept."""
         return EnclavePlatform(self._collector, self._counter_file)
+
+    def evict(self, key: KeyAt) -> None:
+        """Nothing: no key of this kind is at a handle."""
 
     def raise_start_counter(self) -> int:
         """Raises NotReady when the file is damaged."""

@@ -36,6 +36,7 @@ class Event(str, Enum):
     KEY_ROTATION_FAILED = "key.rotation_failed"
     KEY_REHEARSED = "key.rotation_rehearsed"
     KEY_RETIRED = "key.retired"
+    KEY_REMOVAL_FAILED = "key.removal_failed"
     CANARY_REPORTED = "canary.reported"
     CANARY_REFUSED = "canary.refused"
     LICENCE_VALID = "licence.valid"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rlu_attestation import canonical
 from rlu_attestation.evidence.binding import BindingPath
 from rlu_attestation.merkle import Tree
+from rlu_server.attestor.places import KeyAt, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class Platform(Protocol):
     def collect(self, root: bytes) -> Evidence:
         """Evidence whose qualifying data is `root`."""
 
-    def beside(self, key: Path) -> Platform:
-        """One more key on the same hardware, to step into this one's place; called again with the file of a key, the same one.
+    def beside(self, key: Place) -> Platform:
+        """One more key on the same hardware, to step into this one's place; called again with the place of a key, the same one.
 
         Args:
             key: where it is kept, if such keys are kept.
@@ -84,6 +84,9 @@ class Platform(Protocol):
         Raises:
             AttestorError: it cannot be made here; this key goes on.
         """
+
+    def evict(self, key: KeyAt) -> None:
+        """Remove a key from its handle, if it is there and is this one; nobody uses it any more."""
 
     def raise_start_counter(self) -> int:
         """Raise the counter of attestor starts and return its new value."""

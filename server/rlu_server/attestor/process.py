@@ -23,21 +23,20 @@ from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.instances import Instances, check_count, issuer_of
 from rlu_server.attestor.journal import Journal
+from rlu_server.attestor.keeping import key_slots, tpm_configuration
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.roster import Roster
 from rlu_server.attestor.rotation import Rotation
 from rlu_server.attestor.server import Server
 from rlu_server.attestor.slots import KeySlots
 from rlu_server.attestor.software import SoftwarePlatform
-from rlu_server.attestor.tpm import ima
 from rlu_server.attestor.tpm.attestation_key import EnrolledKey
-from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
+from rlu_server.attestor.tpm.platform import TpmPlatform
 from rlu_server.settings import Settings
 
 SWITCH_S = 0.0005
 """The signer's thread waits for the interpreter three times a batch, each time up to this long while the loop is busy. With Python's own
 5 ms, a signature of 100 ms became one of 115."""
-EVENT_LOG = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
 
 
 def now() -> int:
@@ -61,36 +60,6 @@ def socket_path(directory: Path) -> Path:
     return directory / "attestor" / "attestor.sock"
 
 
-def tpm_configuration(settings: Settings) -> TpmConfiguration:
-    """Where the TPM and its keys are.
-
-    Raises:
-        NotReady: the key path is neither a path nor a handle.
-    """
-    place = settings.key_path
-    try:
-        key: Path | int = int(place, 16) if place.startswith(("0x", "0X")) else Path(place)
-    except ValueError as error:
-        raise NotReady("key.handle", "a persistent handle looks like 0x81000010") from error
-    device = settings.attestation.tcti.startswith("device:")
-    pcrs = tuple(sorted(set(settings.attestation.pcrs)))
-    return TpmConfiguration(
-        tcti=settings.attestation.tcti,
-        key=key,
-        pcrs=pcrs,
-        event_log=EVENT_LOG if device else None,
-        ima_log=ima.present() if device and ima.PCR in pcrs else None,
-    )
-
-
-def key_slots(settings: Settings) -> KeySlots:
-    """Where the instance keys are."""
-    persistent = settings.key_path.startswith(("0x", "0X"))
-    return KeySlots(
-        StateFiles(settings.state_dir).key_age.parent, None if persistent else Path(settings.key_path)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Leaving:
     """An instance that had stepped down when this attestor last ran."""
@@ -102,10 +71,11 @@ class Leaving:
 
 def leaving(slots: KeySlots, platform: Platform, journal: Journal, events: EventLog) -> Leaving | None:
     """What is to be gone on with; None where no key had stepped down, or the one that had is not to be used any more."""
-    if slots.place is None or not slots.previous.exists():
+    place = slots.stepped_down
+    if place is None:
         return None
     try:
-        before = platform.beside(slots.previous)
+        before = platform.beside(place)
     except HardwareRefused as error:
         # Its sessions stay without a close: nobody can sign one.
         events.emit(Event.KEY_RETIRED, error.code)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -42,6 +43,8 @@ from rlu_server.settings import Attestation
 T = TypeVar("T")
 LOOK_S = 0.5
 RETRY_S = 1.0
+REMOVE_S = 3600
+"""How often it is tried again to remove keys from the TPM that nobody uses any more."""
 DAY_S = 86400
 WARN_S = 14 * DAY_S
 """How long before a rotation is due the operator is told, each day."""
@@ -80,6 +83,7 @@ class Rotation:
         self._events = events
         self._going: dict[str, _Going] = {}
         self._warned = 0
+        self._remove_at = 0
         for instance in self._roster:
             self._begin(instance)
 
@@ -155,6 +159,8 @@ class Rotation:
         leaving = self._roster.leaving
         if leaving is not None and _is_over(leaving):
             await self._end(leaving)
+        if self._clock() >= self._remove_at:
+            await self._remove_gone()
         asked = asking.take(self._slots.directory)
         if asked is not None:
             asking.answer(self._slots.directory, asked, await self._act(asked.action, asked.findings))
@@ -173,7 +179,7 @@ class Rotation:
             await self.rehearse()
             return asking.Outcome()
         except (RluError, OSError) as error:
-            code = error.code if isinstance(error, RluError) else f"errno.{error.errno}"
+            code = _code(error)
             message = error.message if isinstance(error, RluError) else str(error.strerror)
             event = Event.CANARY_REFUSED if action == "canary" else Event.KEY_ROTATION_FAILED
             self._events.emit(event, code)
@@ -219,6 +225,7 @@ class Rotation:
         await self._on_signer(self._roster.current, leaving.committer.platform.close)
         leaving.committer.journal.close()
         self._slots.drop_previous()
+        await self._remove_gone()
         self._events.emit(Event.KEY_RETIRED)
 
     # --- the steps ---
@@ -226,7 +233,13 @@ class Rotation:
     async def _try_next(self, old: Attestor) -> Platform:
         """Steps 1 and 2."""
         self._slots.drop_next()
-        platform = await self._on_signer(old, lambda: old.committer.platform.beside(self._slots.next))
+        try:
+            platform = await self._on_signer(old, lambda: old.committer.platform.beside(self._slots.next))
+        except BaseException:
+            with suppress(RluError, OSError):
+                self._slots.drop_next()  # a key may be there, and have failed at its first use
+            await self._remove_gone()
+            raise
         try:
             attesting = self._instances.attesting(old.committer, platform, None, self._clock(), 0)
             hello = next((g.hello for g in self._server.gateways if g.hello is not None), NOBODY)
@@ -317,6 +330,18 @@ class Rotation:
     async def _discard(self, old: Attestor, platform: Platform) -> None:
         await self._on_signer(old, platform.close)
         self._slots.drop_next()
+        await self._remove_gone()
+
+    async def _remove_gone(self) -> None:
+        """Remove keys from their handles that nobody uses any more. What fails is told, and tried again."""
+        self._remove_at = self._clock() + REMOVE_S
+        current = self._roster.current
+        try:
+            for key in self._slots.gone:
+                await self._on_signer(current, lambda key=key: current.committer.platform.evict(key))  # type: ignore[misc]
+                self._slots.removed(key)
+        except (RluError, OSError) as error:
+            self._events.emit(Event.KEY_REMOVAL_FAILED, _code(error))
 
     async def _until(self, step: Callable[[], Awaitable[T]]) -> T:
         """A step that must be made, tried until it is."""
@@ -324,8 +349,7 @@ class Rotation:
             try:
                 return await step()
             except (RluError, OSError) as error:
-                code = error.code if isinstance(error, RluError) else f"errno.{error.errno}"
-                self._events.emit(Event.KEY_ROTATION_FAILED, code)
+                self._events.emit(Event.KEY_ROTATION_FAILED, _code(error))
             await asyncio.sleep(RETRY_S)
 
     async def _on_signer(self, instance: Attestor, operation: Callable[[], T]) -> T:
@@ -348,6 +372,10 @@ class Rotation:
             asyncio.create_task(instance.committer.run()),
             asyncio.create_task(instance.attesting.run()),
         )
+
+
+def _code(error: RluError | OSError) -> str:
+    return error.code if isinstance(error, RluError) else f"errno.{error.errno}"
 
 
 def _is_over(leaving: Attestor) -> bool:

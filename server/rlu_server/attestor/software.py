@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rlu_attestation import canonical
 from rlu_server.attestor import memory_key
 from rlu_server.attestor.errors import NotReady
+from rlu_server.attestor.places import KeyAt, Place
 from rlu_server.attestor.platform import BindingProof, Evidence
 
 
@@ -39,12 +40,15 @@ class SoftwarePlatform:
 
         return for_statement
 
-    def beside(self, key: Path) -> SoftwarePlatform:
+    def beside(self, key: Place) -> SoftwarePlatform:
         if self._from_file:
             raise NotReady(
                 "rotation.key_file", "a software key that you gave is yours to replace: give another file"
             )
         return SoftwarePlatform(None, self._counter_file)
+
+    def evict(self, key: KeyAt) -> None:
+        """Nothing: no key of this kind is at a handle."""
 
     def raise_start_counter(self) -> int:
         """Raises NotReady when the file is damaged."""

@@ -15,7 +15,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.instance import ueid as ueid_of
 from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.attestor.journal import history
-from rlu_server.attestor.slots import KeySlots, continuity_of
+from rlu_server.attestor.slots import KeyNotes, continuity_of
 from rlu_server.settings import Settings
 
 DAY_S = 86400
@@ -68,11 +68,11 @@ def listed(settings: Settings, now: int) -> list[Listed]:
         LogCorrupt: a file among the logs is none.
     """
     files = StateFiles(settings.state_dir)
-    slots = KeySlots(files.key_age.parent, None)
+    notes = KeyNotes(files.key_age.parent)
     found: list[Listed] = []
     seen: set[str] = set()
     try:
-        for path, state in ((slots.age, "in use"), (slots.previous_age, "stepping down")):
+        for path, state in ((notes.age, "in use"), (notes.previous_age, "stepping down")):
             age = _age(path)
             if age is not None:
                 ueid, created = age
@@ -112,7 +112,7 @@ def running(settings: Settings) -> bool:
 
 def continuity_chain(settings: Settings, ueid: str) -> tuple[str, ...]:
     """The statements that lead to this key, oldest first, as far as they are here."""
-    directory = KeySlots(StateFiles(settings.state_dir).key_age.parent, None).continuity
+    directory = KeyNotes(StateFiles(settings.state_dir).key_age.parent).continuity
     chain: list[str] = []
     try:
         while len(chain) < MAX_CHAIN and (text := continuity_of(directory, ueid)) is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from rlu_attestation.errors import Malformed
 from rlu_attestation.instance import ueid
 from rlu_attestation.jose import public_jwk, thumbprint
 from rlu_server.attestor import enrolment, secret
 from rlu_server.attestor.enrolment import StateFiles
+from rlu_server.attestor.keeping import TPM_HOLDERS, key_slots, tpm_configuration
 from rlu_server.attestor.tpm import documents
 from rlu_server.attestor.tpm.attestation_key import Endorsement, EnrolledKey
 from rlu_server.attestor.tpm.documents import Enrolment, EnrolmentChallenge
-from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
+from rlu_server.attestor.tpm.platform import TpmPlatform
 from rlu_server.keyring.listing import KeysError
 from rlu_server.settings import Settings
 
@@ -25,19 +25,16 @@ def create(settings: Settings) -> str:
         KeysError: `keys.no_tpm`.
         RluError: as the TPM has it.
     """
-    if settings.attestation.holder not in ("tpm2", "gcp-vtpm", "azure-vtpm"):
+    if settings.attestation.holder not in TPM_HOLDERS:
         raise KeysError(
             "keys.no_tpm", "only a TPM keeps keys; elsewhere the attestor makes one at every start"
         )
     files = StateFiles(settings.state_dir)
     files.secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ours, place = secret.load_or_create(files.secret), settings.key_path
-    configuration = TpmConfiguration(
-        tcti=settings.attestation.tcti,
-        key=int(place, 16) if place.startswith(("0x", "0X")) else Path(place),
-        pcrs=tuple(sorted(set(settings.attestation.pcrs))),
-    )
-    platform = TpmPlatform(configuration, ours, EnrolledKey(files.ak, ours, Endorsement(b"", (), b"", ())))
+    ours = secret.load_or_create(files.secret)
+    key_slots(settings).recover()
+    ak = EnrolledKey(files.ak, ours, Endorsement(b"", (), b"", ()))
+    platform = TpmPlatform(tpm_configuration(settings), ours, ak)
     try:
         return ueid(thumbprint(public_jwk(platform.public_key)))
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tpm2_pytss import ESYS_TR
 
+from fakes.asked import act
 from fakes.attestor_process import AttestorProcess, Deployment, GatewaySide
 from fakes.attestor_room import Room
 from rlu_attestation import continuity, cose, jose
@@ -23,21 +24,10 @@ from rlu_attestation.statements import Close, Receipt, SessionStatement
 from rlu_server.attestor import asking, messages, rotation
 from rlu_server.attestor.instances import Instances
 from rlu_server.attestor.rotation import Rotation
-from rlu_server.attestor.slots import KeySlots, continuity_of
+from rlu_server.attestor.slots import FileSlots, continuity_of
 from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.settings import load
 from waiting import until
-
-
-async def act(deployment: Deployment, action: asking.Action) -> asking.Outcome:
-    """What `rlu keys` does."""
-    directory = deployment.state / "attestation"
-    asked = asking.Asked(action, action)
-    asking.ask(directory, asked)
-    found: list[asking.Outcome | None] = []
-    await until(lambda: found.append(asking.answered(directory, asked)) or found[-1], lambda: "no answer")
-    assert found[-1] is not None
-    return found[-1]
 
 
 def claims_of(welcome: messages.Welcome) -> InstanceClaims:
@@ -224,7 +214,7 @@ async def test_what_stands_in_the_way_leaves_the_old_key_in_place(attestor_proce
 
 
 def test_a_crash_between_the_renames_is_put_right(tmp_path: Path) -> None:
-    slots = KeySlots(tmp_path, tmp_path / "key.pem")
+    slots = FileSlots(tmp_path, tmp_path / "key.pem")
     slots.previous.write_text("old")
     slots.next.write_text("new")
     slots.recover()
@@ -257,7 +247,7 @@ async def test_the_schedule_and_its_warning(tmp_path: Path, monkeypatch: pytest.
     instances = Instances(
         settings, room.deployment.runtime / "facts", None, (), lambda: room.now, room.events
     )
-    slots = KeySlots(state / "attestation", state / "attestation" / "key.pem")
+    slots = FileSlots(state / "attestation", state / "attestation" / "key.pem")
     keeping = Rotation(room.server, instances, slots, settings.attestation, lambda: room.now, room.events)
     running = asyncio.create_task(keeping.run())
     try:

@@ -17,7 +17,7 @@ from rlu_server.attestor.instances import Instances
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.platform import Evidence
 from rlu_server.attestor.rotation import Rotation
-from rlu_server.attestor.slots import KeySlots
+from rlu_server.attestor.slots import FileSlots
 from rlu_server.settings import load
 from waiting import PATIENCE_S, until
 
@@ -61,7 +61,7 @@ class Rotating:
             lambda: room.now,
             room.events,
         )
-        slots = KeySlots(state / "attestation", state / "attestation" / "key.pem")
+        slots = FileSlots(state / "attestation", state / "attestation" / "key.pem")
         self.rotation = Rotation(
             room.server, self.instances, slots, settings.attestation, lambda: room.now, room.events
         )

@@ -2,7 +2,7 @@
 
 Both are P-256 children of the owner hierarchy's default ECC storage key, which the TPM derives again whenever it is asked, so nothing
 needs a persistent handle. They are kept as TSS2 PRIVATE KEY files: wrapped by that storage key, useless away from this TPM. The instance
-key may live at a persistent handle instead.
+key may live at a persistent handle instead; its successors then do, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import (
     ESYS_TR,
     TPM2_ALG,
@@ -27,6 +28,8 @@ from tpm2_pytss import (
 )
 from tpm2_pytss.tsskey import TSSPrivKey
 
+from rlu_attestation import jose
+from rlu_attestation.instance import ueid
 from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.secret import write_private
 from rlu_server.attestor.tpm import wire
@@ -44,7 +47,7 @@ INSTANCE_ATTRIBUTES = (
 AK_ATTRIBUTES = INSTANCE_ATTRIBUTES | TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.USERWITHAUTH
 TSS2_HEADER = b"-----BEGIN TSS2 PRIVATE KEY-----"
 MAX_KEY_FILE = 16 * 1024
-FIRST_PERSISTENT, LAST_OWNER_PERSISTENT = 0x81000000, 0x817FFFFF
+FIRST_PERSISTENT = 0x81000000
 PCRS_PER_READ = 8
 
 
@@ -108,7 +111,7 @@ def put_aside(tpm: Tpm, key: LoadedKey) -> Iterator[list[LoadedKey]]:
     yield back
     with guard("context_load"):
         reference = tpm.esapi.context_load(saved)
-    back[0] = _loaded(tpm, reference, key.auth)
+    back[0] = loaded(tpm, reference, key.auth)
 
 
 @contextmanager
@@ -143,7 +146,7 @@ def load(tpm: Tpm, key: TSSPrivKey, auth: bytes) -> LoadedKey:
     private, public = TPM2B_PRIVATE(bytes(key.private)), key.public
     with storage_key(tpm) as parent, guard("load"):
         reference = tpm.esapi.load(parent, private, public)
-    return _loaded(tpm, reference, auth)
+    return loaded(tpm, reference, auth)
 
 
 def load_or_create_file(tpm: Tpm, path: Path, attributes: int, policy: bytes, auth: bytes) -> LoadedKey:
@@ -159,13 +162,6 @@ def load_or_create_file(tpm: Tpm, path: Path, attributes: int, policy: bytes, au
     except Exception as error:  # the library raises many kinds for a damaged file
         raise NotReady("key.file", f"{path} is not a TSS2 PRIVATE KEY file") from error
     return load(tpm, key, auth)
-
-
-def load_or_create(tpm: Tpm, place: Path | int, attributes: int, policy: bytes, auth: bytes) -> LoadedKey:
-    """The key of a TSS2 file, or at a persistent handle; made there when absent."""
-    if isinstance(place, Path):
-        return load_or_create_file(tpm, place, attributes, policy, auth)
-    return load_or_create_persistent(tpm, place, attributes, policy, auth)
 
 
 def read_key_file(path: Path) -> bytes | None:
@@ -192,24 +188,6 @@ def read_key_file(path: Path) -> bytes | None:
     return data
 
 
-def load_or_create_persistent(
-    tpm: Tpm, handle: int, attributes: int, policy: bytes, auth: bytes
-) -> LoadedKey:
-    """The key at a persistent handle; made and moved there when the handle is free."""
-    if not FIRST_PERSISTENT <= handle <= LAST_OWNER_PERSISTENT:
-        raise NotReady("key.handle", "a persistent handle of the owner is between 0x81000000 and 0x817fffff")
-    with guard("persistent"):
-        if handle in tpm.handles(handle):
-            return _loaded(tpm, tpm.esapi.tr_from_tpmpublic(handle), auth)
-    transient = load(tpm, create(tpm, attributes, policy, auth), auth)
-    try:
-        with guard("evict_control"):
-            reference = tpm.esapi.evict_control(ESYS_TR.RH_OWNER, transient.reference, handle)
-    finally:
-        tpm.flush(transient.reference)
-    return _loaded(tpm, reference, auth)
-
-
 def check_public(key: LoadedKey, attributes: int, policy: bytes) -> None:
     """Refuse a key that is not exactly of the form in FORMATS section 4.
 
@@ -227,11 +205,27 @@ def check_public(key: LoadedKey, attributes: int, policy: bytes) -> None:
         raise HardwareRefused(
             "key.platform_state",
             "the instance key was made under other PCR values; if the change of firmware or configuration was intended, "
-            "move the key file away and restart: a new instance then names this one as its predecessor",
+            "move the key file away, or set attestation.key_path to another handle, and restart: a new instance then names this one as "
+            "its predecessor",
         )
     raise HardwareRefused(
         "key.attributes", "the key does not have the attributes and algorithm that RLU requires"
     )
+
+
+def public_key_of(public: bytes) -> ec.EllipticCurvePublicKey:
+    """The P-256 key of a TPMT_PUBLIC."""
+    point = TPMT_PUBLIC.unmarshal(public)[0].unique.ecc
+    x, y = int.from_bytes(bytes(point.x), "big"), int.from_bytes(bytes(point.y), "big")
+    return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+
+
+def ueid_of(public: bytes) -> str | None:
+    """What statements call the key of a TPMT_PUBLIC; None for a key of another kind than ours."""
+    found = TPMT_PUBLIC.unmarshal(public)[0]
+    if found.type != TPM2_ALG.ECC or found.parameters.eccDetail.curveID != TPM2_ECC.NIST_P256:
+        return None
+    return ueid(jose.thumbprint(jose.public_jwk(public_key_of(public))))
 
 
 def _template(attributes: int, policy: bytes) -> TPMT_PUBLIC:
@@ -247,7 +241,7 @@ def _template(attributes: int, policy: bytes) -> TPMT_PUBLIC:
     return template
 
 
-def _loaded(tpm: Tpm, reference: ESYS_TR, auth: bytes) -> LoadedKey:
+def loaded(tpm: Tpm, reference: ESYS_TR, auth: bytes) -> LoadedKey:
     with guard("read_public"):
         tpm.esapi.tr_set_auth(reference, auth)
         public, name, _ = tpm.esapi.read_public(reference)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from tpm2_pytss import TPMT_PUBLIC
 
 from rlu_attestation.evidence.binding import SINGLE
 from rlu_server.attestor.errors import HardwareUnavailable
+from rlu_server.attestor.places import KeyAt, Place
 from rlu_server.attestor.platform import Evidence, evidence_of
 from rlu_server.attestor.secret import authorisation
-from rlu_server.attestor.tpm import counter, ima, keys, wire
+from rlu_server.attestor.tpm import counter, ima, keys, placed, wire
 from rlu_server.attestor.tpm.attestation_key import AttestationKey, TpmParts
 from rlu_server.attestor.tpm.connection import ATTEMPTS, guard
 from rlu_server.attestor.tpm.shared import Loaded, SharedTpm, Slot
@@ -30,14 +30,14 @@ class TpmConfiguration:
     """Where the TPM and its keys are.
 
     Attributes:
-        key: a path or a persistent handle.
+        key: a file or a persistent handle.
         pcrs: those that are quoted.
         event_log: the firmware's log, which goes beside a quote where it can be read.
         ima_log: the kernel's list of measurements, which must go beside it; with PCR 10 among `pcrs` only.
     """
 
     tcti: str
-    key: Path | int
+    key: Place
     pcrs: tuple[int, ...]
     event_log: Path | None = None
     ima_log: Path | None = None
@@ -91,7 +91,7 @@ class TpmPlatform:
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey:
         assert self.slot.public is not None
-        return public_key_of(self.slot.public)
+        return keys.public_key_of(self.slot.public)
 
     @property
     def ak_name(self) -> bytes:
@@ -117,13 +117,16 @@ class TpmPlatform:
     def close(self) -> None:
         self._shared.leave(self.slot)
 
-    def beside(self, key: Path) -> TpmPlatform:
-        """One more key of the same TPM, certified by the same AK; it is made if the file is absent.
+    def beside(self, key: Place) -> TpmPlatform:
+        """One more key of the same TPM, certified by the same AK; it is made if there is none yet.
 
         Raises:
             AttestorError: as at construction; this key goes on.
         """
         return TpmPlatform(replace(self._configuration, key=key), self._secret, self._ak, self)
+
+    def evict(self, key: KeyAt) -> None:
+        self._twice(lambda loaded: placed.evict(loaded.tpm, key))
 
     def _twice(self, operation: Callable[[Loaded], T]) -> T:
         """Once more on a new connection: a TPM that was reset, or a resource manager that restarted, lost what we had loaded."""
@@ -197,13 +200,6 @@ class TpmPlatform:
         except OSError:
             return None  # optional: an emulator has none, and a container may not see it
         return data if 0 < len(data) <= MAX_EVENT_LOG else None
-
-
-def public_key_of(public: bytes) -> ec.EllipticCurvePublicKey:
-    """The P-256 key of a TPMT_PUBLIC."""
-    point = TPMT_PUBLIC.unmarshal(public)[0].unique.ecc
-    x, y = int.from_bytes(bytes(point.x), "big"), int.from_bytes(bytes(point.y), "big")
-    return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 
 
 def _quote(loaded: Loaded, pcrs: tuple[int, ...], root: bytes) -> tuple[bytes, bytes]:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tpm2_pytss import TPM2_ALG, TPMT_SIG_SCHEME
 
 from rlu_server.attestor.errors import AttestorError, NotReady
-from rlu_server.attestor.tpm import keys, wire
+from rlu_server.attestor.places import FreeHandle, Place
+from rlu_server.attestor.tpm import keys, placed, wire
 from rlu_server.attestor.tpm.attestation_key import AttestationKey
 from rlu_server.attestor.tpm.connection import Tpm, guard
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """Where an instance key is kept, a file or a persistent handle; and its TPMT_PUBLIC once it is known."""
+    """Where an instance key is kept, and its TPMT_PUBLIC once it is known."""
 
-    place: Path | int
+    place: Place
     public: bytes | None = None
 
 
@@ -125,7 +125,9 @@ class SharedTpm:
             slot.public = key.public
 
     def _load_key(self, tpm: Tpm, slot: Slot, policy: bytes) -> keys.LoadedKey:
-        key = keys.load_or_create(tpm, slot.place, keys.INSTANCE_ATTRIBUTES, policy, self._auth)
+        key = placed.load_or_create(tpm, slot.place, keys.INSTANCE_ATTRIBUTES, policy, self._auth)
+        if isinstance(slot.place, FreeHandle):
+            slot.place = placed.place_of(key, key.handle)
         keys.check_public(key, keys.INSTANCE_ATTRIBUTES, policy)
         if slot.public is not None and key.public != slot.public:
             raise NotReady("key.changed", "the instance key was replaced while the attestor ran: restart it")

@@ -93,6 +93,14 @@ ATTESTOR = {
     "key.handle": Text(
         "`[attestation] key_path` names no persistent handle of the owner.", "Correct it: such as 0x81000010."
     ),
+    "key.handles": Text(
+        "`attestation/handles.json`, which says at which handle the key in use is, is damaged.",
+        "Restore it; or move it away, and the key at `[attestation] key_path` is used, or a new one made there.",
+    ),
+    "key.absent": Text(
+        "The key in use is not at the handle where `attestation/handles.json` has it: the TPM was cleared, exchanged, or tidied by somebody.",
+        "For a new key move `handles.json` away: docs/runbook.md, `A TPM is lost or cleared`. " + _INTRUSION,
+    ),
     "key.parent": Text(
         "The key was made under another parent than the default storage key.",
         "Let the attestor make it: move the file away.",
@@ -124,8 +132,8 @@ ATTESTOR = {
     ),
     "rotation.none": Text("No key has stepped down, so none can be retired.", "Nothing is to be done."),
     "rotation.handle": Text(
-        "A key at a persistent handle has no place for its successor.",
-        "Set `key_path` to another handle or a file, and restart.",
+        "None of the sixteen handles from that of `[attestation] key_path` on is free for the next key.",
+        "Remove what is not used there (`tpm2_getcap handles-persistent`, `tpm2_evictcontrol`), and rotate again.",
     ),
     "rotation.key_file": Text("A software key that was given is not replaced.", "Give another file."),
     # the log

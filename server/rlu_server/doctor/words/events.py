@@ -58,6 +58,10 @@ OF_THE_ATTESTOR = {
     ),
     "key.rotation_due": Text("The key is rotated within 14 days.", "Nothing, where rotation is by age."),
     "key.rotation_failed": Text("The key was not rotated; the one in use goes on.", _BY_CODE),
+    "key.removal_failed": Text(
+        "A key that is not used any more could not be removed from its handle in the TPM; that is tried again each hour.",
+        _BY_CODE + " Until it is gone, whoever has the TPM and the attestor's secret can sign with it.",
+    ),
     "canary.refused": Text("Findings of a canary test were not taken over.", _BY_CODE),
     "licence.ending": Text("The licence ends within so many days.", "Get the next one: docs/licence.md."),
     "licence.grace": Text(

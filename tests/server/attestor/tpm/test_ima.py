@@ -20,7 +20,7 @@ from fakes.vtpm import provision_google
 from rlu_attestation.evidence import gcp_vtpm
 from rlu_attestation.tpm import checks
 from rlu_attestation.tpm.ima import ImaReplay
-from rlu_server.attestor import process
+from rlu_server.attestor import keeping
 from rlu_server.attestor.collect.gcp_vtpm import GcpKey
 from rlu_server.attestor.errors import AttestorError, HardwareRefused, NotReady
 from rlu_server.attestor.tpm import ima, platform
@@ -264,7 +264,7 @@ def test_the_list_is_taken_where_pcr_10_is_quoted(
     monkeypatch.setattr(ima, "LIST", tmp_path / "list")
     if there:
         (tmp_path / "list").write_bytes(b"")
-    found = process.tpm_configuration(
+    found = keeping.tpm_configuration(
         Settings.model_validate({"state_dir": tmp_path, "attestation": changes})
     )
     assert found.ima_log == (tmp_path / "list" if taken else None)
