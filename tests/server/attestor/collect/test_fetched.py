@@ -12,6 +12,7 @@ from fakes.collecting import BINDINGS, items
 from fakes.configfs_tsm import ConfigfsTsm, Provider, certificate_table, snp
 from fakes.deployment import AT
 from fakes.intel import pem as nvml_pem
+from fakes.nscq import FakeFabric, FakeSwitch
 from fakes.nvidia_steps import failures as nvidia_failures
 from fakes.nvidia_steps import roots as nvidia_roots
 from fakes.nvml import FakeDriver, FakeGpu
@@ -101,21 +102,23 @@ def test_tdx(capsys: Capture, published: Publishers, tmp_path: Path) -> None:
     assert tdx_failures(item, BINDINGS[0], roots) == []
 
 
-def test_gpus(capsys: Capture, published: Publishers, tmp_path: Path) -> None:
+def test_gpus_and_switches(capsys: Capture, published: Publishers, tmp_path: Path) -> None:
     gpus = [
         FakeGpu(report=device.report, chain=nvml_pem(*device.chain()), vbios=device.vbios)
         for device in NODE.gpus
     ]
+    switches = [FakeSwitch(device.report, nvml_pem(*device.chain())) for device in NODE.switches]
     collector = NvidiaCollector(
-        tmp_path / "collateral" / "nvidia", FakeDriver(tmp_path / "driver", gpus).library
+        tmp_path / "collateral" / "nvidia",
+        FakeDriver(tmp_path / "driver", gpus).library,
+        FakeFabric(tmp_path / "fabric", switches).library,
     )
     item = items(collector)[0]
     assert "nvidia.revocation.missing" in nvidia_failures(item, BINDINGS[0], nvidia_roots())
     assert fetch(capsys, published, tmp_path, item).code == 0
     item = items(collector)[0]
-    # These GPUs have switches, whose reports nobody collects yet.
-    assert nvidia_failures(item, BINDINGS[0], nvidia_roots()) == ["nvidia.topology.unreported"]
-    assert len(evidence.parse(item).rims) == 2
+    assert nvidia_failures(item, BINDINGS[0], nvidia_roots()) == []
+    assert len(evidence.parse(item).rims) == 3
 
 
 def test_a_later_fetch_takes_the_place_of_the_earlier(
