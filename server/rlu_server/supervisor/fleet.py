@@ -27,11 +27,12 @@ from rlu_server.settings import Settings
 from rlu_server.supervisor import plan
 from rlu_server.supervisor.child import Child
 from rlu_server.supervisor.errors import LockRefused, StartFailed
+from rlu_server.supervisor.holding import Holding
 from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.service import Service, launch
 from rlu_server.supervisor.streams import Event, Output
-from rlu_server.supervisor.weights import Weights
+from rlu_server.waiting import at_most
 
 FILTER_TIMEOUT_S = 20.0
 
@@ -44,7 +45,7 @@ class Served:
     model: Measured
     canary: KnownAnswer | None
     unchanged: Unchanged
-    weights: Weights | None = None
+    weights: Holding | None = None
     """Of a sealed model: held since the decision to start."""
 
     @property
@@ -120,7 +121,7 @@ class Fleet:
         def tell(name: str, values: dict[str, str | int]) -> None:
             loop.call_soon_threadsafe(self._on_event, name, values)
 
-        held: list[Weights] = []
+        held: list[Holding] = []
         try:
             for weights in self._weights:
                 weights.on_event = tell
@@ -186,8 +187,10 @@ class Fleet:
         self._prepare_scratch(start)
         starting, hold = os.pipe()
         try:
-            sink = await self._launch_filter(start, starting, output)
-            os.close(starting)
+            try:
+                sink = await self._launch_filter(start, starting, output)
+            finally:
+                os.close(starting)
             program = plan.engine(self._settings, self._runtime, start, self._host, self._uid)
             try:
                 launched = await launch(program, self._runtime.facts, sink)
@@ -202,7 +205,10 @@ class Fleet:
             os.close(hold)  # from here on, text of the engine is withheld
         output.forget()
         if start.listens:
-            model_info.keep(start.scratch, self._notes)
+            with contextlib.suppress(
+                OSError
+            ):  # without them the next start takes longer; no reason not to serve
+                model_info.keep(start.scratch, self._notes)
             start.starting_socket.rename(start.socket)
 
     def _note_posture(self, start: EngineStart, posture: dict[str, Any]) -> None:
@@ -223,7 +229,7 @@ class Fleet:
     async def _until_fit(self, start: EngineStart, canary: KnownAnswer | None, tell: Event) -> None:
         timeout_s = self._settings.engine.ready_timeout_s
         try:
-            await asyncio.wait_for(readiness.wait_healthy(start.starting_socket), timeout_s)
+            await at_most(timeout_s, readiness.wait_healthy(start.starting_socket))
             if canary is not None:
                 tell("engine.known_answer", {})
                 await readiness.check_canary(start.starting_socket, start.name, canary)
@@ -279,8 +285,7 @@ async def _held(start: EngineStart, check: Callable[[], None]) -> None:
 
 
 async def _ended(child: Child) -> None:
-    try:
-        await asyncio.wait_for(asyncio.shield(child.exited), FILTER_TIMEOUT_S)
-    except asyncio.TimeoutError:
+    done, _ = await asyncio.wait((child.exited,), timeout=FILTER_TIMEOUT_S)
+    if not done:
         child.kill()
-        await child.exited
+        await child.ended()

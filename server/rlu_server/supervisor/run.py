@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rlu_server.settings import Settings
 from rlu_server.supervisor import group, prepare, rollout, runtime
-from rlu_server.supervisor.alone import ROLES, Role, private_facts
+from rlu_server.supervisor.alone import ROLES, Role, open_directories, private_facts
 from rlu_server.supervisor.prepare import Opening, Progress
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment, Server
 from rlu_server.supervisor.streams import Event
 
+ENDS = (signal.SIGTERM, signal.SIGINT)
 While = Callable[[Deployment, Runtime], Awaitable[None]]
 """What to do while the server is up; the server stops when it returns or a signal comes."""
 
@@ -40,31 +41,34 @@ async def serve(
     Args:
         role: the only one to run here; None: all three.
 
-    The first SIGTERM or SIGINT drains, a second one ends everything at once.
+    The first SIGTERM or SIGINT drains, a second one ends everything at once. While nothing runs yet, the first one does.
 
     Raises:
         ServeError: it did not start; nothing is left behind.
     """
     given = settings.runtime_dir
-    place = runtime.create(given) if role is None else runtime.share(given, private_facts(role))
-    try:
-        deployment = prepare.deployment(settings, place, variables, progress, role)
-        server = (Server if role is None else ROLES[role])(deployment, place, on_event)
+    with _signals() as signals:
+        place = runtime.create(given) if role is None else runtime.share(given, private_facts(role))
+        try:
+            if role is not None:
+                open_directories(place, role, settings)
+            deployment = prepare.deployment(settings, place, variables, progress, role)
+            server = (Server if role is None else ROLES[role])(deployment, place, on_event)
 
-        async def together() -> None:
-            beside = _beside(server, settings, place, on_event, role)
-            await _together(meanwhile(server.deployment, place), beside)
+            async def together() -> None:
+                beside = _beside(server, settings, place, on_event, role)
+                await _together(meanwhile(server.deployment, place), beside)
 
-        with _signals() as stop:
+            stop = signals.from_here_on()
             try:
                 return await _serve(server, together, stop)
             finally:
                 on_event("draining", {})
                 stop.clear()
                 await _stop(server, stop)
-    finally:
-        place.remove()
-        on_event("stopped", {})
+        finally:
+            place.remove()
+            on_event("stopped", {})
 
 
 def _beside(
@@ -107,15 +111,16 @@ async def _serve(server: Server, meanwhile: Callable[[], Awaitable[None]], stop:
         await meanwhile()
 
     working = asyncio.create_task(work())
-    await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
-    if working.done():
+    try:
+        await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+        told = not working.done()
+    finally:
         stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    if not working.cancelled():
         working.result()
-        return False
-    working.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
-    return True
+    return told
 
 
 async def _stop(server: Server, again: asyncio.Event) -> None:
@@ -128,14 +133,33 @@ async def _stop(server: Server, again: asyncio.Event) -> None:
     await stopping
 
 
+class _Signals:
+    """SIGTERM and SIGINT. At first each ends what we are doing, as an error does, so that nothing of it is left in memory."""
+
+    def __init__(self) -> None:
+        for number in ENDS:
+            signal.signal(number, self._end)
+
+    def from_here_on(self) -> asyncio.Event:
+        """No more; they set this event instead."""
+        stop = asyncio.Event()
+        for number in ENDS:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return stop
+
+    @staticmethod
+    def _end(number: int, frame: object) -> NoReturn:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+
 @contextlib.contextmanager
-def _signals():  # type: ignore[no-untyped-def]
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+def _signals() -> Iterator[_Signals]:
+    before = {number: signal.getsignal(number) for number in ENDS}
     try:
-        yield stop
+        yield _Signals()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

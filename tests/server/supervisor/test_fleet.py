@@ -20,10 +20,12 @@ from rlu_attestation.instance import InstanceClaims
 from rlu_server import settings as configuration
 from rlu_server.settings import Settings, SettingsError
 from rlu_server.supervisor import facts, plan, prepare, runtime
+from rlu_server.supervisor import fleet as fleet_module
 from rlu_server.supervisor.errors import LockRefused, Misconfigured
 from rlu_server.supervisor.fleet import Fleet, side_by_side
 from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
+from rlu_server.supervisor.streams import Output
 
 HOST = Host(Path("/usr/bin/python3"), {})
 
@@ -162,6 +164,41 @@ def test_one_posture_speaks_for_all(tmp_path: Path) -> None:
     finally:
         place.remove()
     assert written == [{"network": "loopback", "swap": "off"}] * 2
+
+
+async def test_a_start_that_fails_leaves_no_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried for ever, so what one try leaves adds up."""
+    settings = settings_of(tmp_path)
+    place = runtime.create(None)
+
+    async def refused(*_: object, **__: object) -> None:
+        raise LockRefused("scripted")
+
+    monkeypatch.setattr(fleet_module, "launch", refused)
+    try:
+        deployment = prepare.deployment(settings, place, {}, None)
+        served = deployment.served[0]
+        fleet = Fleet(
+            deployment.settings,
+            deployment.served,
+            place,
+            HOST,
+            0,
+            lambda _, handle: os.close(handle),
+            lambda *_: None,
+            lambda _: None,
+            tmp_path,
+        )
+        served.engines[0].scratch.mkdir(exist_ok=True)
+        before = set(os.listdir("/proc/self/fd"))
+        output = Output(lambda *_: None)
+        with pytest.raises(LockRefused):
+            await fleet._start(served.engines[0], served, lambda *_: None, output, lambda _: None)
+        assert set(os.listdir("/proc/self/fd")) <= before
+    finally:
+        place.remove()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rlu_server.supervisor.streams import Output
 from waiting import PATIENCE_S, until
 
 
-def process(code: str = "import signal; signal.pause()") -> Child:
+def process(code: str = "import signal; signal.alarm(300); signal.pause()") -> Child:
     return Child([sys.executable, "-I", "-c", code], {"PATH": "/usr/bin:/bin"})
 
 
