@@ -217,6 +217,27 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
+    "an encrypted model": (
+        "h200x8",
+        {
+            "attestation": {"key": "tdx"},
+            "relay": {**RELAY, "tokenReview": {"enabled": False}, "otlp": {"url": ""}},
+            "model": {
+                "signers": "PEM",
+                "updateEgress": [MIRROR],
+                "update": {"source": "https://vendor.example/models/qwen"},
+                "encrypted": {
+                    "broker": "https://keys.vendor.example:8444",
+                    "memoryGib": 700,
+                    "afterLoading": "keep",
+                    "caConfigMap": "vendor-ca",
+                    "proxy": "http://proxy.internal:3128",
+                    "port": 3128,
+                    "egress": [MIRROR],
+                },
+            },
+        },
+    ),
     "confidential guest, everything set": (
         "h200x8",
         {

@@ -120,6 +120,10 @@ def test_what_a_pod_mounts_is_what_the_settings_name(configuration: Any, tmp_pat
     if settings.attestation.collateral_dir is not None:
         # The directory, or those within it.
         assert any(place.startswith(str(settings.attestation.collateral_dir)) for place in attestor)
+    if settings.weights.broker:
+        assert any(Path(settings.model.path).is_relative_to(place) for place in attestor if place != "/")
+        assert settings.weights.ca_file is not None
+        assert str(settings.weights.ca_file.parent) in attestor
     if settings.attestation.policy is not None:
         assert str(settings.attestation.policy.parent) in attestor
     for one in settings.further_engines:
@@ -141,7 +145,7 @@ NOT_FOR_PODS = {
     "gateway.insecure_plain_http": "verification and the probes need TLS",
     "engine.python": "the image's",
     "group": "variables of the pods, see test_multinode",
-    "weights": "`rlu serve --role` opens no sealed models yet",
+    "weights.proxy": "the relay's option",
     "attestation.key_path": "a variable",
     "deployment.region": "a variable",
     "model.update_schedule": "a variable",

@@ -45,6 +45,7 @@
 {{- $policies := 0 }}{{ range (list $v.verify.policy.configMap $v.verify.policy.secret $v.verify.policy.inline) }}{{ if . }}{{ $policies = add1 $policies }}{{ end }}{{ end -}}
 {{- if gt (int $policies) 1 }}{{ fail "verify.policy: give one of configMap, secret and inline" }}{{ end -}}
 {{- include "rlu.checks.auth" . -}}
+{{- include "rlu.checks.encrypted" . -}}
 {{- include "rlu.checks.engines" . -}}
 {{- include "rlu.checks.controllers" . -}}
 {{- include "rlu.checks.update" . -}}
@@ -69,13 +70,26 @@
 {{- with $v.relay -}}
 {{- if .enabled -}}
 {{- if not (and .clusterIP .tls.secretName) }}{{ fail "relay.enabled: clusterIP (a free address of the cluster's service range) and tls.secretName (a certificate for that address) are needed; tls.issuer has cert-manager make it" }}{{ end -}}
-{{- if not (or .tokenReview.enabled .otlp.url) }}{{ fail "relay.enabled: nothing to do; set tokenReview.enabled or otlp.url" }}{{ end -}}
+{{- if not (or .tokenReview.enabled .otlp.url $v.model.encrypted.broker) }}{{ fail "relay.enabled: nothing to do; set tokenReview.enabled, otlp.url or model.encrypted.broker" }}{{ end -}}
 {{- if and .tokenReview.enabled (not .tokenReview.egress) }}{{ fail "relay.tokenReview.egress: list the API server's addresses (kubectl get endpointslices kubernetes); NetworkPolicy peers know no names" }}{{ end -}}
 {{- if and .otlp.url (not .otlp.egress) }}{{ fail "relay.otlp.egress: say whom the relay may reach as the collector" }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- with $v.gateway.tls }}{{ if and .issuer.name (not .secretName) }}{{ fail "gateway.tls.secretName: say into which Secret cert-manager puts the certificate" }}{{ end }}{{ end -}}
 {{- if and $v.tracing.sample (not (and $v.relay.enabled $v.relay.otlp.url)) }}{{ fail "tracing.sample: traces go by way of the relay; set relay.enabled and relay.otlp.url, or sample: 0" }}{{ end -}}
+{{- end }}
+
+{{/* An encrypted model: who gives its key to whom, and where it is opened. */}}
+{{- define "rlu.checks.encrypted" -}}
+{{- with .Values.model.encrypted -}}
+{{- if .broker -}}
+{{- if not $.Values.relay.enabled }}{{ fail "model.encrypted.broker: serving pods reach it by way of the relay; set relay.enabled" }}{{ end -}}
+{{- if not .memoryGib }}{{ fail "model.encrypted.memoryGib: say how large the opened model is (the sizes in rlu-weights.json, and a tenth more)" }}{{ end -}}
+{{- if not .egress }}{{ fail "model.encrypted.egress: list the addresses of the broker, or of the proxy, that the relay may reach" }}{{ end -}}
+{{- if not (has $.Values.attestation.key (list "azure-vtpm" "nitrotpm" "sev-snp" "tdx")) }}{{ fail (printf "model.encrypted.broker: keys are given to TEEs that measure their software (attestation.key: sev-snp, tdx, nitrotpm or azure-vtpm), and attestation.key is %s" $.Values.attestation.key) }}{{ end -}}
+{{- if gt (int $.Values.group.nodes) 1 }}{{ fail "model.encrypted.broker: the nodes that do not lead have nobody to open it; set group.nodes to 1" }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Several engines in one pod, and autoscaling by what they say. */}}

@@ -32,6 +32,9 @@
     {{- end }}
     - {name: engine-facts, mountPath: /run/rlu/engine-facts}
     - {name: gateway-public, mountPath: /run/rlu/gateway, readOnly: true}
+    {{- if $v.model.encrypted.broker }}
+    - {name: weights, mountPath: /run/rlu/weights, readOnly: true}
+    {{- end }}
     - {name: shared-memory, mountPath: /dev/shm}
     - {name: temporary, mountPath: /tmp}
 {{- end }}
@@ -63,6 +66,13 @@
   emptyDir:
     medium: Memory
     sizeLimit: 16Mi
+{{- end }}
+{{- if $v.model.encrypted.broker }}
+# Opened files of the encrypted model, while engines load them. Their memory counts with the container that writes them.
+- name: weights
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ int64 $v.model.encrypted.memoryGib }}Gi
 {{- end }}
 - name: shared-memory
   emptyDir:

@@ -84,6 +84,21 @@ limits:
   {{- toYaml $all | nindent 2 }}
 {{- end }}
 
+{{/* The attestor's memory, and that of the opened weights, which are charged to who writes them. */}}
+{{- define "rlu.attestorMemory" -}}
+{{- $own := .Values.resources.attestor.memory -}}
+{{- $e := .Values.model.encrypted -}}
+{{- if not $e.broker -}}
+{{ $own }}
+{{- else -}}
+{{- $mib := dict "Ki" 0 "Mi" 1 "Gi" 1024 "Ti" 1048576 -}}
+{{- $unit := regexFind "[KMGT]i$" $own -}}
+{{- $number := int64 (trimSuffix $unit $own) -}}
+{{- $base := ternary (div (add $number 1023) 1024) (mul $number (get $mib $unit)) (eq $unit "Ki") -}}
+{{ printf "%dMi" (add $base (mul (int64 $e.memoryGib) 1024)) }}
+{{- end -}}
+{{- end }}
+
 {{/* Until every proxy knows that this endpoint goes. All three pause, so that those the gateway needs outlast its drain. No image needs a shell. */}}
 {{- define "rlu.pause" -}}
 preStop:

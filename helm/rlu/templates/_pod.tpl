@@ -114,7 +114,7 @@ spec:
       resources:
         {{- $more := dict }}
         {{- if include "rlu.usesTpm" . }}{{ $_ := set $more $v.attestation.tpm.resource 1 }}{{ end }}
-        {{- include "rlu.resources" (merge (dict "more" $more) $v.resources.attestor) | nindent 8 }}
+        {{- include "rlu.resources" (dict "more" $more "cpu" $v.resources.attestor.cpu "memory" (include "rlu.attestorMemory" .)) | nindent 8 }}
       lifecycle:
         {{- include "rlu.pause" . | nindent 8 }}
       terminationMessagePolicy: File
@@ -143,6 +143,12 @@ spec:
         {{- end }}
         {{- if $v.licence.validation.url }}
         - {name: licence-answer, mountPath: /etc/rlu/licence-answer, readOnly: true}
+        {{- end }}
+        {{- if $v.model.encrypted.broker }}
+        # It opens the encrypted model: asks the broker by way of the relay, and writes into memory what the engine reads.
+        - {name: model, mountPath: /models, readOnly: true}
+        - {name: weights, mountPath: /run/rlu/weights}
+        - {name: relay-ca, mountPath: /etc/rlu/relay, readOnly: true}
         {{- end }}
         {{- if include "rlu.usesTsm" . }}
         - {name: tsm, mountPath: /sys/kernel/config}

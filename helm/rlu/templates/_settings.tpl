@@ -92,6 +92,14 @@ signature = {{ $v.model.signature | toJson }}
 {{- if $v.model.signers }}
 signers = ["/etc/rlu/model-signers.pem"]
 {{- end }}
+{{- if $v.model.encrypted.broker }}
+
+[weights]
+# By way of the relay, which passes it on to the broker.
+broker = {{ printf "%s/broker" (include "rlu.relay.address" .) | toJson }}
+ca_file = "/etc/rlu/relay/ca.crt"
+after_loading = {{ $v.model.encrypted.afterLoading | toJson }}
+{{- end }}
 {{- range $v.furtherEngines }}
 
 [[further_engines]]

@@ -8,9 +8,11 @@ directory                written by   seen by            holds
 attestor/                attestor     gateway            the attestor's socket
 engine/ ...              engine       gateway            each engine's socket and scratch
 engine-facts/            engine       attestor           engines.json: models, manifests, engine, arguments, posture
+weights/ *               attestor     engine             opened files of sealed models (`handover.py`)
 gateway/                 gateway      attestor, engine   the public certificate; serving.lock, held while the gateway runs
 facts/, ROLE-own-facts/  its role     nobody             as `facts/` in server.py
 keys/                    gateway      nobody             copies for the gateway
+* only with [weights] broker; `engine-facts/` then also says which model the engine is to load
 
 The attestor states deployment and hardware by its own settings, and of the engine what the engine's container says. It waits for that at
 its start. The end: attestor and engine let the gateway drain before they go, however the three were told.
@@ -29,16 +31,18 @@ import msgspec
 
 from rlu_server.attestor.facts import MAX_FILE, ServedFacts
 from rlu_server.attestor.messages import Posture
+from rlu_server.settings import Settings
 from rlu_server.supervisor import facts, plan
 from rlu_server.supervisor.errors import Unavailable
+from rlu_server.supervisor.handover import ENGINE_FACTS, Handover
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import STOP_TIMEOUT_S, Deployment, Server
 from rlu_server.supervisor.streams import Event
+from rlu_server.supervisor.weights import SHARED
 from rlu_server.waiting import at_most
 
 Role = Literal["attestor", "engine", "gateway"]
 CHECK_S = 0.5
-ENGINE_FACTS = "engine-facts"
 
 
 class EngineFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,10 +52,14 @@ class EngineFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     posture: Posture
 
 
-def written(role: Role, engines: list[str]) -> dict[str, int]:
-    """The directories that a role writes, with the modes they get where they are not mounted."""
+def written(role: Role, engines: list[str], *, sealed: bool = False) -> dict[str, int]:
+    """The directories that a role writes, with the modes they get where they are not mounted.
+
+    Args:
+        sealed: models may be encrypted.
+    """
     own = {
-        "attestor": {"attestor": 0o755},
+        "attestor": {"attestor": 0o755, **({SHARED: 0o755} if sealed else {})},
         "engine": {**dict.fromkeys(engines, 0o755), ENGINE_FACTS: 0o755},
         "gateway": {"gateway": 0o755, "keys": 0o700},
     }
@@ -63,22 +71,27 @@ def private_facts(role: Role) -> str:
     return "facts" if role == "attestor" else f"{role}-own-facts"
 
 
-def seen(role: Role, engines: list[str]) -> list[str]:
+def seen(role: Role, engines: list[str], *, sealed: bool = False) -> list[str]:
     """The directories of other roles that a role needs to see."""
-    others = {"attestor": [ENGINE_FACTS, "gateway"], "engine": ["gateway"], "gateway": ["attestor", *engines]}
+    others = {
+        "attestor": [ENGINE_FACTS, "gateway"],
+        "engine": ["gateway", *([SHARED] if sealed else [])],
+        "gateway": ["attestor", *engines],
+    }
     return others[role]
 
 
-def open_directories(runtime: Runtime, role: Role, engines: list[str]) -> None:
-    """Make or take what the role writes, emptied.
+def open_directories(runtime: Runtime, role: Role, settings: Settings) -> None:
+    """Make or take what the role writes, emptied. Before anything is decided: deciding may write there already.
 
     Raises:
         Unavailable: a directory is not ours to write, or one of another role is not there.
     """
-    for name in seen(role, engines):
+    engines, sealed = [place for place, _ in settings.fleet()], bool(settings.weights.broker)
+    for name in seen(role, engines, sealed=sealed):
         if not (runtime.path / name).is_dir():
             raise Unavailable(f"{runtime.path / name} is not there; mount what that role writes, read-only")
-    for name, mode in written(role, engines).items():
+    for name, mode in written(role, engines, sealed=sealed).items():
         place = runtime.path / name
         try:
             if not place.is_dir():
@@ -92,19 +105,17 @@ def open_directories(runtime: Runtime, role: Role, engines: list[str]) -> None:
 
 
 class _Alone(Server):
-    """What the three have in common. Started by `start`, which returns when the role does its part."""
+    """What the three have in common. Its directories are open. Started by `start`, which returns when the role does its part."""
 
     role: Role
 
     def __init__(self, deployment: Deployment, runtime: Runtime, on_event: Event) -> None:
         super().__init__(deployment, runtime, on_event)
         self._path = runtime.path
-        self._engines = [place for place, _ in deployment.settings.fleet()]
         self._served_once = False
         self._killed = False
 
     def _prepare(self) -> None:
-        open_directories(self._runtime, self.role, self._engines)
         facts.write_text(self._runtime.facts / plan.CONFIG, facts.toml(self._deployment.settings))
 
     def kill(self) -> None:
@@ -136,21 +147,27 @@ class AttestorAlone(_Alone):
     def __init__(self, deployment: Deployment, runtime: Runtime, on_event: Event) -> None:
         super().__init__(deployment, runtime, on_event)
         self._stated: EngineFacts | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         self._prepare()
+        settings = self._deployment.settings
+        if settings.weights.broker:
+            models = [settings.model.path, *(one.path for one in settings.further_engines)]
+            handover = Handover(settings, self._runtime, models, self._event)
+            self._beside.append(asyncio.create_task(handover.run()))
         self._event("waiting_for_engine", {})
         while not self._take():
             await asyncio.sleep(CHECK_S)
-        self._following = asyncio.create_task(self._follow())
+        self._beside.append(asyncio.create_task(self._follow()))
         await self.attestor.start()
         self._served_once = True
 
     async def stop(self) -> None:
         await self._gateway_gone()
-        if self._following is not None:
-            self._following.cancel()
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await super().stop()
 
     async def _follow(self) -> None:

@@ -43,3 +43,9 @@ class LockRefused(ServeError):
 
     code = "serve.lock_refused"
     exit_code = 77
+
+
+def of_exit_code(code: int) -> type[ServeError]:
+    """The cause that an exit code of ours, or of a refusal (`rlu_attestation.errors`), stands for."""
+    named: dict[int, type[ServeError]] = {2: Misconfigured, 3: Unavailable}
+    return ModelRefused if code in (10, 20, 30) else named.get(code, StartFailed)

@@ -26,6 +26,8 @@ from rlu_server.supervisor import group, models, plan
 from rlu_server.supervisor.copies import Copy, of_auth, of_tls
 from rlu_server.supervisor.errors import LockRefused, Misconfigured, ModelRefused, Unavailable
 from rlu_server.supervisor.fleet import Served
+from rlu_server.supervisor.handover import AskedWeights
+from rlu_server.supervisor.holding import Holding
 from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment
@@ -33,7 +35,7 @@ from rlu_server.supervisor.weights import Weights, is_sealed
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
 Progress = Callable[[int, int], None]
-Opening = Callable[[Weights], None]
+Opening = Callable[[Holding], None]
 
 
 def model_name(settings: Settings, given: str) -> str:
@@ -173,17 +175,26 @@ def _served(
 
 def _weights(
     settings: Settings, runtime: Runtime, places: Sequence[Path], host: Host
-) -> list[Weights | None]:
+) -> list[Holding | None]:
     """What opens each of the models; None for those that are not sealed. Raises ServeError."""
     user = plan.users(settings, host)["engine"]
-    found: list[Weights | None] = []
+    found: list[Holding | None] = []
     for number, place in enumerate(places, 1):
         if not is_sealed(place):
             found.append(None)
             continue
+        if settings.group.nodes > 1:
+            raise Misconfigured(
+                f"{place} is encrypted, and the machines that do not lead a group have nobody to open it"
+            )
         if host.alone:
-            raise Misconfigured(f"{place} is sealed, and `rlu serve --role` cannot open such models yet")
-        found.append(Weights(settings, runtime, place, number, user))
+            if not settings.weights.broker:
+                raise Misconfigured(
+                    f"{place} is encrypted: set [weights] broker to its vendor's key broker, for all roles"
+                )
+            found.append(AskedWeights(settings, runtime, place, number))
+        else:
+            found.append(Weights(settings, runtime, place, number, user))
     return found
 
 
@@ -203,9 +214,9 @@ def with_model(
     changes = deployment.settings.model_dump()
     changes["model"]["path"] = str(directory)
     settings = Settings.model_validate(changes)
-    opened: list[Weights] = []
+    opened: list[Holding] = []
 
-    def told(weights: Weights) -> None:
+    def told(weights: Holding) -> None:
         opened.append(weights)
         opening(weights)
 
@@ -239,14 +250,14 @@ def given_models(settings: Settings) -> list[_Model]:
 
 
 def _place(path: str, state: Path, role: str | None) -> Path:
-    """Where a model is. One role alone fetches nothing, and only the engine needs it."""
+    """Where a model is. One role alone fetches nothing, and only the engine needs it; the attestor follows links when it opens one."""
     if role is None:
         return models.directory(path, state)
     place = Path(path).expanduser()
     if role == "engine" and not place.is_dir():
         raise Misconfigured(f"[model] path: {path} is no directory here; mount the model there")
     # Where it leads now: what is opened later is the version that was measured.
-    return place.resolve()
+    return place.absolute() if role == "attestor" else place.resolve()
 
 
 def check_names(served: list[str], settings: Settings) -> None:

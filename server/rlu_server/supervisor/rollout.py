@@ -23,10 +23,10 @@ import msgspec
 
 from rlu_attestation.errors import RluError
 from rlu_server.supervisor.errors import ServeError
+from rlu_server.supervisor.holding import Holding
 from rlu_server.supervisor.prepare import Opening
 from rlu_server.supervisor.server import Deployment, Server
 from rlu_server.supervisor.streams import Event
-from rlu_server.supervisor.weights import Weights
 from rlu_server.updates.store import CURRENT, Attempt, Store, serving
 
 CHECK_S = 1.0
@@ -93,10 +93,10 @@ class Rollout:
 
     async def _prepared(self, target: Path) -> Deployment:
         """Cancelled, it ends the opening of an encrypted model at once: nobody waits for it any more."""
-        opening: list[Weights] = []
+        opening: list[Holding] = []
         gone = threading.Event()
 
-        def told(weights: Weights) -> None:
+        def told(weights: Holding) -> None:
             opening.append(weights)
             if gone.is_set():
                 weights.abandon()

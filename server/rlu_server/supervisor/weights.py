@@ -1,28 +1,19 @@
-"""Opened weights of a sealed model: in memory while engines load them, and wiped afterwards.
+"""Opened weights of a sealed model: in memory while engines load them (`holding.py`), and wiped afterwards.
 
-    decide    held from the decision to start until `begin` takes that over
-    hold      the first one runs the job that asks the broker and opens the files (`broker.unlocking`)
-    let_go    the last one overwrites and deletes the weights, unless the settings keep them
-
-Each start of an engine holds them, and so does the start of the server as a whole, so that several engines load what was opened once. An
-engine that is started again later, after the weights were wiped, makes the job run again. Small files (configuration, tokenizer) stay:
-engines may read them while they serve.
+The job that asks the broker and opens the files is `broker.unlocking`. Small files (configuration, tokenizer) stay: engines may read them
+while they serve.
 
 What a process still has mapped when it is wiped is deleted and not overwritten beneath it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import fcntl
 import itertools
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +22,12 @@ from rlu_attestation.errors import RluError
 from rlu_server.broker.asking import check
 from rlu_server.broker.errors import SealBroken, Unfit
 from rlu_server.broker.sealed_files import is_sealed, read_header
+from rlu_server.broker.sealing import Header
 from rlu_server.lock.profiles import User
 from rlu_server.models.manifest import File, Manifest
 from rlu_server.settings import Settings
-from rlu_server.supervisor.errors import Misconfigured, ModelRefused, ServeError, StartFailed, Unavailable
+from rlu_server.supervisor.errors import ServeError, StartFailed, Unavailable, of_exit_code
+from rlu_server.supervisor.holding import Holding
 from rlu_server.supervisor.runtime import Runtime, overwrite, wipe
 
 WEIGHTS = (".safetensors", ".gguf")
@@ -42,18 +35,20 @@ PAGE = 4096
 SLACK = 64 << 20
 """Memory beyond the files' own bytes that has to be free."""
 JOB = (sys.executable, "-m", "rlu_server.broker.unlocking")
-Told = Callable[[str, dict[str, str | int]], None]
+SHARED = "weights"
+"""The directory of opened weights that other containers read."""
 
 __all__ = ["Weights", "is_sealed"]
 
 
-class Weights:
-    """One sealed model. Safe for threads; `hold` blocks for as long as opening takes.
+class Weights(Holding):
+    """One sealed model, opened by a job of ours.
 
     Args:
         sealed: its directory.
         number: of the model, among those that are served.
         user: whom engines run as; None: as we do.
+        shared: engines are in another container, with our group; it sees `SHARED` read-only.
 
     Raises at construction:
         ServeError: it cannot be opened here, whatever a broker would say.
@@ -66,33 +61,41 @@ class Weights:
         sealed: Path,
         number: int,
         user: User | None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._settings = settings
         self._sealed = sealed
         self._user = user
-        self._lock = threading.Lock()
-        self._holders = 0
+        self._shared = shared
         self._job: subprocess.Popen[str] | None = None
-        self._abandoned = self._opened_before = self._decided = False
-        self.on_event: Told = lambda name, values: None
+        self._opened_before = False
         try:
-            self._header = read_header(sealed)
+            header = read_header(sealed)
             check(settings)
         except RluError as error:
-            raise _refused(sealed, error) from error
+            raise refused(sealed, error) from error
         except OSError as error:
             raise Unavailable(f"{sealed}: {error.strerror}") from error
         self._runtime = runtime
         # Another model, as after an update, has another place; the same one has the same at every start.
-        names = (f"weights{n}-{self._header.digest.hex()[:8]}" for n in itertools.count(number))
-        self.place = next(place for name in names if not (place := runtime.path / name).exists())
+        names = (name_of(header, n) for n in itertools.count(number))
+        base = runtime.path / SHARED if shared else runtime.path
+        super().__init__(
+            next(place for name in names if not (place := base / name).exists()),
+            header.manifest,
+            keep=settings.weights.after_loading == "keep",
+        )
         needed = self.manifest.size + PAGE * len(self.manifest.files) + SLACK
-        runtime.separate(self.place.name, needed, huge=True)
+        if shared:
+            self.place.mkdir()
+        else:
+            runtime.separate(self.place.name, needed, huge=True)
         self.place.chmod(0o700)
         free = _free(self.place)
         if free < needed:
             self.close()
-            raise _refused(
+            raise refused(
                 sealed,
                 Unfit(
                     "weights.memory",
@@ -101,72 +104,13 @@ class Weights:
                 ),
             )
 
-    @property
-    def manifest(self) -> Manifest:
-        """Of the model. The job compares every file with it."""
-        return self._header.manifest
-
-    def hold(self) -> None:
-        """Have the weights there until `let_go`.
-
-        Raises:
-            ServeError: the broker refused, or they could not be opened. They are not held then.
-        """
-        with self._lock:
-            if self._holders == 0 and not self._is_open():
-                self._open()
-            self._holders += 1
-
-    def decide(self) -> None:
-        """`hold`, for whoever starts engines later: `begin` takes it over."""
-        self.hold()
-        self._decided = True
-
-    def begin(self) -> None:
-        """Hold them for a start of engines as a whole; raises as `hold`."""
-        if self._decided:
-            self._decided = False
-        else:
-            self.hold()
-
-    def let_go(self) -> None:
-        with self._lock:
-            self._holders -= 1
-            if self._holders == 0 and self._settings.weights.after_loading == "wipe":
-                self._wipe()
-
-    @contextlib.asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """`hold` and `let_go`, off the event loop."""
-        holding = asyncio.ensure_future(asyncio.to_thread(self.hold))
-        try:
-            await asyncio.shield(holding)
-        except asyncio.CancelledError:
-            holding.add_done_callback(self._let_go_later)
-            raise
-        try:
-            yield
-        finally:
-            await asyncio.shield(asyncio.to_thread(self.let_go))
-
-    def _let_go_later(self, held: asyncio.Future[None]) -> None:
-        """Whoever wanted them is gone."""
-        if not held.cancelled() and held.exception() is None:
-            asyncio.get_running_loop().run_in_executor(None, self.let_go)
-
     def abandon(self) -> None:
-        """The server stops: end a job that is under way, and begin none."""
-        self._abandoned = True
+        super().abandon()
         job = self._job
         if job is not None:
             job.kill()
 
-    def resume(self) -> None:
-        """Engines are to be started again."""
-        self._abandoned = False
-
     def close(self) -> None:
-        """Nobody loads this model any more: leave nothing of it, and give its memory back."""
         with self._lock:
             self._runtime.drop(self.place)
 
@@ -178,11 +122,11 @@ class Weights:
             if "code" in outcome:
                 error = RluError(str(outcome["code"]), str(outcome["message"]))
                 self.on_event("weights.refused", {"code": error.code})
-                raise _refused(self._sealed, error, int(outcome["exit_code"]))
+                raise refused(self._sealed, error, int(outcome["exit_code"]))
             files = tuple(File(one["path"], one["size"], unb64u(one["sha256"])) for one in outcome["files"])
             if Manifest(files) != self.manifest:
                 changed = SealBroken("weights.changed", "it changed since this server was started; restart")
-                raise _refused(self._sealed, changed)
+                raise refused(self._sealed, changed)
             self._give_to_engine()
         except BaseException:
             self._discard()
@@ -226,10 +170,13 @@ class Weights:
 
     def _give_to_engine(self) -> None:
         """Read-only for its user. Where that is ours, the lock sees to it: we could not wipe what we may not write."""
-        if self._user is None:
+        if self._user is None and not self._shared:
             return
         for directory, _, names in os.walk(self.place, topdown=False):
             for path in (*(Path(directory) / name for name in names), Path(directory)):
+                if self._user is None:
+                    path.chmod(0o2750 if path.is_dir() else 0o640)
+                    continue
                 os.chown(path, self._user.uid, self._user.gid)
                 path.chmod(0o500 if path.is_dir() else 0o400)
 
@@ -246,17 +193,15 @@ class Weights:
         self.on_event("weights.wiped", {"files": len(there), "in_use": len(there) - overwritten})
 
 
-def _refused(sealed: Path, error: RluError, exit_code: int | None = None) -> ServeError:
+def name_of(header: Header, number: int) -> str:
+    """Of the directory of a model, among those that are served."""
+    return f"weights{number}-{header.digest.hex()[:8]}"
+
+
+def refused(sealed: Path, error: RluError, exit_code: int | None = None) -> ServeError:
     """By blame, as everything that ends `rlu serve`."""
     code = error.exit_code if exit_code is None else exit_code
-    text = f"{sealed}: {error.message} [{error.code}]"
-    if code == 2:
-        return Misconfigured(text)
-    if code == 3:
-        return Unavailable(text)
-    if code in (10, 20, 30):
-        return ModelRefused(text)
-    return StartFailed(text)
+    return of_exit_code(code)(f"{sealed}: {error.message} [{error.code}]")
 
 
 def _free(place: Path) -> int:

@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import deployment
+import pod as pods
 import sealed
 
 from fakes.broker_room import BrokerRoom
@@ -22,4 +23,10 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerRoom]:
     with sealed.room_in(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def pod() -> Iterator[pods.Pod]:
+    with pods.directories() as (directory, volumes), pods.pod_in(directory, volumes) as made:
         yield made

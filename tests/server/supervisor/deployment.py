@@ -9,6 +9,7 @@ import http.client
 import json
 import secrets
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from rlu_server.cli.keyfile import change
 from rlu_server.core import apikeys
 from rlu_server.engine import launch
 from rlu_server.settings import Settings
-from rlu_server.supervisor import prepare, runtime
+from rlu_server.supervisor import prepare, runtime, weights
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment, Server
 
@@ -125,6 +126,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(start, search_path=(*STAND_IN, *start.search_path))
 
     monkeypatch.setattr(launch, "plan", planned)
+
+
+def open_on(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have jobs that open weights run on a machine whose TEE is a socket."""
+    job = (sys.executable, str(Path(__file__).with_name("unlocking_on_snp.py")), str(device))
+    monkeypatch.setattr(weights, "JOB", job)
+    monkeypatch.setattr(weights, "check", lambda settings: None)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import socketserver
-import sys
 import tempfile
 import threading
 import time
@@ -16,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import make_model, make_settings
+from deployment import make_model, make_settings, open_on
 
 from fakes.broker_room import BrokerRoom, snp_now
 from rlu_server.broker.sealed_files import seal
 from rlu_server.broker.serving import BrokerServer
 from rlu_server.models import measure
 from rlu_server.settings import Settings
-from rlu_server.supervisor import weights
 
 SECRET = b"the weights of the model, " * 10_000
-JOB = (sys.executable, str(Path(__file__).with_name("unlocking_on_snp.py")))
 
 
 class Chip(socketserver.StreamRequestHandler):
@@ -70,8 +67,7 @@ def room_in(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker
     """The same, for jobs that supervisors in this process start."""
     (directory / "state").mkdir(mode=0o700)
     with chip() as device, broker_in(directory) as made:
-        monkeypatch.setattr(weights, "JOB", (*JOB, str(device)))
-        monkeypatch.setattr(weights, "check", lambda settings: None)
+        open_on(device, monkeypatch)
         yield made
 
 
