@@ -14,6 +14,7 @@ from rlu_attestation.client import Answer, Client
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.log.covering import proof_to
 from rlu_attestation.log.follow import Seen, View, compared
 from rlu_attestation.log.state import State
 from rlu_attestation.merkle import HASH_SIZE
@@ -54,12 +55,14 @@ class LogClient(Client):
         former = state.former if same and state is not None else state
         named = _named(claims, former)
         if same and former is not None and named > former.latest.tree_size:
-            ending = self.consistency(former.latest.tree_size, former.issuer)
+            ending = self._to_named(former, claims)
         elif same and former is not None and named:
             standing = self._path(named, former.latest.tree_size, former.issuer)
         if state is not None and state.latest.tree_size:
-            encoded = self.consistency(state.latest.tree_size, None if same else state.issuer)
-            proof, handover = (encoded, None) if same else (None, encoded)
+            if same:
+                proof = self.consistency(state.latest.tree_size, None)
+            else:
+                handover = self._to_named(state, claims)
         if proof is None or not _holds(state, proof):
             head = self.head()
         if entries:
@@ -147,6 +150,21 @@ class LogClient(Client):
     def cosign(self, head: bytes, line: str) -> None:
         """Bring a witness's cosignature."""
         self._log("cosignatures", {"head": b64u(head), "cosignature": line}, status=204)
+
+    def _to_named(self, former: State, claims: InstanceClaims) -> bytes | None:
+        """COSE Receipt of consistency from what is known of a former log to the head that the statement names of it."""
+        known = former.latest.tree_size
+        found = self.consistency(known, former.issuer)
+        try:
+            reached = 0 if found is None else cose.parse_consistency(found).tree_size
+            if claims.predecessor is None or reached <= _named(claims, former):
+                return found
+            # It has grown or ended since the statement was made, and proofs lead further now.
+            head = cose.parse_head(claims.predecessor.head)
+        except RluError:
+            return found
+        path = self._path(known, head.tree_size, former.issuer) if known < head.tree_size else None
+        return found if path is None else proof_to(head, known, path)
 
     def _growth(self, former: State, named: int) -> tuple[bytes, Sequence[bytes] | None] | None:
         """A later head of the former instance than is known or named (of so many entries), with what leads to it."""

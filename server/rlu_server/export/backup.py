@@ -33,7 +33,6 @@ from rlu_server.attestor.secret import sync_directory
 PARTS = ("log", "revocations", "attestation/continuity")
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 16 * 1024 * 1024
-SKIPPED = frozenset({".lock", f".{FILE_NAME}.new"})
 PIECE = 1 << 20
 
 
@@ -120,7 +119,8 @@ def restore(backup: Path, state: Path) -> dict[str, Any]:
 def _files(state: Path) -> Iterator[Path]:
     for part in PARTS:
         for path in sorted((state / part).rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.name not in SKIPPED:
+            # Names with a dot are locks, and files that are not finished.
+            if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
                 yield path
 
 

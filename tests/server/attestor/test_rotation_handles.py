@@ -17,10 +17,12 @@ from fakes.attestor_process import AttestorProcess, Deployment
 from rlu_attestation import jose
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.statements import Close, Receipt, SessionStatement
+from rlu_server import keyring
 from rlu_server.attestor import messages
 from rlu_server.attestor.tpm import keys
 from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.attestor.tpm.placed import persist, ueid_at
+from rlu_server.settings import load
 from rlu_server.swtpm import SoftwareTpm
 from waiting import until
 
@@ -96,6 +98,7 @@ async def test_keys_go_back_and_forth_between_two_handles(process: AttestorProce
 
     # A restart in the middle goes on with both.
     await asyncio.to_thread(process.stop)
+    assert keyring.create(load(deployment.config)) == name(second), "`rlu keys create` finds the key in use"
     assert tpms.keys() == {FIRST: name(first), FIRST + 1: name(second)}
     await asyncio.to_thread(process.start)
     gateway = await process.connect()

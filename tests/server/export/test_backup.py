@@ -191,3 +191,15 @@ def test_the_manifest_names_every_file(room: LogRoom, tmp_path: Path) -> None:
     room.close()
     manifest = create(tmp_path / "state", tmp_path / "backup")
     assert set(json.loads(json.dumps(manifest))["files"]) == set(contents(tmp_path / "state"))
+
+
+def test_cosignatures_are_in_it_and_files_that_are_not_finished_are_not(
+    room: LogRoom, tmp_path: Path
+) -> None:
+    room.close()
+    log = tmp_path / "state" / "log"
+    (log / "AAAA.cosignatures.json").write_text('{"cosignatures":[]}')
+    (log / ".AAAA.cosignatures.json.4711").write_text('{"cosig')
+    files = create(tmp_path / "state", tmp_path / "backup")["files"]
+    assert "log/AAAA.cosignatures.json" in files
+    assert not [name for name in files if "/." in name]
