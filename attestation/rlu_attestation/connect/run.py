@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +67,9 @@ class Run:
         self._ready: Future[Local] = Future()
         self._thread = threading.Thread(target=self._main, name="rlu-connect", daemon=True)
         self._server: uvicorn.Server | None = None
+        self._ending = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Local:
         self._thread.start()
@@ -80,9 +85,18 @@ class Run:
         self._stop()
 
     def _stop(self) -> None:
+        self._ending.set()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._end)
+        self._thread.join()
+
+    def _end(self) -> None:
+        """In the thread: serve no longer, or go no further towards it."""
         if self._server is not None:
             self._server.should_exit = True
-        self._thread.join()
+        elif self._task is not None:
+            self._task.cancel()
 
     def _main(self) -> None:
         try:
@@ -93,14 +107,15 @@ class Run:
             self._ready.set_exception(error)
 
     async def _serve(self) -> None:
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        if self._ending.is_set():
+            return  # said before there was a loop to say it to
         link = AsyncLink(self._target, self._report)
         try:
-            with _listen(self._place) as listener:
+            with _listen(self._place) as listener, _named(self._place):
                 await link.run(_first(self.guard))
                 await self._accept(link, listener)
         finally:
-            if self._place.unix is not None:
-                self._place.unix.unlink(missing_ok=True)
             if self._ready.done():
                 await link.run(close(self.guard))
             await link.close()
@@ -181,6 +196,16 @@ def _first(guard: Guard) -> Talk[None]:
     yield from guard.ready()
 
 
+@contextlib.contextmanager
+def _named(place: Place) -> Iterator[None]:
+    """A socket of ours goes with us; where we could not listen, it is somebody else's."""
+    try:
+        yield
+    finally:
+        if place.unix is not None:
+            place.unix.unlink(missing_ok=True)
+
+
 def _listen(place: Place) -> socket.socket:
     """A listening socket that only this user reaches, as far as the system can tell users apart."""
     if place.unix is None:
@@ -204,6 +229,25 @@ def _bind(listener: socket.socket, place: Place) -> None:
         return
     before = os.umask(0o177)
     try:
-        listener.bind(str(place.unix))
+        try:
+            listener.bind(str(place.unix))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _is_left(place.unix):
+                raise
+            place.unix.unlink(missing_ok=True)
+            listener.bind(str(place.unix))
     finally:
         os.umask(before)
+
+
+def _is_left(path: Path) -> bool:
+    """Is it the socket of a run that was killed?"""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return path.is_socket()
+        except OSError:
+            return False
+    return False

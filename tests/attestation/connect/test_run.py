@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -26,6 +27,7 @@ from fakes.connected import MODEL, ConnectedServer
 from fakes.connected_clients import CHAT, MESSAGES
 from fakes.server import API_KEY
 from rlu_attestation.connect import Status, proxy
+from rlu_attestation.connect.async_link import AsyncLink
 from rlu_attestation.connect.errors import Misuse
 from rlu_attestation.connect.guard import Guard
 from rlu_attestation.connect.launch import Local
@@ -306,3 +308,45 @@ def test_signals_are_the_commands_to_answer() -> None:
     process.terminate()
     assert process.wait(60) == 5
     process.stdout.close()
+
+
+@pytest.mark.timeout(120)
+def test_whoever_gives_up_while_it_verifies_is_not_kept_waiting(
+    server: ConnectedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before the server was accepted: the proxy would have served on, and nobody could have ended it."""
+    verifying = threading.Event()
+
+    async def for_ever(self: AsyncLink, talk: object) -> None:
+        verifying.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AsyncLink, "run", for_ever)
+    run = Run(Target(server.url, API_KEY, server.clock), Guard(server.deployment.policy()), Place(), print)
+
+    def interrupted() -> Local:
+        assert verifying.wait(60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._ready, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.__enter__()
+    assert not run._thread.is_alive()
+
+
+def test_a_socket_that_is_in_use_stays_with_whom_it_belongs(server: ConnectedServer, tmp_path: Path) -> None:
+    place = Place(unix=tmp_path / "s")
+    with running(server, place=place):
+        with pytest.raises(Misuse) as refused, running(server, place=place):
+            raise AssertionError("two listen there")
+        assert refused.value.code == "connect.listen"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place.unix))
+
+
+def test_a_socket_that_a_killed_run_left_is_replaced(server: ConnectedServer, tmp_path: Path) -> None:
+    place = Place(unix=tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(place.unix))
+    with running(server, place=place), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(place.unix))
