@@ -6,6 +6,7 @@ emulator takes its place (`swtpm`), and where there is none a key in memory. Eve
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -141,14 +142,15 @@ class Node:
         return self.runtime / "gateway" / "gateway.crt"
 
     def events(self) -> list[dict[str, Any]]:
-        """What it said since its last start."""
+        """What it said since its last start. Other lines, such as those of an error that ended it, are none."""
         with self.log.open("rb") as file:
             file.seek(self._read)
             lines = file.read().split(b"\n")
         found = []
         for line in lines[:-1]:
-            if line.startswith(b"{"):
-                found.append(json.loads(line))
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                found += [event] if isinstance(event, dict) and "event" in event else []
         return found
 
     def said(self, name: str) -> int:
