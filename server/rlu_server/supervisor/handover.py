@@ -185,27 +185,24 @@ class Handover:
             if wish == served:
                 continue
             before, served = self._opened.get(number) if holding else None, wish
-            try:
-                holding = wish is not None and await self._serve(number, model, wish)
-            except OSError:  # no room for the answer: the next look tries again
-                holding, served = False, None
+            holding = wish is not None and await self._serve(number, model, wish)
             if before is not None:
                 await asyncio.to_thread(before.let_go)
 
     async def _serve(self, number: int, model: Path, wish: Wish) -> bool:
         """Whether it is open, and held for this turn."""
-        self._say(number, wish, "opening")
+        await self._say(number, Answer(wish.turn, "opening"))
         try:
             weights = await asyncio.to_thread(self._weights, number, model, wish)
             await asyncio.to_thread(weights.hold)
         except ServeError as error:
-            self._say(number, wish, "refused", str(error), error.exit_code)
+            await self._say(number, Answer(wish.turn, "refused", str(error), error.exit_code))
             return False
-        try:
-            self._say(number, wish, "open")
-        except OSError:
-            await asyncio.to_thread(weights.let_go)
-            raise
+        except OSError as error:
+            text = f"{model} could not be opened: {error.filename or SHARED}: {error.strerror}"
+            await self._say(number, Answer(wish.turn, "refused", text, Unavailable.exit_code))
+            return False
+        await self._say(number, Answer(wish.turn, "open"))
         return True
 
     def _weights(self, number: int, model: Path, wish: Wish) -> Weights:
@@ -235,14 +232,12 @@ class Handover:
         """From the thread that opens or wipes."""
         self._loop.call_soon_threadsafe(self._on_event, name, values)
 
-    def _say(
-        self,
-        number: int,
-        wish: Wish,
-        state: Literal["opening", "open", "refused"],
-        message: str = "",
-        exit_code: int = 0,
-    ) -> None:
-        answer = Answer(wish.turn, state, message, exit_code)
+    async def _say(self, number: int, answer: Answer) -> None:
+        """Until there is room for it: whoever asked waits."""
         place = self._runtime.path / SHARED / f"weights{number}.json"
-        facts.write_json(place, msgspec.to_builtins(answer))
+        while True:
+            try:
+                facts.write_json(place, msgspec.to_builtins(answer))
+                return
+            except OSError:
+                await asyncio.sleep(LOOK_S)
