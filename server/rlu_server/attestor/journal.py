@@ -12,6 +12,7 @@ may ask after a crash; they may be moved elsewhere. The sealed leaves may not: p
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -73,7 +74,8 @@ class Journal:
         first = data.find(b"\n") + 1
         self._header = records.read_first(data[:first])
         self.sealed = self._header.segment.size
-        self._open()
+        self._descriptor = _opened(self._path)
+        self._whole = True
         self._size = first
         self.batches: Iterator[records.Batch] = records.read_batches(data, first)
         self._torn = len(data)
@@ -103,12 +105,20 @@ class Journal:
         new.unlink(missing_ok=True)
         named = records.PredecessorRecord(b64u(head), mine)
         _begin(new, records.first_line(issuer, jwk, named, records.SegmentRecord(1, 0)))
-        os.link(self._path, retired(self._path, mine))
-        os.replace(new, self._path)
-        sync_directory(directory)
-        current, self._path = self._path, retired(self._path, mine)
-        lock, self._lock = self._lock, None
-        return Journal._beside(directory, current, issuer, lock)
+        # Opened before it has its name: once names have changed, nothing may fail any more.
+        following = Journal._beside(directory, new, issuer, None)
+        try:
+            os.link(self._path, retired(self._path, mine))
+            os.replace(new, self._path)
+        except OSError:
+            following.close()
+            _undo_half_succession(self._path, mine)
+            raise
+        with contextlib.suppress(OSError):  # a crash leaves the one or the other, as before this
+            sync_directory(directory)
+        following._path, self._path = self._path, retired(self._path, mine)
+        following._lock, self._lock = self._lock, None
+        return following
 
     def resume(self, issuer: str) -> Journal | None:
         """The log of an earlier instance, to be gone on with, as `succeed` left it; None if there is none."""
@@ -135,15 +145,25 @@ class Journal:
         Raises:
             OSError: the disk is full or broken; the file is as before.
         """
+        self._cut_off()
         written = 0
+        self._whole = False
         try:
             while written < len(lines):
                 written += os.write(self._descriptor, memoryview(lines)[written:])
             os.fdatasync(self._descriptor)
         except OSError:
-            os.ftruncate(self._descriptor, self._size)
+            with contextlib.suppress(OSError):  # before the next batch, then
+                self._cut_off()
             raise
+        self._whole = True
         self._size += len(lines)
+
+    def _cut_off(self) -> None:
+        """What a batch left that was not written to its end."""
+        if not self._whole:
+            os.ftruncate(self._descriptor, self._size)
+            self._whole = True
 
     def rotate(self, sealing: Sealing, lines: bytes) -> None:
         """Finish the segment and begin the next one with the given lines. A crash at any point leaves one or the other.
@@ -165,12 +185,17 @@ class Journal:
         new = self._path.with_name(f".{FILE_NAME}.new")
         new.unlink(missing_ok=True)
         _begin(new, first + lines)
-        ended = self._finished(number)
-        ended.unlink(missing_ok=True)  # of a rotation that did not get to its end
-        os.link(self._path, ended)  # in the same directory: the lock lets nothing be linked into another
-        os.replace(new, self._path)
+        descriptor = _opened(new)  # before it has its name: afterwards there is no way back
+        try:
+            ended = self._finished(number)
+            ended.unlink(missing_ok=True)  # of a rotation that did not get to its end
+            os.link(self._path, ended)  # in the same directory: the lock lets nothing be linked into another
+            os.replace(new, self._path)
+        except OSError:
+            os.close(descriptor)
+            raise
         os.close(self._descriptor)
-        self._open()
+        self._descriptor = descriptor
         self._header, self.sealed, self._size = header, sealing.size, len(first) + len(lines)
         sync_directory(self._path.parent)
 
@@ -206,9 +231,6 @@ class Journal:
 
     def _finished(self, number: int) -> Path:
         return finished(self.tiles, number)
-
-    def _open(self) -> None:
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +302,10 @@ def history(directory: Path) -> list[Retired]:
 def retired(path: Path, issuer: str) -> Path:
     """Where the last segment of an instance goes that is no more; without the ending, where its sealed leaves are."""
     return path.with_name(f"{issuer.rpartition(':')[2]}.jsonl")
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 
 def _map(path: Path) -> mmap.mmap:

@@ -55,7 +55,7 @@ def create(state: Path, out: Path) -> dict[str, Any]:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
             # The segment in use first: it says how many of the sealed leaves count, and those are there by then. One that is finished
-            # while this runs is in the backup already.
+            # while this runs, or steps down for another key, is in the backup already.
             active = state / "log" / FILE_NAME
             with active.open("rb") as opened:
                 later = _not_before(opened.readline())
@@ -125,11 +125,13 @@ def _files(state: Path) -> Iterator[Path]:
 
 
 def _not_before(first: bytes) -> Callable[[str], bool]:
-    """Tells, by its name, a segment that was not finished when the one with this first line was in use."""
+    """Tells, by its name, a segment that was not finished, or had not stepped down, when the one with this first line was in use."""
     header = records.read_first(first)
     prefix = f"{header.iss.rpartition(':')[2]}."
 
     def later(name: str) -> bool:
+        if name == f"{prefix}jsonl":
+            return True  # the same log, under its other name
         number = name.removeprefix(prefix).removesuffix(".jsonl")
         return name.startswith(prefix) and number.isdigit() and int(number) >= header.segment.number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from rlu_attestation.encoding import b64u
 from rlu_server.attestor import records
 from rlu_server.attestor.errors import LogCorrupt, NotReady
-from rlu_server.attestor.journal import FILE_NAME, Journal
+from rlu_server.attestor.journal import FILE_NAME, Journal, at_rest
 
 ISSUER = "urn:rlu:instance:AQIDBA"
 JWK = {"crv": "P-256", "kty": "EC", "x": "AQ", "y": "Ag"}
@@ -160,3 +161,77 @@ def test_a_second_attestor_is_kept_out(tmp_path: Path) -> None:
     journal.close()
     assert os.stat(tmp_path / FILE_NAME).st_mode & 0o077 == 0
     read(tmp_path)
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> None:
+    """The next call fails, and no other."""
+    real, failed = getattr(module, name), []
+
+    def call(*arguments: object, **more: object) -> object:
+        if not failed:
+            failed.append(name)
+            raise OSError(errno.EIO, "scripted")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(module, name, call)
+
+
+def test_what_could_not_be_cut_off_at_once_is_before_the_next_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, ISSUER, JWK)
+    journal.accept(None)
+    fail_once(monkeypatch, os, "fdatasync")
+    fail_once(monkeypatch, os, "ftruncate")
+    with pytest.raises(OSError, match="scripted"):
+        journal.append(batch(0, 1))
+    journal.append(batch(0))
+    journal.close()
+    assert [b.head.size for b in read(tmp_path)[0]] == [2]
+
+
+@pytest.mark.parametrize("broken", ["link", "replace"])
+def test_a_key_that_cannot_step_down_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    journal = Journal(tmp_path, ISSUER, JWK)
+    journal.accept(None)
+    journal.append(batch(0))
+    fail_once(monkeypatch, os, broken)
+    with pytest.raises(OSError, match="scripted"):
+        journal.succeed("urn:rlu:instance:NEW", JWK, b"\x01" * 40)
+    journal.append(batch(2))
+    following = journal.succeed("urn:rlu:instance:NEW", JWK, b"\x01" * 40)
+    following.close()
+    journal.close()
+    old = at_rest(tmp_path / "AQIDBA.jsonl")
+    assert old is not None
+    assert old.size == 4
+
+
+def test_once_names_have_changed_nothing_can_fail_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptors that ran out after it would leave the log in two minds: its keys would change back, its files would not."""
+    journal = Journal(tmp_path, ISSUER, JWK)
+    journal.accept(None)
+    journal.append(batch(0))
+    replaced, replace, opened = [], os.replace, os.open
+
+    def renamed(source: Path, target: Path) -> None:
+        replace(source, target)
+        replaced.append(target)
+
+    def scarce(path: Path, *more: int) -> int:
+        if replaced and Path(path) != tmp_path:
+            raise OSError(errno.EMFILE, "no descriptors")
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "open", scarce)
+    following = journal.succeed("urn:rlu:instance:NEW", JWK, b"\x01" * 40)
+    monkeypatch.undo()
+    following.append(batch(0))
+    following.close()
+    journal.close()
+    assert [b.head.size for b in read(tmp_path, "urn:rlu:instance:NEW")[0]] == [2]

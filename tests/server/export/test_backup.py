@@ -14,6 +14,7 @@ import pytest
 from fakes.log_room import LogRoom
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.log import files
+from rlu_server.attestor import records
 from rlu_server.export import backup
 from rlu_server.export.backup import BackupError, create, restore
 
@@ -94,6 +95,29 @@ def test_a_segment_that_is_finished_meanwhile_is_in_it_once(
     ]
     read = ((path.name, path.read_bytes().splitlines(keepends=True)) for path in segments)
     assert files.check(read, [], None).findings == ()
+
+
+def test_a_key_that_steps_down_meanwhile_is_in_it_as_it_was_before(
+    room: LogRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log has another name a moment later. Twice in a backup, one would overwrite the other when it is put to use."""
+    state, add, done = tmp_path / "state", backup._add, []
+    log = state / "log" / "log.jsonl"
+    first = log.read_bytes().splitlines(keepends=True)[0]
+    name = records.read_first(first).iss.rpartition(":")[2] + ".jsonl"
+
+    def slowly(tar: tarfile.TarFile, state: Path, path: Path, file: Any) -> dict[str, Any]:
+        if not done:
+            done.append(add(tar, state, path, file))
+            (state / "log" / name).hardlink_to(log)
+            return done[0]
+        return add(tar, state, path, file)
+
+    monkeypatch.setattr(backup, "_add", slowly)
+    manifest = create(state, tmp_path / "backup")
+    room.close()
+    assert "log/log.jsonl" in manifest["files"]
+    assert f"log/{name}" not in manifest["files"]
 
 
 def test_nothing_is_overwritten(room: LogRoom, tmp_path: Path) -> None:
