@@ -12,7 +12,7 @@ class Weights(Section):
     """Sealed models (`rlu model encrypt`), whose key a broker gives to attested hardware. Nothing here matters to others."""
 
     broker: str = ""
-    """The broker's address; https. Empty: sealed models are not served."""
+    """The broker's address; https. In a pod the relay's, with `/broker`. Empty: sealed models are not served."""
     ca_file: Path | None = None
     """CAs of that address (PEM); None: the system's."""
     proxy: str = ""
