@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,19 @@ from faults.command import CLOCK
 from faults.tpm_proxy import TpmProxy
 from rlu_server import settings as configuration
 from rlu_server import swtpm
+from rlu_server.attestor import asking
 from rlu_server.selftest.image import MIB, Image, ImageError
 from rlu_server.selftest.node import Node
 from rlu_server.settings import Settings
+from rlu_server.updates.store import CURRENT, Store
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("command.py")))
 DISK_BYTES = 48 * MIB
 TENANTS = ("acme", "globex")
+VERSIONS = ("000001-0000000000000001", "000002-0000000000000002")
+"""Of the model; both are served alike."""
+FREEZE, THAW = 0xC0045877, 0xC0045878
+"""FIFREEZE and FITHAW of linux/fs.h."""
 RESPONSE_TIMEOUT_S = 4.0
 """Longest silence of the engine; the stand-in's `stall` takes so long."""
 
@@ -46,14 +53,18 @@ class Faulted(Node):
         self._offset = home / "c" / "offset"
         self._offset.parent.mkdir()
         self._offset.write_bytes(bytes(8))
-        (home / "m").mkdir()
-        (home / "m" / "config.json").write_text('{"model_type": "qwen3"}')
-        (home / "m" / "model.safetensors").write_bytes(b"weights")
+        self._store = Store(home / "m")
+        for number, version in enumerate(VERSIONS):
+            directory = self._store.directory(version)
+            directory.mkdir(parents=True)
+            (directory / "config.json").write_text('{"model_type": "qwen3"}')
+            (directory / "model.safetensors").write_bytes(b"weights %d" % number)
+        self._store.switch(VERSIONS[0])
         self.image = Image(home / "disk.img", home / "d", DISK_BYTES)
         self.no_disk = ""
         given = {
             "state_dir": str(home / "none"),
-            "model": {"path": str(home / "m"), "signature": "unsafe-optional"},
+            "model": {"path": str(home / "m"), "name": "m", "signature": "unsafe-optional"},
         }
         super().__init__(home / "d", configuration.load(None, {}, given), COMMAND)
         self.environment[CLOCK] = str(self._offset)
@@ -80,18 +91,63 @@ class Faulted(Node):
         own["attestation"]["tcti"] = self.proxy.tcti
         own["gateway"].update(workers=self._workers, response_timeout_s=RESPONSE_TIMEOUT_S)
         own["lock"].update(scratch_bytes=32 * MIB)
+        own["model"]["path"] = str(self._store.root / CURRENT)
         return Settings.model_validate(own)
 
     @property
-    def log_file(self) -> Path:
-        return self.state / "log" / "log.jsonl"
+    def log_directory(self) -> Path:
+        return self.state / "log"
 
-    def log_size(self) -> int:
-        """Bytes of the log on the disk at this moment."""
+    def logged(self) -> dict[int, int]:
+        """Bytes of each log on the disk at this moment, by the file's number: its name changes when another key takes over."""
+        found = {}
+        for path in self._logs():
+            with suppress(OSError):
+                status = path.stat()
+                found[status.st_ino] = status.st_size
+        return found
+
+    def logs(self) -> dict[int, bytes]:
+        """Every instance's log."""
+        found = {}
+        for path in self._logs():
+            with suppress(OSError), path.open("rb") as file:
+                found[os.fstat(file.fileno()).st_ino] = file.read()
+        return found
+
+    def _logs(self) -> Iterator[Path]:
+        # In this order: a log that steps down gets its second name before another takes the first.
+        yield self.log_directory / "log.jsonl"
+        with suppress(OSError):
+            yield from self.log_directory.glob("[!.]*.jsonl")
+
+    def switch_model(self) -> None:
+        """To the other version, as `rlu update apply` would."""
+        current = self._store.current()
+        self._store.switch(next(version for version in VERSIONS if version != current))
+
+    def switches(self) -> int:
+        """How often a switch has come to an end, by this supervisor's events."""
+        return sum(map(self.said, ("model.switched", "model.switch_failed", "model.refused")))
+
+    def ask_attestor(self, action: asking.Action) -> Callable[[], bool]:
+        """As `rlu keys` would. Gives whether it was answered. Blocks while the disk stands still. Raises OSError."""
+        directory, asked = self.state / "attestation", asking.Asked(action, os.urandom(8).hex())
+        asking.ask(directory, asked)
+        return lambda: asking.answered(directory, asked) is not None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Whoever writes to the disk waits. Raises OSError: it cannot be, or does already."""
+        handle = os.open(self.image.mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return self.log_file.stat().st_size
-        except OSError:
-            return 0
+            fcntl.ioctl(handle, FREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(handle, THAW, 0)
+        finally:
+            os.close(handle)
 
     def pids(self, target: str) -> list[int]:
         """Processes by the name that a schedule has for them, each with everything below it."""

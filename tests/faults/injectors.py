@@ -8,6 +8,7 @@ import itertools
 import os
 import resource
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,9 +16,16 @@ from faults.deployment import TENANTS, Faulted, stopped
 from faults.schedule import Step
 from faults.tpm_proxy import Mode
 from faults.traffic import LEAVES, Traffic
+from rlu_server.attestor import asking
 from rlu_server.selftest.faults import FILLER, filled
+from rlu_server.selftest.node import NodeError
 
 AT_ONCE = 40
+ASKED_S = 5.0
+"""Longest wait for an attestor that is asked for something; it may be away."""
+SWITCHED_S = 60.0
+"""Longest wait for another version of the model; what is broken meanwhile is waited for anyway."""
+LOOK_S = 0.05
 
 
 class Injectors:
@@ -25,6 +33,8 @@ class Injectors:
 
     Attributes:
         done: steps that were made; `omitted`: why others could not be.
+        stopped: exit statuses of supervisors that were asked to stop; None: one did not end.
+        left: what outlived them.
     """
 
     def __init__(self, deployment: Faulted, traffic: Traffic) -> None:
@@ -32,13 +42,20 @@ class Injectors:
         self._traffic = traffic
         self.done: list[Step] = []
         self.omitted: list[str] = []
+        self.stopped: list[int | None] = []
+        self.left: list[str] = []
 
     async def make(self, step: Step) -> None:
         """Break and mend."""
         kinds: dict[str, Callable[[Step], Awaitable[None]]] = {
             "kill": self._kill,
+            "terminate": self._terminate,
+            "restart": self._restart,
             "stall": self._stall,
+            "rotate": self._rotate,
+            "switch": self._switch,
             "disk_full": self._disk_full,
+            "disk_stall": self._disk_stall,
             "few_files": self._few_files,
             "engine_bad": self._engine_bad,
             "clock": self._clock,
@@ -65,15 +82,40 @@ class Injectors:
         elif step.target == "tpm":
             await self._kill_tpm(step)
         else:
-            # The launcher of the engine outlives nothing below it, and a worker is one of several.
-            pids = deployment.pids(step.target)[:1]
-            if not pids:
-                self.omitted.append(f"{step}: there was no such process at that moment")
-                return
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._signal(step, signal.SIGKILL)
+            return
         self.done.append(step)
+
+    async def _terminate(self, step: Step) -> None:
+        """One process is asked to end, as by an operator's `kill`; it has its say, and is started again."""
+        self._signal(step, signal.SIGTERM)
+
+    def _signal(self, step: Step, number: signal.Signals) -> None:
+        # The launcher of the engine outlives nothing below it, and a worker is one of several.
+        pids = self._deployment.pids(step.target)[:1]
+        if not pids:
+            self.omitted.append(f"{step}: there was no such process at that moment")
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids[0], number)
+        self.done.append(step)
+
+    async def _restart(self, step: Step) -> None:
+        """All of it is asked to stop, whatever else is broken; `mended` starts it again."""
+        runtime = self._deployment.runtime
+        try:
+            self.stopped.append(await asyncio.to_thread(self._deployment.terminate))
+        except NodeError:
+            self.stopped.append(None)
+            await asyncio.to_thread(self._deployment.kill_supervisor)
+        if runtime.exists():
+            self.left.append(str(runtime))
+        self.done.append(step)
+
+    async def mended(self) -> None:
+        """Nothing is broken any more: what was stopped is started. Raises NodeError."""
+        if self.stopped and not self._deployment.running:
+            await asyncio.to_thread(self._deployment.start)
 
     async def _kill_tpm(self, step: Step) -> None:
         tpm = self._deployment.tpm
@@ -108,10 +150,53 @@ class Injectors:
             await asyncio.sleep(step.lasts)
         self.done.append(step)
 
+    async def _disk_stall(self, step: Step) -> None:
+        """Whatever writes to the disk waits, and whoever waits for that."""
+        if self._deployment.no_disk:
+            self.omitted.append(f"{step}: {self._deployment.no_disk}")
+            return
+
+        def stand_still() -> None:
+            with self._deployment.standing_still():
+                time.sleep(step.lasts)
+
+        # In a thread of its own: this one may have to write to that disk.
+        try:
+            await asyncio.to_thread(stand_still)
+        except OSError as error:
+            self.omitted.append(f"{step}: {error.strerror}")
+            return
+        self.done.append(step)
+
+    async def _rotate(self, step: Step) -> None:
+        """The next key takes over; the sessions of the one before go on, or are ended."""
+        actions: tuple[asking.Action, ...] = ("rotate", "retire") if step.target == "retire" else ("rotate",)
+        for action in actions:
+            try:
+                taken = await asyncio.to_thread(self._deployment.ask_attestor, action)
+            except OSError as error:
+                self.omitted.append(f"{step}: {error.strerror}")
+                return
+            deadline = time.monotonic() + step.lasts + ASKED_S
+            while not taken() and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(step.lasts)
+        self.done.append(step)
+
+    async def _switch(self, step: Step) -> None:
+        """Another version of the model; until it is served, or not."""
+        deployment = self._deployment
+        before = deployment.switches()
+        deployment.switch_model()
+        deadline = time.monotonic() + SWITCHED_S
+        while deployment.running and deployment.switches() == before and time.monotonic() < deadline:
+            await asyncio.sleep(10 * LOOK_S)
+        self.done.append(step)
+
     async def _few_files(self, step: Step) -> None:
         before: list[tuple[int, tuple[int, int]]] = []
         for pid in self._deployment.pids(step.target):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it has just ended, and has no files any more
                 limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
                 used = max(int(name) for name in os.listdir(Path("/proc") / str(pid) / "fd")) + 1
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + int(step.amount), limits[1]))

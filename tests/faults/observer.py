@@ -9,17 +9,16 @@
 7  memory          no process grew beyond its bound
 8  recovery        it served again, in time
 9  log             an auditor finds nothing; every session is closed at the end; tallies count what is in it
-10 exit            asked to stop, the supervisor ends with 0, and nothing of it is left
+10 exit            asked to stop, the supervisor and each of its processes end with 0, and nothing of them is left
+11 errors          no process met an error that nobody has thought of
 
-A receipt exists in memory before it is in the log: in the attestor's until the batch is signed, and in the gateway's while the attestor is
-away. What both lost together, nobody can sign; then, and only for what was under way in that span (`lost_together`), numbers may be
+What attestor and gateway lost together (`losses.py`), nobody can sign; then, and only for what was under way in that span, numbers may be
 missing. Such a gap shows in the session's close.
 """
 
 from __future__ import annotations
 
 import collections
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from faults.losses import Span
 from faults.traffic import Call, Opened
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.log.tally import Tally
@@ -45,12 +45,12 @@ from rlu_server.attestor.records import (
 MARKER = re.compile(rb"mk-[a-z]+-[0-9]{8}-[0-9a-f]{8}")
 GROWTH_BYTES = 160 << 20
 """Most that a process may have beyond what it had before anything was broken."""
+INTERNAL = ("internal.error", "internal_error")
+"""Of attestor and gateway."""
+ENDED = (0, -9, -15)
+"""One that is killed at that moment did not end by itself."""
 RECOVERY_S = 90.0
 """Longest time until it serves again: the supervisor's longest pause, and a start on a busy machine."""
-SETTLED_S = 1.0
-"""An exchange that ended so long ago is in the log, unless the signer or the disk is in trouble."""
-TROUBLE = ("signer.failed", "log.write_failed")
-Span = tuple[float, float]
 _Line = (
     LogRecord
     | OpenRecord
@@ -79,12 +79,14 @@ class Observed:
     """Everything that one schedule left.
 
     Attributes:
-        log: the log file after the end.
+        logs: each instance's log after the end, by the number of its file.
         unproven: what the verifier did not accept of sessions that were still there, as text.
         memory: bytes of each kind of process before, and the most of it after.
         recovered_s: seconds from the last repair until it served; None: it did not.
         audit: findings of `rlu log audit` over the log at rest; None: it was not made.
-        exit_status: of the supervisor; `left`: processes and directories that outlived it.
+        exit_status: of the supervisor; `restarted`: of one that was asked to stop in between.
+        left: processes and directories that outlived it.
+        errors: what processes said of errors of their own; `unexpected`.
         lost: spans in which attestor and gateway lost together what was under way.
         attestor_restarted: exchanges that it had not logged got new numbers (`recorder.py`): receipts are counted, not named.
     """
@@ -92,66 +94,44 @@ class Observed:
     calls: Sequence[Call]
     opened: Sequence[Opened]
     closed: Sequence[str]
-    log: bytes
+    logs: Mapping[int, bytes]
     unproven: Sequence[str] = ()
     memory: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     recovered_s: float | None = None
     audit: Sequence[str] | None = None
     exit_status: int | None = None
+    restarted: Sequence[int | None] = ()
     left: Sequence[str] = ()
+    errors: Sequence[str] = ()
     lost: Sequence[Span] = ()
     attestor_restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """The log, as far as it is under a head. `shown_at`: where in the file the head ends that covers a session."""
+    """The logs, as far as they are under a head. `shown_at`: which file the head over a session is in, and where there it ends."""
 
     sessions: dict[str, SessionRecord]
-    shown_at: dict[str, int]
+    shown_at: dict[str, tuple[int, int]]
     receipts: dict[str, list[ReceiptRecord]]
     closes: dict[str, int]
     miscounted: list[str]
 
 
-def lost_together(events: Sequence[Mapping[str, Any]]) -> list[Span]:
-    """Of the supervisor's events: when attestor and gateway were both lost, the one before the other had what it knew."""
-    spans: list[Span] = []
-    trouble: float | None = None
-    gone: dict[str, float] = {}
-    settled = math.inf
-    last = 0.0
-    for event in events:
-        name, at = str(event["event"]), float(event["time"])
-        if name in TROUBLE:
-            trouble = at if trouble is None else trouble
-        elif name in ("attestor.exited", "gateway.exited"):
-            role = name.partition(".")[0]
-            gone.setdefault(role, at)
-            if len(gone) == 2 and at < settled:
-                spans.append((_unsettled(min(gone.values()), trouble), at))
-        elif name == "gateway.lost" and trouble is None:
-            settled = at + SETTLED_S  # what it had open is in the log as failed
-        elif name == "attestor_connected":
-            gone.clear()
-            trouble, settled = None, math.inf
-        elif name == "signer.recovered":
-            trouble = None
-        elif name == "measuring" and last:
-            spans.append((_unsettled(last, trouble), at))  # another supervisor: the one before was killed
-            gone.clear()
-        last = at
-    return spans
-
-
-def _unsettled(since: float, trouble: float | None) -> float:
-    return min(since, since if trouble is None else trouble) - SETTLED_S
+def unexpected(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the supervisors' events say of errors that are nobody's doing, and of processes that were asked to stop and did not end well."""
+    return [
+        " ".join(str(event[name]) for name in ("event", "code", "status") if name in event)
+        for event in events
+        if event["event"] in INTERNAL
+        or (str(event["event"]).endswith(".stopped") and event.get("status", 0) not in ENDED)
+    ]
 
 
 def violations(seen: Observed) -> list[Violation]:
     """All that did not hold."""
     try:
-        log = _read(seen.log)
+        log = _read(seen.logs)
     except (msgspec.MsgspecError, ValueError) as error:
         return [Violation("log", f"unreadable: {error}")]
     return [
@@ -165,8 +145,14 @@ def violations(seen: Observed) -> list[Violation]:
     ]
 
 
-def _read(data: bytes) -> _Log:
+def _read(files: Mapping[int, bytes]) -> _Log:
     log = _Log({}, {}, collections.defaultdict(list), collections.Counter(), [])
+    for file, data in files.items():
+        _read_one(log, file, data)
+    return log
+
+
+def _read_one(log: _Log, file: int, data: bytes) -> None:
     decode = msgspec.json.Decoder(_Line).decode
     waiting: list[str] = []
     counted: collections.Counter[str] = collections.Counter()
@@ -190,9 +176,8 @@ def _read(data: bytes) -> _Log:
             log.miscounted.extend(_tally(record, counted))
             counted.clear()
         elif isinstance(record, HeadRecord):
-            log.shown_at.update(dict.fromkeys(waiting, at))
+            log.shown_at.update(dict.fromkeys(waiting, (file, at)))
             waiting.clear()
-    return log
 
 
 def _tally(record: TallyRecord, counted: collections.Counter[str]) -> list[str]:
@@ -208,19 +193,17 @@ def _tally(record: TallyRecord, counted: collections.Counter[str]) -> list[str]:
 def _unsigned(seen: Observed, log: _Log) -> list[Violation]:
     found = []
     answers = [
-        (call.headers.get("rlu-session"), call.log_size, call.marker) for call in seen.calls if call.status
+        (call.headers.get("rlu-session"), call.logged, call.marker) for call in seen.calls if call.status
     ]
     # A refusal by the gateway itself may be of no session.
-    given = [(session, size, what) for session, size, what in answers if session is not None]
-    given += [(one.session, one.log_size, "opening") for one in seen.opened]
-    for session, size, what in given:
-        shown = log.shown_at.get(session)
-        if shown is None:
+    given = [(session, logged, what) for session, logged, what in answers if session is not None]
+    given += [(one.session, one.logged, "opening") for one in seen.opened]
+    for session, logged, what in given:
+        file, shown = log.shown_at.get(session, (None, 0))
+        if file is None:
             found.append(f"{what}: session {session} is under no head")
-        elif shown > size:
-            found.append(
-                f"{what}: the head over session {session} came {shown - size} bytes after the answer"
-            )
+        elif (late := shown - logged.get(file, 0)) > 0:
+            found.append(f"{what}: the head over session {session} came {late} bytes after the answer")
     found += [
         f"{call.marker}: an answer of the model without a session"
         for call in seen.calls
@@ -317,6 +300,8 @@ def _ended(seen: Observed, log: _Log) -> list[Violation]:
     unclosed = [session for session in log.sessions if log.closes.get(session, 0) != 1]
     if unclosed:
         found.append(Violation("log", f"{len(unclosed)} sessions are not closed once, first {unclosed[0]}"))
-    if seen.exit_status != 0:
-        found.append(Violation("exit", f"status {seen.exit_status}"))
+    found += [
+        Violation("exit", f"status {status}") for status in (*seen.restarted, seen.exit_status) if status != 0
+    ]
+    found += [Violation("errors", text) for text in seen.errors]
     return found + [Violation("exit", f"left behind: {text}") for text in seen.left]

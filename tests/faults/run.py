@@ -14,6 +14,7 @@ need. Timing differs from run to run: a seed that failed once may have to be tri
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import json
 import shutil
@@ -136,7 +137,7 @@ def _made(schedule: Schedule, cache: Path) -> dict[str, object]:
         found = outcome.violations
         seen = outcome.observed
         result.update(
-            kinds=sorted({f"{step.kind} {step.target}".strip() for step in schedule.steps}),
+            made=[f"{step.kind} {step.target}".strip() for step in outcome.made],
             calls=len(seen.calls),
             sessions=len(seen.opened),
             proven=outcome.proven,
@@ -150,7 +151,8 @@ def _made(schedule: Schedule, cache: Path) -> dict[str, object]:
             kept = cache / f"seed-{schedule.seed}"
             kept.mkdir(exist_ok=True)
             (kept / "server.log").write_text(outcome.said)
-            (kept / "log.jsonl").write_bytes(seen.log)
+            for number, log in enumerate(seen.logs.values()):
+                (kept / f"log-{number}.jsonl").write_bytes(log)
     for one in found:
         print(f"  VIOLATED {one}")
     if found:
@@ -180,6 +182,8 @@ def _summary(results: list[dict[str, Any]]) -> int:
         for role, size in one.get("memory_mib", {}).items():
             peaks[role] = max(peaks.get(role, 0), size)
     print("most memory: " + ", ".join(f"{role} {size} MiB" for role, size in sorted(peaks.items())))
+    made = collections.Counter(kind for one in results for kind in one.get("made", ()))
+    print(f"{made.total()} faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(made.items())))
     for text in sorted({text for one in results for text in one.get("omitted", ())})[:10]:
         print(f"not made: {text}")
     print(f"FAILED: seeds {', '.join(str(one['seed']) for one in failed)}" if failed else "everything held")

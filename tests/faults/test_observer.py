@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from faults.observer import SETTLED_S, Observed, lost_together, violations
+from faults.losses import SETTLED_S, lost_together
+from faults.observer import Observed, unexpected, violations
 from faults.traffic import Call
 from rlu_attestation.encoding import b64u
 from rlu_attestation.log.tally import Tally
@@ -29,12 +30,38 @@ def test_the_gateway_dies_while_the_attestor_is_away() -> None:
     assert spans((10.0, "attestor.exited"), (12.0, "gateway.exited")) == [(10.0 - SETTLED_S, 12.0)]
 
 
+def test_the_gateway_dies_before_it_has_told_the_new_attestor() -> None:
+    away = ((10.0, "attestor.exited"), (15.0, "attestor_connected"))
+    assert spans(*away, (15.1, "gateway.exited")) == [(10.0 - SETTLED_S, 15.1)]
+    assert spans(*away, (15.1, "worker_ready"), (18.0, "measuring")) == [(10.0 - SETTLED_S, 18.0)]
+    assert spans(*away, (16.0, "gateway.exited"), (16.1, "gateway.lost")) == []
+
+
 def test_the_attestor_dies_before_it_has_logged_what_the_gateway_left_open() -> None:
     assert spans((10.0, "gateway.exited"), (10.1, "attestor.exited")) == [(10.0 - SETTLED_S, 10.1)]
     late = ((10.0, "gateway.exited"), (10.1, "gateway.lost"), (20.0, "attestor.exited"))
     assert spans(*late) == []
     assert spans((8.0, "signer.failed"), *late) == [(8.0 - SETTLED_S, 20.0)]
     assert spans((8.0, "signer.failed"), (9.0, "signer.recovered"), *late) == []
+
+
+def test_what_waited_for_the_signer_is_not_there_at_once() -> None:
+    """Killed just after the signer was well again: what it had refused was still to come."""
+    trouble = ((8.0, "signer.failed"), (9.5, "signer.recovered"), (9.7, "request_answered"))
+    assert spans(*trouble, (12.0, "measuring")) == [(8.0 - SETTLED_S, 12.0)]
+    later = 9.6 + SETTLED_S
+    assert spans(*trouble, (later, "request_answered"), (12.0, "measuring")) == [(later - SETTLED_S, 12.0)]
+
+
+def test_the_supervisor_is_asked_to_stop() -> None:
+    """What was under way is in the log before it ends."""
+    again = ((12.0, "stopped"), (13.0, "measuring"))
+    assert spans((10.0, "draining"), *again) == []
+    assert spans((8.0, "signer.failed"), (10.0, "draining"), *again) == []
+    assert spans((9.0, "attestor.exited"), (10.0, "draining"), *again) == [(9.0 - SETTLED_S, 12.0)]
+    assert spans((10.0, "draining"), *again, (15.0, "attestor_connected"), (20.0, "measuring")) == [
+        (15.0 - SETTLED_S, 20.0)
+    ]
 
 
 def test_the_supervisor_is_killed() -> None:
@@ -48,11 +75,21 @@ def call(began: float, seconds: float) -> Call:
     return made
 
 
+def test_errors_that_nobody_has_thought_of_are_noticed() -> None:
+    events = [
+        {"time": 1.0, "event": "attestor.exited", "status": -9},
+        {"time": 2.0, "event": "internal.error", "code": "ValueError"},
+        {"time": 3.0, "event": "gateway.stopped", "status": 0},
+        {"time": 4.0, "event": "engine.stopped", "status": -9},
+        {"time": 5.0, "event": "attestor.stopped"},
+        {"time": 6.0, "event": "attestor.stopped", "status": 1},
+    ]
+    assert unexpected(events) == ["internal.error ValueError", "attestor.stopped 1"]
+
+
 @pytest.mark.parametrize(("began", "excused"), [(5.0, False), (9.5, True), (12.5, False)])
 def test_only_what_was_under_way_is_excused(began: float, excused: bool) -> None:
-    seen = Observed(
-        [call(began, 1.0)], [], [], b"", recovered_s=0.1, audit=[], exit_status=0, lost=[(10, 12)]
-    )
+    seen = Observed([call(began, 1.0)], [], [], {}, recovered_s=0.1, audit=[], exit_status=0, lost=[(10, 12)])
     found = [str(one) for one in violations(seen)]
     assert (found == []) == excused, found
     if not excused:
@@ -73,7 +110,7 @@ def test_after_a_restart_of_the_attestor_receipts_are_counted() -> None:
         [first],
         [],
         [],
-        (line + head).encode(),
+        {1: (line + head).encode()},
         recovered_s=0.1,
         audit=[],
         exit_status=0,
@@ -117,6 +154,6 @@ def test_a_tally_that_counts_something_else_is_noticed(closes: int, noticed: boo
     lines.append(records.tally_line(3, leaf_hash(data), 3, data))
     lines.append(records.close_line(4, names[1], bytes(32), 4))
     lines.append(records.head_line(b"head", 5))
-    seen = Observed([], [], [], b"".join(lines), recovered_s=0.1, audit=[], exit_status=0)
+    seen = Observed([], [], [], {1: b"".join(lines)}, recovered_s=0.1, audit=[], exit_status=0)
     found = [one.invariant for one in violations(seen)]
     assert found == (["log"] if noticed else []), b64u(data)

@@ -26,8 +26,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
         seen.append(schedule)
         bad = any((step.kind, step.target) == ("kill", "engine") for step in schedule.steps)
         found = (Violation("receipts", "one is lost"),) if bad else ()
-        observed = Observed([], [], [], b"the log", recovered_s=1.5, memory={"gateway": (1 << 20, 9 << 20)})
-        return Outcome(schedule, observed, found, (), 0, 2.0, "what it said")
+        observed = Observed(
+            [], [], [], {7: b"the log"}, recovered_s=1.5, memory={"gateway": (1 << 20, 9 << 20)}
+        )
+        return Outcome(schedule, observed, found, schedule.steps, (), 0, 2.0, "what it said")
 
     monkeypatch.setattr(trial, "run", fake)
     monkeypatch.setattr(run.swtpm, "manufacture", lambda directory: None)
@@ -72,7 +74,7 @@ def test_a_failing_seed_is_named_and_kept(
     assert "VIOLATED receipts: one is lost" in said
     assert f"FAILED: seeds {seed}" in said
     assert (tmp_path / f"seed-{seed}" / "server.log").read_text() == "what it said"
-    assert (tmp_path / f"seed-{seed}" / "log.jsonl").read_bytes() == b"the log"
+    assert (tmp_path / f"seed-{seed}" / "log-0.jsonl").read_bytes() == b"the log"
     assert json.loads((tmp_path / "results.jsonl").read_text())["recovered_s"] == 1.5
 
 

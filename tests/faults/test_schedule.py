@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from faults.schedule import KINDS, generate
 
 
@@ -21,9 +23,24 @@ def test_every_fault_is_drawn() -> None:
     every = ("engine", "gateway", "attestor", "filter", "tpm", "worker", "hub")
     assert {step.target for step in steps if step.kind == "stall"} == set(every)
     assert {step.target for step in steps if step.kind == "kill"} == {*every, "supervisor"}
+    assert {step.target for step in steps if step.kind == "terminate"} == {
+        "engine",
+        "gateway",
+        "attestor",
+        "hub",
+    }
 
 
-def test_a_supervisor_is_killed_once_and_last() -> None:
+def test_moments_are_close_to_each_other() -> None:
+    """The second fault comes while the first is being recovered from."""
+    close = 0
+    for seed in range(200):
+        begun = [step.at for step in generate(seed).steps]
+        close += any(0 <= b - a <= 0.1 for a, b in itertools.pairwise(sorted(begun)))
+    assert close > 60
+
+
+def test_a_supervisor_is_ended_once_and_last() -> None:
     found = 0
     for seed in range(300):
         targets = [step.target for step in generate(seed).steps]

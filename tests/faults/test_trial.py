@@ -30,6 +30,7 @@ ONE = Schedule(
     (
         Step("flood_tls", 0.1, 0.6, "", 40),
         Step("signer_slow", 0.2, 0.8, "", 0.1),
+        Step("terminate", 0.9, 0.3, "engine"),
         Step("clock", 1.1, 1.8, "", -600.0),
         Step("disk_full", 3.0, 1.6),
         Step("flood_requests", 3.4, 0.5, "", 30),
@@ -37,12 +38,15 @@ ONE = Schedule(
         Step("few_files", 4.4, 0.8, "gateway", 2),
         Step("kill", 5.4, 0.3, "engine"),
         Step("kill", 5.8, 0.3, "gateway"),
+        Step("disk_stall", 6.2, 0.5),
+        Step("restart", 6.8, 0.3, "supervisor"),
     ),
 )
 TWO = Schedule(
     102,
     2,
     (
+        Step("rotate", 0.1, 0.3, "retire"),
         Step("stall", 0.2, 1.5, "gateway"),
         Step("kill", 1.9, 0.3, "worker"),
         Step("flood_leaving", 2.1, 0.5, "", 30),
@@ -50,6 +54,7 @@ TWO = Schedule(
         Step("signer_garbles", 3.6, 0.6, "", 0.5),
         Step("kill", 4.2, 1.0, "tpm"),
         Step("signer_hangs_up", 5.2, 0.6, "", 0.3),
+        Step("switch", 5.6, 0.3),
         Step("kill", 6.0, 0.3, "attestor"),
         Step("kill", 6.0, 0.0, "supervisor"),
     ),
@@ -82,7 +87,9 @@ def test_everything_holds_with_one_worker(one: Outcome) -> None:
         ("signer.failed", "clock.set_back"),
         ("gateway.exited", -9),
         ("engine.exited", -9),
+        ("engine.exited", 0),
     }
+    assert one.observed.restarted == [0]
     assert (("log.write_failed", "errno.28") in said(one)) == (os.geteuid() == 0)
     assert bool(one.omitted) == (os.geteuid() != 0)
 
@@ -91,6 +98,8 @@ def test_everything_holds_with_two_workers(manufactured_tpm: Path) -> None:
     two = trial.run(TWO, manufactured_tpm)
     judged(two)
     assert said(two) >= {("worker_lost", -9), ("signer.failed", "tpm.unreachable"), ("attestor.exited", -9)}
+    assert said(two) >= {("model.switched", None)}
+    assert said(two) & {("key.rotated", None), ("key.retired", None)}
     assert two.said.count('"event": "measuring"') == 2, "the supervisor was killed, and started again"
 
 
@@ -117,11 +126,13 @@ def test_another_tenants_text_is_noticed(manufactured_tpm: Path) -> None:
 
 
 def lines(seen: Observed) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in seen.log.splitlines()]
+    (log,) = seen.logs.values()
+    return [json.loads(line) for line in log.splitlines()]
 
 
 def rewritten(seen: Observed, records: list[dict[str, Any]]) -> Observed:
-    return replace(seen, log=b"".join(json.dumps(record).encode() + b"\n" for record in records))
+    log = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    return replace(seen, logs=dict.fromkeys(seen.logs, log))
 
 
 def a_receipt_lost(seen: Observed) -> Observed:
@@ -161,12 +172,14 @@ def complete_though_cut(seen: Observed) -> Observed:
 
 def bytes_before_the_head(seen: Observed) -> Observed:
     calls = [copy.copy(call) for call in seen.calls]
-    next(call for call in calls if call.receipt is not None).log_size = 10
+    next(call for call in calls if call.receipt is not None).logged = dict.fromkeys(seen.logs, 10)
     return replace(seen, calls=calls)
 
 
 def opened_before_the_head(seen: Observed) -> Observed:
-    return replace(seen, opened=[replace(seen.opened[0], log_size=10), *seen.opened[1:]])
+    return replace(
+        seen, opened=[replace(seen.opened[0], logged=dict.fromkeys(seen.logs, 10)), *seen.opened[1:]]
+    )
 
 
 def a_session_that_was_never_signed(seen: Observed) -> Observed:
@@ -208,7 +221,8 @@ def a_call_that_hung(seen: Observed) -> Observed:
 
 
 def a_log_that_is_no_log(seen: Observed) -> Observed:
-    return replace(seen, log=seen.log.replace(b'"kind":"head"', b'"kind":"heap"', 1))
+    (log,) = seen.logs.values()
+    return replace(seen, logs={1: log.replace(b'"kind":"head"', b'"kind":"heap"', 1)})
 
 
 PLANTS: list[tuple[str, Callable[[Observed], Observed]]] = [
@@ -233,6 +247,8 @@ PLANTS: list[tuple[str, Callable[[Observed], Observed]]] = [
     ("log", lambda seen: replace(seen, audit=["log.fork"])),
     ("log", lambda seen: replace(seen, audit=None)),
     ("exit", lambda seen: replace(seen, exit_status=1)),
+    ("exit", lambda seen: replace(seen, restarted=[None])),
+    ("errors", lambda seen: replace(seen, errors=["internal.error ValueError"])),
     ("exit", lambda seen: replace(seen, left=["process 7"])),
 ]
 

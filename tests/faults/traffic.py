@@ -39,7 +39,7 @@ class Call:
 
     Attributes:
         asked: session that it named, if any.
-        log_size: bytes of the log that were on the disk when the first byte of the answer was there.
+        logged: bytes of each log that were on the disk when the first byte of the answer was there.
         began: seconds since the epoch.
         outcome: `whole` (an answer that ended as HTTP answers end), `cut`, `left` (the client did), `none` (no head), `hung`.
     """
@@ -54,7 +54,7 @@ class Call:
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
-    log_size: int = 0
+    logged: Mapping[int, int] = field(default_factory=dict)
     began: float = 0.0
     seconds: float = 0.0
 
@@ -76,7 +76,7 @@ class Opened:
     session: str
     statement: str
     receipt: str
-    log_size: int
+    logged: Mapping[int, int]
 
 
 class Traffic:
@@ -144,7 +144,7 @@ class Traffic:
         if call.status != 201 or call.outcome != "whole":
             return None
         made = json.loads(call.content)
-        opened = Opened(tenant, made["session"], made["statement"], made["receipt"], call.log_size)
+        opened = Opened(tenant, made["session"], made["statement"], made["receipt"], call.logged)
         self.opened.append(opened)
         return opened
 
@@ -216,8 +216,8 @@ class Traffic:
                 data = await reader.read(1 << 16)
             except OSError:
                 data = b""
-            if data and not call.log_size:
-                call.log_size = self._deployment.log_size()
+            if data and not call.logged:
+                call.logged = self._deployment.logged()
             answers.feed(data)
             self._take(call, answers.done[0] if answers.done else answers.current)
             if not data and not answers.done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import subprocess
 import tempfile
@@ -17,9 +18,12 @@ from e2e import proofs
 from e2e.caller import Answer, Caller
 from faults.deployment import Faulted
 from faults.injectors import Injectors
-from faults.observer import RECOVERY_S, Observed, Violation, lost_together, violations
-from faults.schedule import Schedule
+from faults.losses import lost_together
+from faults.observer import RECOVERY_S, Observed, Violation, unexpected, violations
+from faults.schedule import Schedule, Step
 from faults.traffic import Call, Traffic, clients
+from rlu_attestation.encoding import unb64u
+from rlu_attestation.statements import SessionStatement
 from rlu_server.selftest.node import RLU, NodeError
 
 SAMPLE_S = 0.5
@@ -37,6 +41,7 @@ class Outcome:
     schedule: Schedule
     observed: Observed
     violations: tuple[Violation, ...]
+    made: tuple[Step, ...]
     omitted: tuple[str, ...]
     proven: int
     seconds: float
@@ -67,8 +72,8 @@ def run(schedule: Schedule, manufactured: Path, plant: Callable[[Traffic], None]
         finally:
             deployment.abandon()
     found = tuple(violations(observed))
-    omitted = tuple(trial.injectors.omitted)
-    return Outcome(schedule, observed, found, omitted, trial.proven, time.monotonic() - began, said)
+    made, omitted = tuple(trial.injectors.done), tuple(trial.injectors.omitted)
+    return Outcome(schedule, observed, found, made, omitted, trial.proven, time.monotonic() - began, said)
 
 
 class _Trial:
@@ -112,14 +117,16 @@ class _Trial:
             calls=self.traffic.calls,
             opened=self.traffic.opened,
             closed=self.traffic.closed,
-            log=self._log(),
+            logs=self._deployment.logs(),
             unproven=unproven,
             memory={role: (self._before.get(role, most), most) for role, most in self._most.items()},
             recovered_s=recovered,
             audit=await asyncio.to_thread(self._audit),
             exit_status=status,
-            left=left,
-            lost=lost_together(told := self._told()),
+            restarted=self.injectors.stopped,
+            left=[*self.injectors.left, *left],
+            errors=unexpected(told := self._told()),
+            lost=lost_together(told),
             attestor_restarted=any(event["event"] == "attestor.exited" for event in told),
         )
 
@@ -129,12 +136,13 @@ class _Trial:
             await asyncio.sleep(step.at)
             await self.injectors.make(step)
 
-        together = [n for n, step in enumerate(self._schedule.steps) if step.target != "supervisor"]
+        last = [step for step in self._schedule.steps if (step.kind, step.target) == ("kill", "supervisor")]
+        together = [n for n, step in enumerate(self._schedule.steps) if step not in last]
         await asyncio.gather(*map(later, together))
-        for step in self._schedule.steps:
-            if step.target == "supervisor":
-                await self._recovered()
-                await self.injectors.make(step)
+        await self.injectors.mended()
+        for step in last:
+            await self._recovered()
+            await self.injectors.make(step)
 
     async def _recovered(self) -> float | None:
         """Seconds until every tenant has a new session and a whole answer in it."""
@@ -163,7 +171,8 @@ class _Trial:
 
     def _unproven(self) -> list[str]:
         """Sessions that are still open are verified as their principal would: statement, receipts, contents, close."""
-        found = []
+        found: list[str] = []
+        serving: str | None = None
         wholes: dict[str, list[Call]] = {}
         for call in self.traffic.calls:
             if call.outcome == "whole" and call.receipt is not None:
@@ -174,12 +183,17 @@ class _Trial:
             )
             if self.proven >= MAX_PROVEN:
                 break
-            if caller.get(f"/v1/rlu/sessions/{one.session}").status != 200:
+            # The instance's own statement is to be had of the one that opens sessions now.
+            issuer = SessionStatement.parse(unb64u(one.statement)).issuer
+            serving = issuer if serving is None else serving
+            if issuer != serving:
                 continue
             try:
+                if caller.get(f"/v1/rlu/sessions/{one.session}").status != 200:
+                    continue
                 found += self._judged(caller, one.session, wholes.get(one.session, []))
-            except AssertionError as error:
-                found.append(f"session {one.session}: {error}")
+            except (AssertionError, OSError, http.client.HTTPException) as error:
+                found.append(f"session {one.session}: {type(error).__name__}: {error}")
             self.proven += 1
         return found
 
@@ -221,16 +235,10 @@ class _Trial:
                 events += [event] if isinstance(event, dict) and "time" in event else []
         return events
 
-    def _log(self) -> bytes:
-        try:
-            return self._deployment.log_file.read_bytes()
-        except OSError:
-            return b""
-
     def _audit(self) -> list[str] | None:
         """What an auditor of the log at rest finds."""
         done = subprocess.run(
-            [*RLU, "log", "audit", str(self._deployment.log_file.parent), "--json"],
+            [*RLU, "log", "audit", str(self._deployment.log_directory), "--json"],
             capture_output=True,
             text=True,
             timeout=120,
