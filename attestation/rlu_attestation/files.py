@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from rlu_attestation import bundle, policy_file
@@ -97,10 +98,26 @@ def write_private(path: Path, data: bytes) -> None:
         Unreadable: `file.unwritable`.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, 0o600)  # the file may have been there, readable for others
-            stream.write(data)
+        if path.exists() and not path.is_file():  # a pipe, or a terminal
+            path.write_bytes(data)
+            return
+        _replace(path.resolve(), data)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise Unreadable("file.unwritable", f"cannot write {path}: {reason}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """As a whole: what was there stays until all of it is written. Its owner stays, too."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            if os.geteuid() == 0 and path.exists():
+                os.fchown(handle, path.stat().st_uid, path.stat().st_gid)
+            stream.write(data)
+            stream.flush()
+            os.fsync(handle)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -104,7 +104,11 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)  # type: ignore[arg-type]
             return
-        super().process_request(request, client_address)  # type: ignore[arg-type]
+        try:
+            super().process_request(request, client_address)  # type: ignore[arg-type]
+        except BaseException:
+            self._places.release()  # there is no thread that would
+            raise
 
     def process_request_thread(self, request: object, client_address: object) -> None:
         try:

@@ -11,6 +11,7 @@ pods are rolled
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -217,7 +218,7 @@ class Job:
         work = Fetching(source, staged, self._here(), self._pace, self._progress)
         self._check_room(work.missing(wanted) + len(offer.signature))
         work.fetch(wanted)
-        (staged / "model" / offer.form.signature).write_bytes(offer.signature)
+        _write(staged / "model" / offer.form.signature, offer.signature)
         try:
             offer.form.verify(staged / "model", self._signers)
         except RluError:
@@ -318,6 +319,14 @@ class Job:
         current = self.store.current()
         if current is not None:
             self._roll(current)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """On the disk when this returns, as the files are that were fetched."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _form(directory: Path) -> Form:

@@ -19,6 +19,7 @@ from rlu_server.outreach.http import Unreachable
 from rlu_server.updates import store as stores
 from rlu_server.updates.errors import Misconfigured, NotPossible, UpdateRefused
 from rlu_server.updates.job import Outcome
+from rlu_server.updates.store import Store
 
 
 def refused(work: Any, kind: type[RluError], code: str, exit_code: int) -> str:
@@ -342,6 +343,33 @@ def test_a_full_disk_in_the_middle(site: Any, monkeypatch: pytest.MonkeyPatch) -
             site.job().update()
     assert site.store.current() == first.version
     assert site.job().update().result == "applied"
+
+
+def test_all_of_a_version_is_on_the_disk_before_it_has_its_name(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure must not leave one that is served, and whose signature is empty."""
+    site.offer(1)
+    synced: set[tuple[int, int]] = set()
+    fsync, take = os.fsync, Store.take
+    missing: list[str] = []
+
+    def noted(handle: int) -> None:
+        fsync(handle)
+        found = os.fstat(handle)
+        synced.add((found.st_dev, found.st_ino))
+
+    def taken(store: Store, staged: Path, version: str) -> None:
+        for path in (staged / "model").rglob("*"):
+            found = path.stat()
+            if path.is_file() and (found.st_dev, found.st_ino) not in synced:
+                missing.append(path.name)
+        take(store, staged, version)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Store, "take", taken)
+    site.job().update()
+    assert missing == []
 
 
 def test_one_at_a_time(site: Any) -> None:
