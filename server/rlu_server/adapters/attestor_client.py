@@ -19,6 +19,7 @@ from rlu_server.adapters.events import Events
 from rlu_server.adapters.waiting import within
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure, Message
+from rlu_server.core.cosignatures import taken_apart
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.proof import Instance, SessionVerifier, verify_instance
 
@@ -139,7 +140,7 @@ class AttestorClient:
         return (await self.call(request, messages.Cosignatures)).cosignatures
 
     async def cosign(self, head: bytes, line: str) -> None:
-        await self.call(messages.Cosign(id=self.next_id(), head=head, line=line), messages.Cosignatures)
+        await self.call(taken_apart(self.next_id(), head, line), messages.Cosignatures)
 
     async def condition(self) -> messages.Condition:
         return await self.call(messages.ReadCondition(id=self.next_id()), messages.Condition)

@@ -21,6 +21,7 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.log.cosignature import Cosignature, WitnessKey, verify_cosignature
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import Event, EventLog
+from rlu_server.attestor.messages import Cosign
 from rlu_server.attestor.secret import write_private
 
 ENDING = ".cosignatures.json"
@@ -67,11 +68,11 @@ class Cosignatures:
 
     def __init__(self, directory: Path, keys: Iterable[str], events: EventLog) -> None:
         self._directory = directory
-        self._keys = {key.name: key for key in map(WitnessKey.parse, keys)}
+        self._keys = {key.hash: key for key in map(WitnessKey.parse, keys)}
         self._events = events
         self._lock = threading.Lock()
 
-    def offer(self, head: bytes, line: str, key_of: Callable[[str], Mapping[str, str] | None]) -> str:
+    def offer(self, given: Cosign, key_of: Callable[[str], Mapping[str, str] | None]) -> str:
         """Keep a cosignature; gives the instance it is of.
 
         Args:
@@ -82,21 +83,23 @@ class Cosignatures:
             OSError: the disk is full or broken.
         """
         refusal = AttestorError("cosignature_refused", "not by a witness of the settings on a head of ours")
+        witness = self._keys.get(given.witness)
+        if witness is None:
+            raise refusal
+        cosignature = Cosignature(witness.name, witness.hash, given.time, given.cosignature)
+        encoded = _head(given)
         try:
-            given, parsed = Cosigned.parse(head, line), cose.parse_head(head)
-            witness = self._keys.get(given.cosignature.name)
-            if witness is None:
-                raise refusal
-            verify_cosignature(parsed, given.cosignature, witness)
-            jwk = key_of(parsed.issuer)
+            head = cose.parse_head(encoded)
+            verify_cosignature(head, cosignature, witness)
+            jwk = key_of(head.issuer)
             if jwk is None:
                 raise refusal
-            parsed.verify(jose.public_key(jwk))
+            head.verify(jose.public_key(jwk))
         except RluError as error:
             raise refusal from error
         with self._lock:
-            self._keep(parsed.issuer, given)
-        return parsed.issuer
+            self._keep(head.issuer, Cosigned(encoded, cosignature.line, head.tree_size, cosignature))
+        return head.issuer
 
     def of(self, issuer: str) -> list[Cosigned]:
         """Those on heads of an instance whose log is here, by the witness's name."""
@@ -126,3 +129,12 @@ class Cosignatures:
 
     def _path(self, issuer: str) -> Path:
         return self._directory / f"{issuer.rpartition(':')[2]}{ENDING}"
+
+
+def _head(given: Cosign) -> bytes:
+    """The signed head as it was before it was taken apart."""
+    kid = unb64u(given.issuer.rpartition(":")[2])[
+        1:
+    ]  # FORMATS section 2: the name of an instance is its key's
+    protected = cose.head_protected(kid, given.issuer, given.signed_at, given.tree_size)
+    return cose.assemble_head(protected, given.root, given.signature)

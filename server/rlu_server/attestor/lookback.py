@@ -94,7 +94,7 @@ async def _cosign(request: messages.Cosign, roster: Roster) -> messages.Answer:
         return found if found is not None else past.instance(issuer).jwk
 
     try:
-        issuer = await asyncio.to_thread(roster.cosignatures.offer, request.head, request.line, key_of)
+        issuer = await asyncio.to_thread(roster.cosignatures.offer, request, key_of)
     except OSError as error:
         roster.current.events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}")
         raise AttestorError("signer_unavailable", "the disk does not take the cosignature") from error

@@ -27,6 +27,9 @@ MAX_INSTANCES = 256
 Id = Annotated[int, Meta(ge=0, lt=2**32)]
 Size = Annotated[int, Meta(ge=0, lt=2**53)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+KeyId = Annotated[bytes, Meta(min_length=4, max_length=4)]
+"""Of a witness's verifier key (FORMATS section 11.2)."""
 Nonce = Annotated[bytes, Meta(min_length=8, max_length=64)]
 SessionId = Annotated[str, Meta(min_length=22, max_length=22, pattern="^[A-Za-z0-9_-]{22}$")]
 Pseudonym = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
@@ -143,10 +146,20 @@ class LatestHead(Message, frozen=True, tag="latest_head"):
 
 
 class Cosign(Message, frozen=True, tag="cosign"):
-    """A witness's cosignature on a head of this instance or an earlier one; answered with all that are kept of that instance."""
+    """A witness's cosignature on a head of this instance or an earlier one, both taken apart; answered with all that are kept of that
+    instance."""
 
-    head: Annotated[bytes, Meta(max_length=1024)]
-    line: Annotated[str, Meta(max_length=512)]
+    issuer: Issuer
+    signed_at: Size
+    """`iat` of the head."""
+    tree_size: Size
+    root: Digest
+    signature: Signature
+    """The head's."""
+    witness: KeyId
+    time: Size
+    """By the witness's clock."""
+    cosignature: Signature
 
 
 class ReadCosignatures(Message, frozen=True, tag="read_cosignatures"):

@@ -19,6 +19,7 @@ from rlu_attestation.log.cosignature import WitnessKey, cosign
 from rlu_server.attestor.cosignatures import Cosignatures
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import EventLog
+from rlu_server.core.cosignatures import taken_apart
 
 
 class Witness:
@@ -44,7 +45,7 @@ class Desk:
         return self.keys.get(issuer)
 
     def offer(self, head: bytes, line: str) -> str:
-        return self.kept.offer(head, line, self.key_of)
+        return self.kept.offer(taken_apart(1, head, line), self.key_of)
 
     def found(self, operator: Operator) -> list[tuple[str, int, int]]:
         """Name of the witness, size of the head, time."""
@@ -78,7 +79,7 @@ def test_each_instance_has_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["stranger", "other-key", "other-head", "other-instance", "unsigned-head", "garbage", "line"]
+    "what", ["stranger", "other-key", "other-head", "other-instance", "unsigned-head", "other-kid"]
 )
 def test_everything_else_refuses(what: str, tmp_path: Path) -> None:
     operator, other = Operator().grow(8), Operator().grow(8)
@@ -97,16 +98,14 @@ def test_everything_else_refuses(what: str, tmp_path: Path) -> None:
     elif what == "unsigned-head":
         head = other.head(issuer=operator.issuer, kid=operator.kid)
         line = ONE.line(head)
-    elif what == "garbage":
-        head = b"garbage"
-    else:
-        line = "garbage"
+    elif what == "other-kid":
+        head = operator.head(kid=other.kid)
     with pytest.raises(AttestorError) as refusal:
         desk.offer(head, line)
     assert refusal.value.code == "cosignature_refused"
     assert list(tmp_path.iterdir()) == []
     # No file is read for somebody who is no witness.
-    assert bool(desk.asked) == (what in ("other-instance", "unsigned-head"))
+    assert bool(desk.asked) == (what in ("other-instance", "unsigned-head", "other-kid"))
 
 
 def test_a_damaged_file_is_told_and_replaced(tmp_path: Path) -> None:
