@@ -67,7 +67,7 @@ def places(up: Up) -> list[Path]:
     return list(up.place.path.glob("weights*"))
 
 
-async def test_switched_refused_and_started_again(site: Site) -> None:
+async def test_switched_refused_and_stopped(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(site.home, site.settings) as up:
         watching = asyncio.create_task(site.rollout(up).run())
         try:
@@ -91,9 +91,17 @@ async def test_switched_refused_and_started_again(site: Site) -> None:
             assert (await up.ask())[0] == 200
             assert places(up) == [second]
             assert up.said("model.switching") == 1
+
+            # Told to stop while another is being opened, it ends that at once.
+            began = site.home / "began"
+            wait = f"import signal, pathlib; pathlib.Path({str(began)!r}).touch(); signal.sigwait([signal.SIGTERM])"
+            monkeypatch.setattr(weights, "JOB", (sys.executable, "-c", wait))
+            await asyncio.to_thread(site.update, 3)
+            await until(began.exists, lambda: up.events)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+        await until(lambda: places(up) == [second], lambda: [up.events, places(up)])
 
 
 async def test_one_that_does_not_start_gives_way_to_the_old_one(
@@ -121,18 +129,3 @@ async def test_one_that_does_not_start_gives_way_to_the_old_one(
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-
-
-async def test_a_server_that_stops_ends_the_opening_of_another(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running(site.home, site.settings) as up:
-        began = site.home / "began"
-        wait = f"import signal, pathlib; pathlib.Path({str(began)!r}).touch(); signal.sigwait([signal.SIGTERM])"
-        monkeypatch.setattr(weights, "JOB", (sys.executable, "-c", wait))
-        watching = asyncio.create_task(site.rollout(up).run())
-        await asyncio.to_thread(site.update, 2)
-        await until(began.exists, lambda: up.events)
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await until(lambda: len(places(up)) == 1, lambda: [up.events, places(up)])
