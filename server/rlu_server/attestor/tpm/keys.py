@@ -151,17 +151,21 @@ def load(tpm: Tpm, key: TSSPrivKey, auth: bytes) -> LoadedKey:
 
 def load_or_create_file(tpm: Tpm, path: Path, attributes: int, policy: bytes, auth: bytes) -> LoadedKey:
     """The key of a TSS2 PRIVATE KEY file; made when the file is absent."""
+    return load(tpm, wrapped_in_file(tpm, path, attributes, policy, auth), auth)
+
+
+def wrapped_in_file(tpm: Tpm, path: Path, attributes: int, policy: bytes, auth: bytes) -> TSSPrivKey:
+    """The same, as the TPM has wrapped it: with it the key is loaded again without the file."""
     data = read_key_file(path)
     if data is None:
         key = create(tpm, attributes, policy, auth)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, bytes(key.to_pem()))
-        return load(tpm, key, auth)
+        return key
     try:
-        key = TSSPrivKey.from_pem(data)
+        return TSSPrivKey.from_pem(data)
     except Exception as error:  # the library raises many kinds for a damaged file
         raise NotReady("key.file", f"{path} is not a TSS2 PRIVATE KEY file") from error
-    return load(tpm, key, auth)
 
 
 def read_key_file(path: Path) -> bytes | None:

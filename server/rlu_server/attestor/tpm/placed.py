@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tpm2_pytss import ESYS_TR
 
 from rlu_server.attestor.errors import HardwareRefused, NotReady
-from rlu_server.attestor.places import FreeHandle, KeyAt, Place
+from rlu_server.attestor.places import FreeHandle, KeyAt
 from rlu_server.attestor.tpm import keys
 from rlu_server.attestor.tpm.connection import Tpm, guard
 
@@ -15,10 +13,10 @@ FIRST_PERSISTENT, LAST_PERSISTENT = keys.FIRST_PERSISTENT, 0x817FFFFF
 """Those of the owner."""
 
 
-def load_or_create(tpm: Tpm, place: Place, attributes: int, policy: bytes, auth: bytes) -> keys.LoadedKey:
-    """The key of a TSS2 file, or at a persistent handle; made there when absent, unless a certain one is meant."""
-    if isinstance(place, Path):
-        return keys.load_or_create_file(tpm, place, attributes, policy, auth)
+def load_or_create(
+    tpm: Tpm, place: int | KeyAt | FreeHandle, attributes: int, policy: bytes, auth: bytes
+) -> keys.LoadedKey:
+    """The key at a persistent handle; made there when absent, unless a certain one is meant."""
     if isinstance(place, KeyAt):
         return load_persistent(tpm, place, auth)
     if isinstance(place, FreeHandle):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tpm2_pytss import TPM2_ALG, TPMT_SIG_SCHEME
+from tpm2_pytss.tsskey import TSSPrivKey
 
 from rlu_server.attestor.errors import AttestorError, NotReady
 from rlu_server.attestor.places import FreeHandle, Place
@@ -20,10 +22,15 @@ from rlu_server.attestor.tpm.connection import Tpm, guard
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """Where an instance key is kept, and its TPMT_PUBLIC once it is known."""
+    """Where an instance key is kept, and its TPMT_PUBLIC once it is known.
+
+    Attributes:
+        wrapped: a key of a file, as it was read there: in a rotation another key gets that file.
+    """
 
     place: Place
     public: bytes | None = None
+    wrapped: TSSPrivKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +132,19 @@ class SharedTpm:
             slot.public = key.public
 
     def _load_key(self, tpm: Tpm, slot: Slot, policy: bytes) -> keys.LoadedKey:
-        key = placed.load_or_create(tpm, slot.place, keys.INSTANCE_ATTRIBUTES, policy, self._auth)
+        form = (keys.INSTANCE_ATTRIBUTES, policy, self._auth)
+        if isinstance(slot.place, Path):
+            slot.wrapped = slot.wrapped or keys.wrapped_in_file(tpm, slot.place, *form)
+            key = keys.load(tpm, slot.wrapped, self._auth)
+        else:
+            key = placed.load_or_create(tpm, slot.place, *form)
         if isinstance(slot.place, FreeHandle):
             slot.place = placed.place_of(key, key.handle)
         keys.check_public(key, keys.INSTANCE_ATTRIBUTES, policy)
         if slot.public is not None and key.public != slot.public:
-            raise NotReady("key.changed", "the instance key was replaced while the attestor ran: restart it")
+            raise NotReady(
+                "key.changed", "the key at the handle was replaced while the attestor ran: restart it"
+            )
         return key
 
 

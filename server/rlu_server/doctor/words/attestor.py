@@ -110,7 +110,7 @@ ATTESTOR = {
         "Remove the file; a key is made inside the TPM.",
     ),
     "key.changed": Text(
-        "The key file was replaced while the attestor ran.", "Restart the server. " + _INTRUSION
+        "The key at its handle was replaced while the attestor ran.", "Restart the server. " + _INTRUSION
     ),
     "key.age": Text(
         "The file that says when the key was made is damaged.",

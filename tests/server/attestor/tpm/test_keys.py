@@ -329,6 +329,20 @@ def test_two_keys_in_three_places(opened: TpmPlatform, tmp_path: Path) -> None:
     again.close()
 
 
+def test_keys_whose_files_changed_places_are_found_again(opened: TpmPlatform, tmp_path: Path) -> None:
+    """After a rotation, when the TPM had been away: each is the key that it was, and none is made."""
+    file, following = opened.slot.place, tmp_path / "next.pem"
+    assert isinstance(file, Path)
+    second = opened.beside(following)
+    file.rename(tmp_path / "previous.pem")
+    following.rename(file)
+    loaded(opened).tpm.close()
+    for key in (opened, second):
+        verify_es256(key.public_key, b"message", key.sign(hashlib.sha256(b"message").digest()))
+    assert not following.exists()
+    second.close()
+
+
 def test_a_second_key_of_another_platform_state_leaves_the_first(opened: TpmPlatform, tmp_path: Path) -> None:
     (tmp_path / "next.pem").write_text("garbage")
     with pytest.raises(NotReady, match=r"key\.software"):
