@@ -74,6 +74,8 @@ class Desk:
         self.number = number
         self.connections = 0
         self.held: Counter[str] = Counter()
+        self.greeted = False
+        """Has this very worker measured itself? Another one may have had its number before."""
         self.heard = asyncio.get_running_loop().time()
         """When it last said something; it reports several times a second."""
         self._greeted = greeted

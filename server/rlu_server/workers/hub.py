@@ -57,7 +57,7 @@ class Crew:
         """Let the workers serve."""
         self._parts = parts
         for desk in list(self._desks):
-            if desk.number in self._postures:
+            if desk.greeted:
                 self._let_in(desk, parts)
 
     def tell(self, *, attestor: bool, draining: bool) -> None:
@@ -138,7 +138,7 @@ class Crew:
                 self._events.emit("worker_refused", "posture", worker=desk.number, value=worse[0])
                 desk.close()
                 return
-        self._postures[desk.number] = posture
+        self._postures[desk.number], desk.greeted = posture, True
         if len(self._postures) == self._size and not self._complete.done():
             self._complete.set_result(None)
         if self._parts is not None:

@@ -15,6 +15,7 @@ from rlu_server.attestor.messages import Posture
 from rlu_server.workers import frames, hub
 from rlu_server.workers.desk import Parts
 from rlu_server.workers.hub import Crew
+from waiting import until
 
 GOOD: Posture = {"read_outside": False, "call_filter": True}
 
@@ -28,12 +29,14 @@ class Played:
         self.crew = Crew(end, 2, GOOD, Events(lambda line: self.written.append(json.loads(line))))
         self.ends: list[socket.socket] = []
 
-    def worker(self, number: int, posture: Posture) -> socket.socket:
+    def worker(self, number: int, posture: Posture | None) -> socket.socket:
+        """One that measured itself; None: not yet."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self.control, [bytes([number])], [theirs.fileno()])
         ours.settimeout(60)
-        ours.sendall(frames.encode([frames.Hello(posture)]))
+        if posture is not None:
+            ours.sendall(frames.encode([frames.Hello(posture)]))
         self.ends.append(ours)
         return ours
 
@@ -85,6 +88,21 @@ async def test_a_later_worker_that_is_worse_than_what_was_stated_is_not_let_in(p
     assert (refused["code"], refused["worker"], refused["value"]) == ("posture", 1, "call_filter")
     better = played.worker(1, GOOD)
     assert isinstance((await played.heard(better))[0], frames.State)
+
+
+async def test_a_worker_that_was_replaced_is_not_let_in_by_its_predecessors_word(played: Played):
+    played.worker(0, GOOD)
+    first = played.worker(1, GOOD)
+    await played.crew.posture()
+    first.close()
+    await until(lambda: len(played.crew._desks) == 1)
+    second = played.worker(1, None)
+    await until(lambda: len(played.crew._desks) == 2)
+    played.crew.begin(parts())
+    assert [event["worker"] for event in played.written if event["event"] == "worker_ready"] == [0]
+    second.sendall(frames.encode([frames.Hello(GOOD)]))
+    assert isinstance((await played.heard(second))[0], frames.State)
+    assert [event["worker"] for event in played.written if event["event"] == "worker_ready"] == [0, 1]
 
 
 async def test_who_asks_before_it_was_let_in_is_not_heard(played: Played):
