@@ -130,7 +130,8 @@ class SoftwareTpm:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
-            if _listens(self._control) and self._socket.exists():
+            # Each is bound a moment before it listens.
+            if _listens(self._control) and _listens(self._socket):
                 self._process = process
                 self._open_to_user()
                 return self

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -40,6 +44,33 @@ def test_it_can_be_switched_off_and_on(software_tpm: swtpm.SoftwareTpm) -> None:
             _ = software_tpm.pid
         software_tpm.start()
         assert software_tpm.tcti == tcti
+
+
+SLOW = """#!{python}
+import signal, socket, sys, time
+options = dict(zip(sys.argv[1:], sys.argv[2:]))
+control, data = (socket.socket(socket.AF_UNIX) for _ in range(2))
+control.bind(options["--ctrl"].partition("path=")[2])
+control.listen()
+data.bind(options["--server"].partition("path=")[2])
+time.sleep(0.3)
+data.listen()
+signal.pause()
+"""
+
+
+def test_it_is_on_when_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine under load stops swtpm between binding its socket and listening there; who connects then is refused."""
+    (tmp_path / "swtpm").write_text(SLOW.format(python=sys.executable))
+    (tmp_path / "swtpm").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(swtpm, "manufacture", lambda directory: None)
+    with (
+        tempfile.TemporaryDirectory(prefix="rlu-tpm-") as directory,
+        swtpm.SoftwareTpm(Path(directory)) as tpm,
+    ):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(tpm.tcti.partition("path=")[2])
 
 
 def test_what_cannot_work_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
