@@ -280,5 +280,6 @@ def _remove_stale() -> None:
             continue
         if _start_time(int(pid)) != started:
             stale = Runtime(path, mounted=os.path.ismount(path))
-            stale._separate += [inner for inner in path.iterdir() if os.path.ismount(inner)]
-            stale.remove()
+            with contextlib.suppress(FileNotFoundError):  # another supervisor that starts now takes it away
+                stale._separate += [inner for inner in path.iterdir() if os.path.ismount(inner)]
+                stale.remove()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,6 @@ from rlu_server.supervisor.runtime import Owners
 @pytest.fixture
 def memory() -> object:
     """A directory in memory of our own."""
-    import shutil
-    import tempfile
-
     path = Path(tempfile.mkdtemp(prefix="test-runtime-", dir="/dev/shm"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -127,3 +126,20 @@ def test_what_another_living_supervisor_owns_stays(memory: Path, monkeypatch: py
     assert (memory / "rlu-unmarked").exists()
     assert not dead.exists()
     assert not reused.exists(), "the process id was taken by another process since"
+
+
+def test_two_that_start_at_once_may_both_take_away_what_was_left(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = memory / "rlu-left"
+    left.mkdir()
+    (left / ".supervisor").write_text("1 0\n")
+
+    def meanwhile(pid: int) -> str:
+        shutil.rmtree(left)
+        return "another"
+
+    monkeypatch.setattr(runtime, "_candidates", lambda: iter([left]))
+    monkeypatch.setattr(runtime, "_start_time", meanwhile)
+    runtime._remove_stale()
+    assert list(memory.iterdir()) == []
