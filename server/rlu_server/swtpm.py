@@ -130,8 +130,8 @@ class SoftwareTpm:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
-            # Each is bound a moment before it listens.
-            if _listens(self._control) and _listens(self._socket):
+            # Each is bound a moment before it listens; the control channel is made first.
+            if _listens(self._socket) and _listens(self._control):
                 self._process = process
                 self._open_to_user()
                 return self

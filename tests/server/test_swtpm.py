@@ -68,9 +68,9 @@ def test_it_is_on_when_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with (
         tempfile.TemporaryDirectory(prefix="rlu-tpm-") as directory,
         swtpm.SoftwareTpm(Path(directory)) as tpm,
+        socket.socket(socket.AF_UNIX) as client,
     ):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(tpm.tcti.partition("path=")[2])
+        client.connect(tpm.tcti.partition("path=")[2])
 
 
 def test_what_cannot_work_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
