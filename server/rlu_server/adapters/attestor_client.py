@@ -294,6 +294,7 @@ class _Link(asyncio.Protocol):
                 self._on_rotated(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None  # what was asked in this turn of the loop is not written any more
         self._end()
 
     def _end(self) -> None:
