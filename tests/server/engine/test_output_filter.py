@@ -130,6 +130,30 @@ def record(message: str, exception: BaseException | None = None) -> logging.LogR
     return logging.LogRecord("vllm.x", logging.ERROR, "/a/file.py", 7, message, (), info)
 
 
+def test_text_that_may_be_a_clients_is_withheld_however_slow_the_filter_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The start ends, and a client is served, between the filter's look and its reading."""
+    (source, engine), (starting, hold), (told, sink) = os.pipe(), os.pipe(), os.pipe()
+    read, slept = os.read, []
+
+    def slowly(handle: int, most: int) -> bytes:
+        if handle == source and not slept:
+            slept.append(True)
+            os.close(hold)
+            os.write(engine, b"SECRET\n")
+            os.close(engine)
+        return read(handle, most)
+
+    os.write(engine, b"loading\n")
+    monkeypatch.setattr(filters.os, "read", slowly)
+    filters.run(source, sink, starting)
+    monkeypatch.undo()
+    assert b"SECRET" not in os.read(told, 1 << 16)
+    for handle in (source, starting, told, sink):
+        os.close(handle)
+
+
 def test_formatter_tells_the_place_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serving = tmp_path / "engine.sock"
     monkeypatch.setenv("RLU_ENGINE_SERVING", str(serving))

@@ -122,9 +122,11 @@ def run(source: int, sink: int, starting: int | None = None) -> None:
     while True:
         watched = [source] if starting is None else [source, starting]
         ready, _, _ = select.select(watched, [], [], INTERVAL_S)
-        if starting in ready:
-            starting = None  # nothing is ever written to it: readable means closed
         data = os.read(source, 1 << 16) if source in ready else None
+        # Nothing is ever written to it: readable means closed. Looked at after reading: what was read was then written before, while nobody
+        # could have reached the engine.
+        if starting is not None and select.select([starting], [], [], 0)[0]:
+            starting = None
         for line in lines.feed(data) if data else []:
             tally.add(line)
             if starting is not None:
