@@ -391,7 +391,9 @@ class Exchange:
         if not (self._answer.started or self._taken.stream):
             # It was being made as a whole, and nobody saw how far it had come.
             return self._reserved(self._taken)
-        return spending.used(self._route.api, self._taken.forwarded.size, usage, self._answer.observation.size)
+        return spending.used(
+            self._route.api, self._taken.forwarded.size, usage, self._answer.observation.size
+        )
 
     def _refuse(self, error: GatewayError, lines: list[bytes] | None = None) -> None:
         """Nothing began: there will be no receipt."""
