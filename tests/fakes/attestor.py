@@ -271,6 +271,8 @@ class Connection(asyncio.Protocol):
                 self.close_session(request)
             case messages.Prove() | messages.ProveConsistency() | messages.LatestHead():
                 self.prove(request)
+            case messages.ReadCosignatures():
+                self.answer(messages.Cosignatures(id=request.id, cosignatures=[]))
             case messages.ReadCondition():
                 self.answer(attestor.condition(request.id))
 
