@@ -53,11 +53,12 @@ def ask(directory: Path, asked: Asked) -> None:
 
 def take(directory: Path) -> Asked | None:
     """The request, taken away; None if there is none, or it is not of its form."""
-    path = directory / "asked.json"
+    taken = directory / ".asked.json.taken"
     try:
-        with path.open("rb") as file:
+        os.replace(directory / "asked.json", taken)  # what is left from here on is for the next look
+        with taken.open("rb") as file:
             data = file.read(MAX_FILE)
-        path.unlink()
+        taken.unlink()
         return msgspec.json.decode(data, type=Asked)
     except (OSError, msgspec.MsgspecError):
         return None
