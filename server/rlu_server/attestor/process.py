@@ -149,13 +149,7 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
             current.attesting.predecessor = instances.followed(journal.predecessor, slots)
         if before is not None:
             closing.callback(before.journal.close)
-            then = instances.read(before.platform, before.journal)
-            check_count(then[0].start_count, count, tries)
-            thread = current.committer.thread
-            roster.leaving = await instances.start(
-                before.platform, before.journal, then, before.created, count, thread
-            )
-            roster.leaving.step_down(name)
+            await _go_on(before, roster, instances, count, tries)
         closing.pop_all()
         closing.callback(_close, roster)
         journal.started()
@@ -163,6 +157,16 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
         rotation = Rotation(server, instances, slots, settings.attestation, now, events)
         await _run(server, rotation, _watch(server, settings, policy, events), stop)
     events.emit(Event.STOPPED)
+
+
+async def _go_on(before: Leaving, roster: Roster, instances: Instances, count: int, tries: int) -> None:
+    """Have the instance that had stepped down go on beside the current one."""
+    read = instances.read(before.platform, before.journal)
+    check_count(read[0].start_count, count, tries)
+    thread = roster.current.committer.thread
+    leaving = await instances.start(before.platform, before.journal, read, before.created, count, thread)
+    leaving.step_down(roster.current.issuer)
+    roster.leaving = leaving
 
 
 def _close(roster: Roster) -> None:

@@ -98,7 +98,7 @@ ATTESTOR = {
         "Restore it; or move it away, and the key at `[attestation] key_path` is used, or a new one made there.",
     ),
     "key.absent": Text(
-        "The key in use is not at the handle where `attestation/handles.json` has it: the TPM was cleared, exchanged, or tidied by somebody.",
+        "The key in use is not at its handle in `attestation/handles.json`: the TPM was cleared or exchanged, or somebody tidied it.",
         "For a new key move `handles.json` away: docs/runbook.md, `A TPM is lost or cleared`. " + _INTRUSION,
     ),
     "key.parent": Text(
