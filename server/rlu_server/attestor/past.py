@@ -21,11 +21,13 @@ T = TypeVar("T")
 
 
 class Past:
-    """What is left of earlier instances below the log's directory. Its methods block."""
+    """What is left of earlier instances below the log's directory. Its methods block, but for `forget`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
+        self._wanted = self._read = 0
+        """How often it was forgotten, now and when it was last read."""
         self._instances: list[Retired] | None = None
         self._tree: tuple[tuple[str, int], TiledTree] | None = None
 
@@ -36,14 +38,16 @@ class Past:
             LogCorrupt: a file among the logs is none.
         """
         with self._lock:
-            if self._instances is None:
+            wanted = self._wanted
+            if self._instances is None or self._read != wanted:
+                self._tree = None
                 self._instances = history(self._directory)
+                self._read = wanted
             return self._instances
 
     def forget(self) -> None:
         """Read again: one of them still grows, or has ended since."""
-        with self._lock:
-            self._instances = self._tree = None
+        self._wanted += 1  # without the lock: the event loop must not wait for a thread that reads
 
     def inclusion(self, issuer: str, leaf_index: int) -> bytes:
         """COSE Receipt of inclusion under an instance's final head.
