@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pod import UIDS, Pod
 
 from rlu_server import settings as configuration
 from rlu_server.settings import Settings
-from rlu_server.supervisor import alone, prepare, runtime
+from rlu_server.supervisor import alone, facts, prepare, runtime
 from rlu_server.supervisor.errors import Misconfigured, Unavailable
+from rlu_server.supervisor.runtime import Runtime
 
 
 def test_three_roles_serve_restart_and_end_in_order(pod: Pod) -> None:
@@ -123,6 +128,38 @@ def test_what_an_engine_states_has_one_form(tmp_path: Path) -> None:
     ):
         file.write_text(json.dumps(bad))
         assert alone.read_engine_facts(file) is None, bad
+
+
+def test_facts_for_which_there_was_no_room_are_stated_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine's container says counts as stated once all of it is written."""
+    digest = "A" * 43
+    served = {
+        "model": {"name": "m", "manifest_sha256": digest},
+        "engine": {"name": "vllm", "version": "1", "arguments_sha256": digest},
+    }
+    (tmp_path / "facts").mkdir()
+    (tmp_path / alone.ENGINE_FACTS).mkdir()
+    said = {"served": [served], "posture": {"network": "loopback"}}
+    (tmp_path / alone.ENGINE_FACTS / "engines.json").write_text(json.dumps(said))
+    settings: Any = SimpleNamespace(settings=configuration.load(None, {}, {}))
+    it = alone.AttestorAlone.__new__(alone.AttestorAlone)
+    it._deployment, it._runtime = settings, Runtime(tmp_path, mounted=False)
+    it._path, it._stated = tmp_path, None
+    write = facts.write_json
+
+    def full(path: Path, document: Mapping[str, Any]) -> None:
+        if path.name == "instance.json":
+            raise OSError(errno.ENOSPC, "no space left")
+        write(path, document)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(facts, "write_json", full)
+        with pytest.raises(OSError, match="no space"):
+            it._take()
+    assert it._take()
+    assert json.loads((tmp_path / "facts" / "instance.json").read_text())["model"]["name"] == "m"
 
 
 def test_two_gateways_do_not_share_a_directory(tmp_path: Path) -> None:
