@@ -23,7 +23,7 @@ from rlu_server.adapters.attestor_client import AttestorClient, refusal
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Measures
 from rlu_server.adapters.opener import Opener, Opening, Terms
-from rlu_server.adapters.recorder import Admitted, Outcome, Recorder
+from rlu_server.adapters.recorder import GONE, Admitted, Outcome, Recorder
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure
 from rlu_server.core.apikeys import Principal
@@ -33,8 +33,6 @@ from rlu_server.core.sessions import Logged, Session, SessionTable, State
 
 OPENING_LOOK_S = 0.02
 """How often it is looked, at the end, whether sessions were opened meanwhile."""
-GONE = frozenset({"unknown_session", "session_expired"})
-"""Failures that mean the attestor has ended the session itself."""
 
 
 class Entry(Protocol):
@@ -107,7 +105,7 @@ class Ledger:
         self._openings: dict[bytes, list[Applicant]] = {}
         self._instance: tuple[str, bytes] | None = None
         self._closing: dict[str, list[asyncio.Future[Logged]]] = {}
-        self.recorder = Recorder(attestor, table, measures, events, self._settled)
+        self.recorder = Recorder(attestor, table, measures, events, self._settled, self._ended_by_attestor)
 
     # --- exchanges ---
 

@@ -20,6 +20,8 @@ from rlu_server.core.sessions import Logged, Session, SessionTable
 from rlu_server.core.usage import Usage
 
 RETRY_S = 0.5
+GONE = frozenset({"unknown_session", "session_expired"})
+"""Failures that mean the attestor has ended the session itself."""
 MAX_UNSETTLED = 8192
 """With so many records waiting for a signer, nothing new is admitted."""
 
@@ -88,6 +90,7 @@ class Recorder:
 
     Args:
         on_settled: called when an exchange of a session no longer stands in the way of its close.
+        on_gone: called when the attestor has ended a session itself.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Recorder:
         measures: Measures,
         events: Events,
         on_settled: Callable[[Session], None],
+        on_gone: Callable[[Session], None],
     ) -> None:
         self.pending = 0
         """Exchanges that have ended and whose receipt the attestor has not confirmed yet."""
@@ -105,6 +109,7 @@ class Recorder:
         self._measures = measures
         self._events = events
         self._on_settled = on_settled
+        self._on_gone = on_gone
         self._open: dict[Session, dict[Admitted, None]] = {}
         self._settling: dict[Session, _Settling] = {}
         self._waiters: dict[tuple[str, int], list[asyncio.Future[Logged]]] = {}
@@ -261,6 +266,8 @@ class Recorder:
             self._measures.receipts_lost += 1
             self._events.emit("receipt_lost", code)
             self._settle(entry, None)
+            if code in GONE:
+                self._on_gone(entry.session)
 
     def _settle(self, entry: Admitted, logged: Logged | None) -> None:
         session = entry.session

@@ -42,6 +42,20 @@ async def restart(rig: Rig) -> None:
     await rig.eventually(lambda: rig.gateway.readiness.attestor)
 
 
+async def test_a_session_that_the_attestor_ended_is_over_as_soon_as_that_is_known(rig: Rig):
+    """The instance changed while an answer ran, and the receipt is refused: nobody is told that the session goes on."""
+    stream = await streaming(rig)
+    (session,) = rig.gateway.ledger.table
+    rig.attestor.sessions[session.id].closed = True
+    await stream.response()
+    await rig.eventually(lambda: session.state is State.CLOSED, 60)
+    found = [(one["event"], one.get("code")) for one in rig.events]
+    assert ("receipt_lost", "unknown_session") in found
+    assert ("session_closed", "ended_by_attestor") in found
+    again = await rig.call(PATH, rig.chat(), headers={"RLU-Session": session.id})
+    assert (again.status, again.json()["error"]["code"]) == (410, "session_closed")
+
+
 async def test_without_an_attestor_nothing_new_is_served(rig: Rig):
     before = await rig.call(PATH, rig.chat())
     await rig.attestor.stop()
