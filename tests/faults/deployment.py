@@ -29,6 +29,7 @@ DISK_BYTES = 48 * MIB
 TENANTS = ("acme", "globex")
 VERSIONS = ("000001-0000000000000001", "000002-0000000000000002")
 """Of the model; both are served alike."""
+SWITCHES = ("model.switching", "model.switched", "model.switch_failed", "model.refused")
 FREEZE, THAW = 0xC0045877, 0xC0045878
 """FIFREEZE and FITHAW of linux/fs.h."""
 RESPONSE_TIMEOUT_S = 4.0
@@ -60,6 +61,7 @@ class Faulted(Node):
             (directory / "config.json").write_text('{"model_type": "qwen3"}')
             (directory / "model.safetensors").write_bytes(b"weights %d" % number)
         self._store.switch(VERSIONS[0])
+        self._served = self._store.current()
         self.image = Image(home / "disk.img", home / "d", DISK_BYTES)
         self.no_disk = ""
         given = {
@@ -126,9 +128,17 @@ class Faulted(Node):
         current = self._store.current()
         self._store.switch(next(version for version in VERSIONS if version != current))
 
-    def switches(self) -> int:
-        """How often a switch has come to an end, by this supervisor's events."""
-        return sum(map(self.said, ("model.switched", "model.switch_failed", "model.refused")))
+    def start(self) -> None:
+        self._served = self._store.current()
+        super().start()
+
+    @property
+    def switched(self) -> bool:
+        """Is the version that is to be served, by this supervisor's events, or was it refused?"""
+        told = [event for event in self.events() if event["event"] in SWITCHES]
+        if not told or told[-1]["event"] == "model.switched":
+            return bool((told[-1]["version"] if told else self._served) == self._store.current())
+        return bool(told[-1]["event"] != "model.switching")
 
     def ask_attestor(self, action: asking.Action) -> Callable[[], bool]:
         """As `rlu keys` would. Gives whether it was answered. Blocks while the disk stands still. Raises OSError."""

@@ -23,6 +23,8 @@ from rlu_server.selftest.node import NodeError
 AT_ONCE = 40
 ASKED_S = 5.0
 """Longest wait for an attestor that is asked for something; it may be away."""
+STARTED_S = 30.0
+"""Longest wait for a process that has ended to be started again."""
 SWITCHED_S = 60.0
 """Longest wait for another version of the model; what is broken meanwhile is waited for anyway."""
 LOOK_S = 0.05
@@ -82,20 +84,23 @@ class Injectors:
         elif step.target == "tpm":
             await self._kill_tpm(step)
         else:
-            self._signal(step, signal.SIGKILL)
+            await self._signal(step, signal.SIGKILL)
             return
         self.done.append(step)
 
     async def _terminate(self, step: Step) -> None:
         """One process is asked to end, as by an operator's `kill`; it has its say, and is started again."""
-        self._signal(step, signal.SIGTERM)
+        await self._signal(step, signal.SIGTERM)
 
-    def _signal(self, step: Step, number: signal.Signals) -> None:
+    async def _signal(self, step: Step, number: signal.Signals) -> None:
+        """To a process that runs, or to the next one as soon as it has been started."""
+        deadline = time.monotonic() + STARTED_S
         # The launcher of the engine outlives nothing below it, and a worker is one of several.
-        pids = self._deployment.pids(step.target)[:1]
-        if not pids:
-            self.omitted.append(f"{step}: there was no such process at that moment")
-            return
+        while not (pids := self._deployment.pids(step.target)[:1]):
+            if not self._deployment.running or time.monotonic() > deadline:
+                self.omitted.append(f"{step}: there was no such process")
+                return
+            await asyncio.sleep(LOOK_S)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pids[0], number)
         self.done.append(step)
@@ -186,10 +191,9 @@ class Injectors:
     async def _switch(self, step: Step) -> None:
         """Another version of the model; until it is served, or not."""
         deployment = self._deployment
-        before = deployment.switches()
         deployment.switch_model()
         deadline = time.monotonic() + SWITCHED_S
-        while deployment.running and deployment.switches() == before and time.monotonic() < deadline:
+        while deployment.running and not deployment.switched and time.monotonic() < deadline:
             await asyncio.sleep(10 * LOOK_S)
         self.done.append(step)
 
