@@ -209,17 +209,17 @@ class Handover:
         """Those of before, if they are of the same model. Raises ServeError."""
         try:
             sealed = model.resolve(strict=True)
-            digest = b64u(read_header(sealed).digest)
+            header = read_header(sealed)  # once: a moment later it may be gone
         except RluError as error:
             raise refused(model, error) from error
         except OSError as error:
             raise Unavailable(f"{model}: {error.strerror}; mount the model there") from error
-        if digest != wish.header:
+        if b64u(header.digest) != wish.header:
             raise refused(
                 model, SealBroken("weights.changed", "the engine's container sees another model; restart it")
             )
         known = self._opened.get(number)
-        if known is not None and known.place.name == name_of(read_header(sealed), number):
+        if known is not None and known.place.name == name_of(header, number):
             return known
         if known is not None:
             known.close()

@@ -16,6 +16,7 @@ import pytest
 from sealed import SECRET, settings_of
 
 from fakes.broker_room import BrokerRoom
+from rlu_server.broker.errors import SealBroken
 from rlu_server.broker.sealed_files import seal
 from rlu_server.supervisor import handover
 from rlu_server.supervisor.errors import ModelRefused, StartFailed, Unavailable
@@ -103,6 +104,33 @@ async def test_a_refusal_arrives_with_its_reason_and_the_next_turn_asks_again(vo
         await until(lambda: volumes.said("weights.refused") == 2, lambda: volumes.events)
     assert volumes.weights() == []
     assert list((volumes.runtime.path / ENGINE_FACTS).iterdir()) == []
+
+
+async def test_a_header_that_is_gone_a_moment_later_ends_nothing(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = volumes.engine()
+    async with volumes.attestor():
+        await asyncio.to_thread(engine.hold)
+        await asyncio.to_thread(engine.let_go)
+        await until(lambda: volumes.said("weights.wiped") == 1, lambda: volumes.events)
+        read, times = handover.read_header, []
+
+        def once(sealed: Path) -> Any:
+            times.append(sealed)
+            if len(times) > 1:
+                raise SealBroken("weights.header", "it was replaced in between")
+            return read(sealed)
+
+        monkeypatch.setattr(handover, "read_header", once)
+        holding = asyncio.ensure_future(asyncio.to_thread(engine.hold))
+        try:
+            await until(holding.done, lambda: volumes.events)
+        finally:
+            engine.abandon()
+        assert holding.result() is None
+        assert volumes.weights() == [SECRET]
+        await asyncio.to_thread(engine.let_go)
 
 
 async def test_another_model_than_the_attestor_sees_is_refused(volumes: Volumes) -> None:
