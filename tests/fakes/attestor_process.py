@@ -116,8 +116,8 @@ class AttestorProcess:
         return (self.deployment.directory / "attestor.log").read_text()
 
     def events(self) -> list[str]:
-        """Names of the events it has written."""
-        return [json.loads(line)["event"] for line in self.output().splitlines() if line.startswith("{")]
+        """Names of the events it has written; the last line may still be written."""
+        return [json.loads(line)["event"] for line in self.output().split("\n")[:-1] if line.startswith("{")]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit status."""

@@ -126,9 +126,9 @@ class Room:
         return gateway
 
     def lines(self, kind: str) -> list[dict[str, object]]:
-        """Lines of the log of one kind."""
-        found = map(json.loads, self.deployment.log.read_text().splitlines())
-        return [line for line in found if line["kind"] == kind]
+        """Lines of the log of one kind. The last one may still be written: it counts when it is whole."""
+        whole = self.deployment.log.read_text().split("\n")[:-1]
+        return [line for line in map(json.loads, whole) if line["kind"] == kind]
 
     def event_names(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.stream.getvalue().splitlines()]

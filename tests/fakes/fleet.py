@@ -96,7 +96,8 @@ class Processes:
         return list(descendants(self.pid))
 
     def events(self) -> list[dict[str, Any]]:
-        lines = self._log.read_bytes().splitlines() if self._log.exists() else []
+        # The last line may still be written.
+        lines = self._log.read_bytes().split(b"\n")[:-1] if self._log.exists() else []
         return [json.loads(line) for line in lines if line.startswith(b'{"time"')]
 
     def tell(self, number: signal.Signals) -> None:
