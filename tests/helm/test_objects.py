@@ -314,6 +314,12 @@ def test_switches_go_to_who_asks_them(rendered: Any, switches: bool) -> None:
     assert asked == ({"attestor", "labeller"} if switches else set())
 
 
+def settings_of(configuration: Any) -> Settings:
+    """What the server is configured with."""
+    [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]
+    return Settings.model_validate(tomllib.loads(text))
+
+
 def test_nobody_writes_where_another_role_reads(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
     seen = {role: mounts(one) for role, one in roles(workload).items()}
@@ -323,7 +329,9 @@ def test_nobody_writes_where_another_role_reads(configuration: Any) -> None:
     assert of["state"] == {"attestor"}
     assert of["attestor-socket"] == {"attestor", "gateway"}
     assert {role for role, found in seen.items() if "keys" in found} == {"gateway"}
-    assert {role for role, found in seen.items() if "model" in found} == {"engine"}
+    # Whoever opens an encrypted model for the engine reads it too.
+    readers = {"engine", *(["attestor"] if settings_of(configuration).weights.broker else [])}
+    assert {role for role, found in seen.items() if "model" in found} == readers
 
 
 def test_no_container_has_the_shared_memory_of_the_pod(configuration: Any) -> None:
@@ -343,13 +351,14 @@ def test_no_container_has_the_shared_memory_of_the_pod(configuration: Any) -> No
 
 def test_directories_are_those_of_the_server(configuration: Any) -> None:
     [workload] = configuration.of("StatefulSet")
-    [text] = [c["data"]["rlu.toml"] for c in configuration.of("ConfigMap") if "rlu.toml" in c["data"]]
-    engines = [place for place, _ in Settings.model_validate(tomllib.loads(text)).fleet()]
+    settings = settings_of(configuration)
+    engines, sealed = [place for place, _ in settings.fleet()], bool(settings.weights.broker)
     for role, container in roles(workload).items():
         found = {
             mount["mountPath"].removeprefix("/run/rlu/"): not mount.get("readOnly", False)
             for mount in container["volumeMounts"]
             if mount["mountPath"].startswith("/run/rlu/")
         }
-        own = set(alone.written(role, engines)) - {alone.private_facts(role), "keys"}
-        assert found == {**dict.fromkeys(own, True), **dict.fromkeys(alone.seen(role, engines), False)}
+        own = set(alone.written(role, engines, sealed=sealed)) - {alone.private_facts(role), "keys"}
+        others = alone.seen(role, engines, sealed=sealed)
+        assert found == {**dict.fromkeys(own, True), **dict.fromkeys(others, False)}
