@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from rlu_attestation.encoding import b64u
 from rlu_server.selftest.caller import Caller, Shot
 from rlu_server.selftest.node import STOP_S, Node
 from rlu_server.selftest.scenarios import Composer
@@ -189,11 +190,13 @@ class Faults:
 async def wait_ready(node: Node, timeout_s: float) -> None:
     """Until an answer to a request is signed again. Raises NodeError."""
 
+    def answered(path: str) -> bool:
+        caller = Caller(node.port, node.certificate, node.keys.asking)
+        return asyncio.run(caller.send(Shot("", path, method="GET"))).status == 200
+
     def ready() -> bool:
-        answer = asyncio.run(
-            Caller(node.port, node.certificate, node.keys.asking).send(Shot("", "/readyz", method="GET"))
-        )
-        return answer.status == 200
+        # Who has just lost the attestor may not know it yet: only a fresh signature shows that there is one.
+        return answered("/readyz") and answered(f"/v1/rlu/attestation?nonce={b64u(os.urandom(32))}")
 
     await asyncio.to_thread(node.until, ready, timeout_s, "readiness")
 
