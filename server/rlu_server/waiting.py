@@ -13,6 +13,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def within(future: asyncio.Future[T], seconds: float) -> T | None:
+    """The future's result, or None if there is none in time. The future is left as it is."""
+    done, _ = await asyncio.wait((future,), timeout=seconds)
+    return future.result() if done else None
+
+
 async def at_most(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """What the work comes to; it is cancelled when it takes longer, and when we are.
 

@@ -16,12 +16,12 @@ from rlu_attestation.errors import RluError
 from rlu_attestation.statements import Channel
 from rlu_server.adapters import frames
 from rlu_server.adapters.events import Events
-from rlu_server.adapters.waiting import within
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure, Message
 from rlu_server.core.cosignatures import taken_apart
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.proof import Instance, SessionVerifier, verify_instance
+from rlu_server.waiting import within
 
 OnAnswer = Callable[[Answer | None], None]
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0

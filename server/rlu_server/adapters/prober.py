@@ -19,9 +19,9 @@ import orjson
 from rlu_server.adapters.engine import Generation, ResponseHead
 from rlu_server.adapters.engines import Engines, Replica
 from rlu_server.adapters.events import Events
-from rlu_server.adapters.waiting import within
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.routes import RELAYED, Api, Route
+from rlu_server.waiting import within
 
 ILLEGAL_SALT = "a/b"
 NOT_OFFERED = frozenset({404, 405, 501})

@@ -12,12 +12,12 @@ from rlu_attestation.commitment import SessionCommitter, Tag
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Measures
-from rlu_server.adapters.waiting import within
 from rlu_server.attestor import messages
 from rlu_server.attestor.messages import Answer, Failure
 from rlu_server.core.errors import GatewayError
 from rlu_server.core.sessions import Logged, Session, SessionTable
 from rlu_server.core.usage import Usage
+from rlu_server.waiting import within
 
 RETRY_S = 0.5
 GONE = frozenset({"unknown_session", "session_expired"})

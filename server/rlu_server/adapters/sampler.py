@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from rlu_server.adapters import load
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.engines import Replica
-from rlu_server.adapters.waiting import within
 from rlu_server.attestor.messages import Condition
 from rlu_server.core.admission.window import Load
 from rlu_server.core.errors import GatewayError
+from rlu_server.waiting import within
 
 PERIOD_S = 5.0
 TIMEOUT_S = 5.0

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from rlu_server.adapters import relay_client
 from rlu_server.adapters.events import Events
 from rlu_server.adapters.measures import Measures
-from rlu_server.adapters.waiting import within
 from rlu_server.core import tracing
 from rlu_server.core.tracing import Span
+from rlu_server.waiting import within
 
 PATH = "/v1/otlp/traces"
 MOST = 8192
