@@ -71,7 +71,8 @@ class Arrivals:
         return incoming
 
     def let_go(self) -> None:
-        """Nothing more will be asked for: drop what arrived."""
+        """Nothing more will come or be asked for: drop what arrived, and the parser, which holds us as we hold it."""
+        del self._parser
         for incoming in (self.arriving, self.taken):
             if incoming is not None:
                 incoming.parts = []

@@ -103,7 +103,6 @@ class Connection(asyncio.Protocol):
         job, self._job = self._job, None
         if job is not None:
             job.client_gone()
-        # Parser and connection hold each other until the garbage collector comes by: content is let go now.
         self._arrivals.let_go()
 
     def data_received(self, data: bytes) -> None:

@@ -310,6 +310,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._engine.lost(self, by_us=self._by_us)
+        # It holds us as we hold it, and the garbage collector comes by so seldom that such pairs took megabytes.
+        del self._parser
         call, self._call = self._call, None
         if call is None or call.handler is None:
             return
