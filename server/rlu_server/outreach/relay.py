@@ -167,12 +167,13 @@ class _Handler(Handler):
                 self.answer(*self._key_request(plan.broker))
             else:
                 self.refuse(404, "route_not_found")
+        # Told before whoever asked can act on it.
         except ValueError as error:
-            self.refuse(400, "malformed")
             plan.events("relay_refused", type(error).__name__)
+            self.refuse(400, "malformed")
         except Unreachable as error:
-            self.refuse(502, error.code)
             plan.events("relay_failed", error.code)
+            self.refuse(502, error.code)
 
     def _review(self, cluster: Cluster) -> bytes:
         question = self.content(MAX_QUESTION)
