@@ -215,6 +215,16 @@ def pem_blocks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(found)
 
 
+def to_pem(*certificates: Certificate) -> bytes:
+    """Certificates in PEM as RFC 7468 has generators write it: lines of 64 characters, each ended by a line feed."""
+    lines = []
+    for certificate in certificates:
+        text = base64.b64encode(certificate.raw)
+        body = [text[start : start + 64] for start in range(0, len(text), 64)]
+        lines += [b"-----BEGIN CERTIFICATE-----", *body, b"-----END CERTIFICATE-----"]
+    return b"".join(line + b"\n" for line in lines)
+
+
 def reader(data: bytes, code: str = CODE) -> der.Reader:
     """A DER reader with the size limit of certificates."""
     return der.Reader(data, code, MAX_CERTIFICATE)

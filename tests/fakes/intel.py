@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from base64 import encodebytes
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -479,8 +479,7 @@ def put(target: bytearray, fields: Mapping[str, tuple[int, int]], name: str, val
 
 
 def pem(*certificates: bytes) -> bytes:
-    begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
-    return b"".join(begin + encodebytes(certificate) + end for certificate in certificates) + b"\0"
+    return b"".join(ssl.DER_cert_to_PEM_cert(found).encode() for found in certificates) + b"\0"
 
 
 @dataclass

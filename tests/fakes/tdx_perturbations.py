@@ -16,6 +16,7 @@ from fakes.intel import (
     HEADER,
     MODULE,
     ORDER,
+    PLATFORM_CA,
     QE,
     SIGNING,
     Authority,
@@ -121,6 +122,8 @@ FORM = [
     Perturbation("chain-with-another", chain(*(lambda: root().der,) * 4), CHAIN),
     Perturbation("chain-with-text", changed(chain=lambda found: b"subject=me\n" + found), CHAIN),
     Perturbation("chain-trailing-garbage", changed(chain=lambda found: found + b"\0"), CHAIN),
+    Perturbation("chain-with-a-line-end-moved", changed(chain=lambda found: found[:91] + found[92:90:-1] + found[93:]), CHAIN),
+    Perturbation("chain-with-a-long-line", changed(chain=lambda found: found[:92] + found[93:]), CHAIN),
     Perturbation("chain-in-der", changed(chain=lambda _: V4.certificate()), CHAIN),
     Perturbation("chain-not-base64", changed(chain=lambda found: found.replace(b"MII", b"M=I", 1)), ("parse: x509.encoding",)),
     Perturbation("item-of-another-kind", further(kind="tpm2"), ITEM),
@@ -434,6 +437,14 @@ REVOCATION = [
         ("tdx.revocation.issuer",)),
     Perturbation("crl-issuer-chain-of-another-root", stapled(pck_crl_issuer_chain=lambda: [platform_ca().der, another_root().der]),
         ("tdx.revocation.issuer",)),
+    Perturbation("crl-issuer-that-the-root-did-not-sign", stapled(
+        pck_crl_issuer_chain=lambda: [flip(platform_ca().der, len(platform_ca().der) - 1), root().der]),
+        ("tdx.revocation.issuer.signature",)),
+    Perturbation("crl-issuer-by-another-root", stapled(
+        pck_crl_issuer_chain=lambda: [Authority(PLATFORM_CA, 0x2001, another_root(), path_length=0).der, root().der]),
+        ("tdx.revocation.issuer.signature",)),
+    Perturbation("crl-issuer-expired", stapled(pck_crl_issuer_chain=lambda: [ca_with(not_after=AT - SECOND)(), root().der]),
+        ("tdx.revocation.issuer.expired",)),
     Perturbation("root-crl-revokes-the-ca", crl("root_ca_crl", serials=(0x2001,)), (f"{ROOT_CRL}.revoked",)),
     Perturbation("root-crl-revokes-the-tcb-signer", crl("root_ca_crl", serials=(0x3001,)), (f"{ROOT_CRL}.revoked",)),
     Perturbation("root-crl-revokes-the-qe-signer", both(

@@ -81,8 +81,8 @@ def _policy(data: bytes) -> object:
     return policy_file.parse(data, lambda name: amd.ark("Milan").der)
 
 
-def _instance(kind: str) -> Target:
-    """A whole verification of an instance whose evidence item is what is fuzzed."""
+def _instance(kind: str, meaning: Callable[[bytes], object] = bytes) -> Target:
+    """A whole verification of an instance whose evidence item is what is fuzzed; `meaning` is what no two accepted ones may differ in."""
     genuine: set[bytes] = set()
 
     @functools.cache
@@ -98,7 +98,9 @@ def _instance(kind: str) -> Target:
             return items | {kind: data}
 
         verdict = tee.verdict(tee.bundle(with_item), policy)
-        if data not in genuine and verdict.result in (Result.VERIFIED, Result.WAIVED):
+        if verdict.result not in (Result.VERIFIED, Result.WAIVED) or data in genuine:
+            return
+        if meaning(data) not in map(meaning, genuine):
             raise AssertionError(f"accepted with evidence that is not the genuine one: {verdict.result}")
 
     def seeds() -> list[bytes]:
@@ -107,6 +109,12 @@ def _instance(kind: str) -> Target:
         return [found[kind]]
 
     return Target(run, seeds, nested=True)
+
+
+def _without_xml(item: bytes) -> object:
+    """What a node's item says. RIMs are XML, which can say one thing in many ways; all that is read of it is beside `raw`."""
+    found = nvidia_kind.parse(item)
+    return dataclasses.replace(found, rims=tuple(dataclasses.replace(rim, raw=b"") for rim in found.rims))
 
 
 def _item(name: str) -> bytes:
@@ -221,7 +229,7 @@ TARGETS: dict[str, Target] = {
     "instance sev-snp": _instance("sev-snp"),
     "instance tdx": _instance("tdx"),
     "instance nitro": _instance("nitro"),
-    "instance nvidia": _instance("nvidia"),
+    "instance nvidia": _instance("nvidia", _without_xml),
 }
 
 __all__ = ["TARGETS", "RluError", "Target"]

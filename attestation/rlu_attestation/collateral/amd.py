@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rlu_attestation import x509
-from rlu_attestation.collateral.lists import CERTIFICATE_TYPES, to_pem, want_list
+from rlu_attestation.collateral.lists import CERTIFICATE_TYPES, want_list
 from rlu_attestation.collateral.want import CERTIFICATES, Ask, Checked, FetchError, Services, Want
 from rlu_attestation.errors import RluError, Unsupported
 from rlu_attestation.evidence import sev_snp
@@ -78,7 +78,7 @@ def _certificates(ask: Ask, report: AttestationReport, services: Services) -> by
             failure = failure or error
             continue
         chain: tuple[Certificate, ...] = x509.parse_many(ask.get(f"{base}/cert_chain", _CHAIN_TYPES).content)
-        return to_pem(vcek, *chain)
+        return x509.to_pem(vcek, *chain)
     raise failure or FetchError("fetch.status", "no product line was asked for")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -171,7 +170,7 @@ def _in_force(found: CertificateList, at: datetime) -> None:
 
 
 def _certificate(ask: Ask, url: str) -> bytes:
-    return to_pem(_one(ask.get(url, CERTIFICATE_TYPES).content))
+    return x509.to_pem(_one(ask.get(url, CERTIFICATE_TYPES).content))
 
 
 def _one(data: bytes) -> Certificate:
@@ -179,11 +178,3 @@ def _one(data: bytes) -> Certificate:
     if len(found) != 1:
         raise Malformed("x509.encoding", "one certificate is expected")
     return found[0]
-
-
-def to_pem(*certificates: Certificate) -> bytes:
-    """Certificates as PEM."""
-    blocks = (base64.encodebytes(one.raw) for one in certificates)
-    return b"".join(
-        b"-----BEGIN CERTIFICATE-----\n" + block + b"-----END CERTIFICATE-----\n" for block in blocks
-    )

@@ -53,7 +53,8 @@ def verify_revocation(
 
     Raises:
         RluError: `tdx.collateral.missing`; `tdx.revocation.pck_crl.` or `tdx.revocation.root_ca_crl.` and a cause of
-            `crl.verify_not_revoked`; `tdx.revocation.issuer` when the list's issuer chain is not the PCK authority's.
+            `crl.verify_not_revoked`; `tdx.revocation.issuer` when the list's issuer chain is not the PCK authority's, or
+            `tdx.revocation.issuer.` and a cause of `chain.verify_chain`.
     """
     step, quote, stapled = "tdx.revocation", evidence.quote, evidence.collateral
     if stapled is None:
@@ -62,6 +63,7 @@ def verify_revocation(
     # A renewed certificate for the same key is the same authority.
     if anchor != quote.root or (issuer.subject, issuer.spki) != (quote.pck_ca.subject, quote.pck_ca.spki):
         raise Untrusted(f"{step}.issuer", "the issuer chain of the PCK's list is not that of the PCK")
+    chain.verify_chain(issuer, (), (quote.root,), at, f"{step}.issuer")
     pck_crl = verify_not_revoked(quote.pck, quote.pck_ca, (*beside, stapled.pck_crl), at, f"{step}.pck_crl")
     lists, prefix = (*beside, stapled.root_ca_crl), f"{step}.root_ca_crl"
     root_crl = verify_not_revoked(quote.pck_ca, quote.root, lists, at, prefix)

@@ -121,7 +121,9 @@ def parse_quote(data: bytes) -> Quote:
 
 
 def pem_chain(text: bytes, size: int, code: str) -> tuple[Certificate, ...]:
-    """Certificates in PEM, exactly so many and nothing between or after them but line ends and one NUL.
+    """Certificates in PEM, exactly so many, with nothing between them and nothing after them but line ends and one NUL.
+
+    Nobody signed the PEM, so it may have one form only, that of `x509.to_pem`, with line feeds or carriage returns before them.
 
     Raises:
         Malformed: `code`, or `x509.encoding`.
@@ -131,6 +133,10 @@ def pem_chain(text: bytes, size: int, code: str) -> tuple[Certificate, ...]:
     found = x509.parse_many(text)
     if len(found) != size:
         raise Malformed(code, f"a chain of {size} certificates belongs here, not of {len(found)}")
+    if text.replace(b"\r\n", b"\n").rstrip(b"\n\x00") != x509.to_pem(*found).rstrip(b"\n"):
+        raise Malformed(
+            code, "certificates in PEM have lines of 64 characters, and no bits beyond their last byte"
+        )
     return found
 
 

@@ -29,8 +29,15 @@ STRICTER = {
         "trailing-garbage-in-certification-data",
         "chain-with-text",
         "chain-trailing-garbage",
+        "chain-with-a-line-end-moved",
+        "chain-with-a-long-line",
         "pck-extension-trailing-garbage",
         "attestation-key-bound-not-zero-padded",
+    },
+    "a second certificate of the list's authority": {
+        "crl-issuer-that-the-root-did-not-sign",
+        "crl-issuer-by-another-root",
+        "crl-issuer-expired",
     },
     "reserved bits and bytes": {
         found.name

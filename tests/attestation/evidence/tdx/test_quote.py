@@ -73,6 +73,27 @@ def test_a_chain_may_end_as_pem_does() -> None:
             pem_chain(text, 3, "tdx.quote.chain")
 
 
+def test_a_chain_has_one_form() -> None:
+    """Nobody signed the PEM: what can be changed in it and mean the same would be evidence that somebody else made."""
+    found = genuine().quote.chain
+    lines = found.splitlines(keepends=True)
+    last = next(number for number, line in enumerate(lines) if line.endswith(b"=\n"))
+    spare = lines[last].rstrip(b"=\n")
+    other = spare[:-1] + bytes([spare[-1] + 1]) + lines[last][len(spare) :]
+    for text in (
+        found.replace(lines[1], lines[1][:20] + b"\n" + lines[1][20:]),
+        found.replace(lines[1], lines[1].strip()),
+        found.replace(lines[1], lines[1] + b"\n"),
+        found.replace(lines[1], lines[1][:-1] + b"\r"),
+        found.replace(lines[last], other),
+        found.replace(b"-----END CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n\n", 1),
+    ):
+        assert text != found
+        with pytest.raises(Malformed) as raised:
+            pem_chain(text, 3, "tdx.quote.chain")
+        assert raised.value.code == "tdx.quote.chain"
+
+
 @given(st.binary(max_size=1500))
 def test_arbitrary_bytes_raise_only_our_error(data: bytes) -> None:
     code_of(lambda: parse_quote(data))
