@@ -35,17 +35,16 @@ from rlu_attestation.errors import Untrusted
 from rlu_attestation.evidence.tdx import tcb
 from rlu_attestation.evidence.tdx.body import REPORT_DATA_SIZE
 from rlu_attestation.evidence.tdx.claims import TdxClaims, claims_of
-from rlu_attestation.evidence.tdx.collateral import Collateral
 from rlu_attestation.evidence.tdx.enclave import EnclaveReport
-from rlu_attestation.evidence.tdx.endorsements import verify_revocation, verify_signed_text
+from rlu_attestation.evidence.tdx.endorsements import verify_qe_identity, verify_revocation, verify_tcb_info
 from rlu_attestation.evidence.tdx.item import TdxEvidence
 from rlu_attestation.evidence.tdx.pck import PckExtensions, parse_extensions
-from rlu_attestation.evidence.tdx.qe_identity import QeIdentity, parse_qe_identity
+from rlu_attestation.evidence.tdx.qe_identity import QeIdentity
 from rlu_attestation.evidence.tdx.roots import PINNED, Root
 from rlu_attestation.evidence.tdx.signatures import point, signing_key, verify_ecdsa
 from rlu_attestation.evidence.tdx.status import TcbStatus
 from rlu_attestation.evidence.tdx.tcb import ModuleLevel, TcbEvaluation
-from rlu_attestation.evidence.tdx.tcb_info import SvnLevel, TcbInfo, parse_tcb_info
+from rlu_attestation.evidence.tdx.tcb_info import SvnLevel, TcbInfo
 from rlu_attestation.names import common_name
 from rlu_attestation.x509 import Certificate
 
@@ -176,48 +175,6 @@ def verify_signature(evidence: TdxEvidence) -> None:
     verify_ecdsa(key, quote.signature, quote.signed, f"{step}.invalid")
 
 
-def verify_tcb_info(evidence: TdxEvidence, at: datetime) -> TcbInfo:
-    """tdx.tcb_info: Intel's TCB signing key signed the text of the TCB information, which is current at a time; returns it.
-
-    Raises:
-        Untrusted: `tdx.collateral.missing`; `tdx.tcb_info.signature`, `.not_yet_valid`, `.stale`; `tdx.tcb_info.signer.` and a cause.
-        Malformed, Unsupported: what `parse_tcb_info` raises.
-    """
-    step, stapled = "tdx.tcb_info", _collateral(evidence)
-    verify_signed_text(
-        stapled.tcb_info,
-        stapled.tcb_info_signature,
-        stapled.tcb_info_issuer_chain,
-        evidence.quote.root,
-        at,
-        step,
-    )
-    found = parse_tcb_info(stapled.tcb_info)
-    _verify_current(found.issue_date, found.next_update, at, step)
-    return found
-
-
-def verify_qe_identity(evidence: TdxEvidence, at: datetime) -> QeIdentity:
-    """tdx.qe_identity: Intel's TCB signing key signed the text of the QE identity, which is current at a time; returns it.
-
-    Raises:
-        Untrusted: `tdx.collateral.missing`; `tdx.qe_identity.signature`, `.not_yet_valid`, `.stale`; `tdx.qe_identity.signer.` and a cause.
-        Malformed, Unsupported: what `parse_qe_identity` raises.
-    """
-    step, stapled = "tdx.qe_identity", _collateral(evidence)
-    verify_signed_text(
-        stapled.qe_identity,
-        stapled.qe_identity_signature,
-        stapled.qe_identity_issuer_chain,
-        evidence.quote.root,
-        at,
-        step,
-    )
-    found = parse_qe_identity(stapled.qe_identity)
-    _verify_current(found.issue_date, found.next_update, at, step)
-    return found
-
-
 def verify_qe(evidence: TdxEvidence, identity: QeIdentity) -> SvnLevel:
     """tdx.qe: the QE report is of the enclave that the identity describes; returns the level that its security version reaches.
 
@@ -308,19 +265,6 @@ def verify_report_data(evidence: TdxEvidence, expected: bytes) -> None:
         raise ValueError(f"REPORTDATA has {REPORT_DATA_SIZE} bytes")
     if evidence.quote.report.report_data != expected:
         raise Untrusted("tdx.report_data.mismatch", "REPORTDATA is not what was expected")
-
-
-def _collateral(evidence: TdxEvidence) -> Collateral:
-    if evidence.collateral is None:
-        raise Untrusted("tdx.collateral.missing", "no collateral is stapled to the quote")
-    return evidence.collateral
-
-
-def _verify_current(issue_date: datetime, next_update: datetime, at: datetime, step: str) -> None:
-    if at < issue_date:
-        raise Untrusted(f"{step}.not_yet_valid", f"issued at {issue_date.isoformat()}")
-    if at > next_update:
-        raise Untrusted(f"{step}.stale", f"to be renewed by {next_update.isoformat()}")
 
 
 def _masked(value: bytes, mask: bytes) -> bytes:
