@@ -1,16 +1,11 @@
 /* A libnvidia-nscq.so.2 for tests: the functions and structures of nscq_attestation.h that RLU uses, answered from a directory and a callback.
  *
- *   <directory>/count
  *   <directory>/<switch>/uuid (16 bytes), chain
- *   <directory>/fail/<what>                  code that the function returns instead
  *   <directory>/said/<what>[.<switch>]       code that the observer is called with instead
  *
  * <what> is the name of a function, or the last part of a path. Reports come from the callback, over the nonce that was set last.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "device_library.h"
 
 enum { SUCCESS = 0, NOT_IMPLEMENTED = -1, INVALID_UUID = -2, OVERFLOW = -4, UNEXPECTED_VALUE = -5, UNSPECIFIED = -128 };
 
@@ -24,39 +19,6 @@ struct session { int mounted, has_nonce; uint8_t nonce[0x20]; };
 typedef void (*uuid_observer)(const uuid *, int8_t, const uuid *, void *);
 typedef void (*report_observer)(const uuid *, int8_t, const report, void *);
 typedef void (*certificate_observer)(const uuid *, int8_t, const certificate, void *);
-typedef int (*reporter)(unsigned number, const uint8_t *nonce, uint8_t *into, uint32_t *size);
-
-static char directory[512];
-static reporter report_of;
-static int sessions;
-
-void fake_nscq_configure(const char *path, reporter callback)
-{
-    snprintf(directory, sizeof directory, "%s", path);
-    report_of = callback;
-    sessions = 0;
-}
-
-int fake_nscq_sessions(void) { return sessions; }
-
-/* Bytes read, or -1 when there is no such file. */
-static long slurp(const char *name, void *into, size_t room)
-{
-    char path[768];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return -1;
-    long size = (long)fread(into, 1, room, file);
-    fclose(file);
-    return size;
-}
-
-static int number_in(const char *name)
-{
-    char text[16] = {0};
-    return slurp(name, text, sizeof text - 1) < 0 ? 0 : atoi(text);
-}
 
 static int8_t failing(const char *what)
 {
@@ -90,14 +52,14 @@ session_result nscq_session_create(uint32_t flags)
         return result;
     result.session = calloc(1, sizeof *result.session);
     result.session->mounted = flags == 1;
-    sessions++;
+    opened++;
     return result;
 }
 
 void nscq_session_destroy(struct session *session)
 {
     free(session);
-    sessions--;
+    opened--;
 }
 
 int8_t nscq_uuid_to_label(const uuid *from, label *into, uint32_t flags)

@@ -1,70 +1,45 @@
 /* A libnvidia-ml.so.1 for tests: the functions and structures of nvml.h that RLU uses, answered from a directory and a callback.
  *
- *   <directory>/driver, settings ("cc devtools multigpu"), state ("cc devtools"), count
+ *   <directory>/driver, settings ("cc devtools multigpu"), state ("cc devtools")
  *   <directory>/<gpu>/name, memory (bytes), vbios, uuid, serial, chain
  *   <directory>/<gpu>/ecc ("current pending"), errors, performance, persistence, link.<number> ("0" or "1")
- *   <directory>/fail/<function>[.<gpu>]      return code to give instead
+ *   <directory>/fail/<function>.<gpu>        code to give instead, for one GPU
  *
  * A text or value whose file is absent is NOT_SUPPORTED. Reports come from the callback. Nothing answers before nvmlInit_v2.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "device_library.h"
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, VERSION_MISMATCH = 25 };
 
-typedef int (*reporter)(unsigned gpu, const unsigned char *nonce, unsigned char *report, unsigned *size);
 struct memory { unsigned long long total, free, used; };
 struct state { unsigned environment, feature, devtools; };
 struct settings { unsigned version, environment, feature, devtools, multigpu; };
 struct certificate { unsigned size, attestation_size; unsigned char chain[0x1000], attestation_chain[0x1400]; };
 struct report { unsigned has_cec, size, cec_size; unsigned char nonce[0x20], report[0x2000], cec[0x1000]; };
 
-static char directory[512];
-static reporter report_of;
-static int initialised;
 static unsigned handles[64];
 
-void fake_nvml_configure(const char *path, reporter callback)
+/* As `slurp`, of a GPU where one is given. */
+static long slurp_of(const unsigned *gpu, const char *name, void *into, size_t room)
 {
-    snprintf(directory, sizeof directory, "%s", path);
-    report_of = callback;
-    initialised = 0;
-}
-
-int fake_nvml_initialised(void) { return initialised; }
-
-/* Bytes read, or -1 when there is no such file. */
-static long slurp(const char *name, const unsigned *gpu, unsigned char *into, size_t room)
-{
-    char path[640];
-    if (gpu)
-        snprintf(path, sizeof path, "%s/%u/%s", directory, *gpu, name);
-    else
-        snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return -1;
-    long size = (long)fread(into, 1, room, file);
-    fclose(file);
-    return size;
+    char path[192];
+    if (!gpu)
+        return slurp(name, into, room);
+    snprintf(path, sizeof path, "%u/%s", *gpu, name);
+    return slurp(path, into, room);
 }
 
 static int failing(const char *function, const unsigned *gpu)
 {
     char name[160];
-    unsigned char text[16] = {0};
-    if (!initialised && strcmp(function, "nvmlInit_v2"))
+    if (!opened && strcmp(function, "nvmlInit_v2"))
         return UNINITIALIZED;
     snprintf(name, sizeof name, "fail/%s", function);
-    if (slurp(name, NULL, text, sizeof text - 1) > 0)
-        return atoi((char *)text);
-    if (gpu) {
-        snprintf(name, sizeof name, "fail/%s.%u", function, *gpu);
-        if (slurp(name, NULL, text, sizeof text - 1) > 0)
-            return atoi((char *)text);
-    }
-    return SUCCESS;
+    int code = number_in(name);
+    if (code || !gpu)
+        return code;
+    snprintf(name, sizeof name, "fail/%s.%u", function, *gpu);
+    return number_in(name);
 }
 
 static int text(const char *function, const char *name, const unsigned *gpu, char *into, unsigned room)
@@ -73,7 +48,7 @@ static int text(const char *function, const char *name, const unsigned *gpu, cha
     int code = failing(function, gpu);
     if (code)
         return code;
-    long size = slurp(name, gpu, found, sizeof found - 1);
+    long size = slurp_of(gpu, name, found, sizeof found - 1);
     if (size < 0)
         return NOT_SUPPORTED;
     if ((unsigned long)size >= room)
@@ -85,20 +60,19 @@ static int text(const char *function, const char *name, const unsigned *gpu, cha
 int nvmlInit_v2(void)
 {
     int code = failing("nvmlInit_v2", NULL);
-    initialised += code == SUCCESS;
+    opened += code == SUCCESS;
     return code;
 }
 
-int nvmlShutdown(void) { return initialised ? (initialised--, SUCCESS) : UNINITIALIZED; }
+int nvmlShutdown(void) { return opened ? (opened--, SUCCESS) : UNINITIALIZED; }
 
 int nvmlSystemGetDriverVersion(char *into, unsigned room) { return text("nvmlSystemGetDriverVersion", "driver", NULL, into, room); }
 
 int nvmlDeviceGetCount_v2(unsigned *count)
 {
-    unsigned char found[16] = {0};
     int code = failing("nvmlDeviceGetCount_v2", NULL);
     if (!code)
-        *count = slurp("count", NULL, found, sizeof found - 1) < 0 ? 0 : (unsigned)atoi((char *)found);
+        *count = (unsigned)number_in("count");
     return code;
 }
 
@@ -125,7 +99,7 @@ int nvmlDeviceGetMemoryInfo(unsigned *device, struct memory *memory)
     int code = failing("nvmlDeviceGetMemoryInfo", device);
     if (code)
         return code;
-    if (slurp("memory", device, found, sizeof found - 1) < 0)
+    if (slurp_of(device, "memory", found, sizeof found - 1) < 0)
         return NOT_SUPPORTED;
     memory->total = strtoull((char *)found, NULL, 10);
     memory->used = memory->total / 2;
@@ -141,7 +115,7 @@ int nvmlSystemGetConfComputeSettings(struct settings *settings)
         return code;
     if (settings->version != (sizeof *settings | 1u << 24))
         return VERSION_MISMATCH;
-    if (slurp("settings", NULL, found, sizeof found - 1) < 0)
+    if (slurp("settings", found, sizeof found - 1) < 0)
         return NOT_SUPPORTED;
     sscanf((char *)found, "%u %u %u", &settings->feature, &settings->devtools, &settings->multigpu);
     return SUCCESS;
@@ -153,7 +127,7 @@ int nvmlSystemGetConfComputeState(struct state *state)
     int code = failing("nvmlSystemGetConfComputeState", NULL);
     if (code)
         return code;
-    if (slurp("state", NULL, found, sizeof found - 1) < 0)
+    if (slurp("state", found, sizeof found - 1) < 0)
         return NOT_SUPPORTED;
     sscanf((char *)found, "%u %u", &state->feature, &state->devtools);
     return SUCCESS;
@@ -164,7 +138,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(unsigned *device, struct certificate 
     int code = failing("nvmlDeviceGetConfComputeGpuCertificate", device);
     if (code)
         return code;
-    long size = slurp("chain", device, certificate->attestation_chain, sizeof certificate->attestation_chain);
+    long size = slurp_of(device, "chain", certificate->attestation_chain, sizeof certificate->attestation_chain);
     if (size < 0)
         return NOT_SUPPORTED;
     certificate->attestation_size = (unsigned)size;
@@ -187,7 +161,7 @@ static int two_numbers(const char *function, const char *name, unsigned *device,
     int code = failing(function, device);
     if (code)
         return code;
-    if (slurp(name, device, found, sizeof found - 1) < 0)
+    if (slurp_of(device, name, found, sizeof found - 1) < 0)
         return NOT_SUPPORTED;
     sscanf((char *)found, "%u %u", first, second);
     return SUCCESS;

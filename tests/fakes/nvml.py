@@ -1,31 +1,21 @@
 """A working `libnvidia-ml.so.1`: compiled from `nvml.c`, loaded like the driver's, answering for the GPUs that a test describes.
 
     driver = FakeDriver(directory, [FakeGpu(…)])
-    with nvml.opened(driver.library): …
+    with nvml.opened(driver.shared_object): …
 
 One at a time: the library is loaded once a process, and answers for the driver that was made last.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fakes.device_library import DeviceLibrary
 from fakes.shared_library import compiled
 
 SOURCE = Path(__file__).with_name("nvml.c")
-REPORTER = ctypes.CFUNCTYPE(
-    ctypes.c_int,
-    ctypes.c_uint,
-    ctypes.POINTER(ctypes.c_uint8),
-    ctypes.POINTER(ctypes.c_uint8),
-    ctypes.POINTER(ctypes.c_uint),
-)
-REPORT_ROOM = 0x2000
-_held: list[object] = []
-"""The callback of the present driver: the library keeps only its address."""
 
 
 def library() -> str:
@@ -54,7 +44,7 @@ class FakeGpu:
     links: Sequence[int] = ()
 
 
-class FakeDriver:
+class FakeDriver(DeviceLibrary):
     """Puts the library's directory in place and becomes what it answers for."""
 
     def __init__(
@@ -66,49 +56,19 @@ class FakeDriver:
         settings: tuple[int, int, int] | None = (1, 0, 0),
         state: tuple[int, int] | None = None,
     ) -> None:
-        self.directory, self.gpus, self.library = directory, gpus, library()
-        self.nonces: list[bytes] = []
-        (directory / "fail").mkdir(parents=True)
+        super().__init__(library(), directory, gpus, unsupported=3)
         self._put("driver", version)
-        self._put("count", str(len(gpus)))
         self._put("settings", None if settings is None else " ".join(map(str, settings)))
         self._put("state", None if state is None else " ".join(map(str, state)))
         for number, gpu in enumerate(gpus):
-            (directory / str(number)).mkdir()
             for name in ("name", "memory", "vbios", "uuid", "serial", "errors", "performance", "persistence"):
                 value = getattr(gpu, name)
                 self._put(f"{number}/{name}", None if value is None else str(value))
             self._put(f"{number}/ecc", None if gpu.ecc is None else " ".join(map(str, gpu.ecc)))
             for link, state in enumerate(gpu.links):
                 self._put(f"{number}/link.{link}", str(state))
-            if gpu.chain is not None:
-                (directory / str(number) / "chain").write_bytes(gpu.chain)
-        self._loaded = ctypes.CDLL(self.library)
-        _held[:] = [REPORTER(self._report)]
-        self._loaded.fake_nvml_configure(str(directory).encode(), _held[0])
-
-    @property
-    def initialised(self) -> int:
-        """Calls of nvmlInit_v2 without their nvmlShutdown."""
-        return int(self._loaded.fake_nvml_initialised())
+            self._put(f"{number}/chain", gpu.chain)
 
     def fail(self, function: str, code: int, gpu: int | None = None) -> None:
         """Let a function return a code, for one GPU or always."""
         self._put(f"fail/{function}" + ("" if gpu is None else f".{gpu}"), str(code))
-
-    def _put(self, name: str, text: str | None) -> None:
-        if text is not None:
-            (self.directory / name).write_text(text)
-
-    def _report(
-        self, number: int, nonce: Sequence[int], into: Sequence[int], size: ctypes.Array[ctypes.c_uint]
-    ) -> int:
-        make = self.gpus[number].report
-        if make is None:
-            return 3
-        self.nonces.append(bytes(nonce[:32]))
-        made = make(self.nonces[-1])
-        size[0] = len(made)
-        if len(made) <= REPORT_ROOM:
-            ctypes.memmove(into, made, len(made))
-        return 0

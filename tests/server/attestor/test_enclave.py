@@ -93,7 +93,7 @@ async def test_nitro_and_gpus_speak_side_by_side(tmp_path: Path) -> None:
     )
     with NsmDevice(aws.Module()) as device:
         platform = EnclavePlatform(NitroCollector(Nsm(device.path), given), tmp_path / "starts")
-        gpus = NvidiaCollector(given, driver.library)
+        gpus = NvidiaCollector(given, driver.shared_object)
         claims, bound, evidence = await attest(tmp_path, platform=platform, gpus=GPUS, collectors=(gpus,))
     assert (claims.key_hardware, claims.gpus) == ("nitro", GPUS)
     assert nitro_failures(evidence["nitro"], bound, (NitroRoot.of(x509.parse(aws.root().der)),)) == []

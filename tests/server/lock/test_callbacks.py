@@ -21,7 +21,7 @@ from rlu_server.attestor.collect import nscq
 fake.library = lambda: {library!r}
 switch = fake.FakeSwitch(lambda nonce: b"report over " + nonce, b"chain")
 fabric = fake.FakeFabric(Path(os.environ["TMPDIR"]) / "fabric", [switch])
-with nscq.opened(fabric.library) as opened:
+with nscq.opened(fabric.shared_object) as opened:
     (label,) = opened.switches()
     answer = opened.attest(label, b"n" * 32)
 os.write(1, answer.report + b", " + answer.certificates)

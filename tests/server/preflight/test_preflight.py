@@ -46,7 +46,7 @@ def by_id(found: list[Finding]) -> dict[str, Finding]:
 def test_a_healthy_node_with_eight_gpus(node: FakeNode, tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100] * 8, settings=(0, 0, 1))
     fabric = FakeFabric(tmp_path / "nscq", [FakeSwitch()] * 4)
-    seen = look(node, driver.library, switch_library=fabric.library)
+    seen = look(node, driver.shared_object, switch_library=fabric.shared_object)
     found = judge(seen, ("h100x8", BUILT_IN["h100x8"]))
     assert exit_code(found) == 0, [finding for finding in found if finding.remedy]
     assert {
@@ -58,7 +58,7 @@ def test_a_healthy_node_with_eight_gpus(node: FakeNode, tmp_path: Path) -> None:
         "tpm.device",
         "profile.satisfied",
     } <= set(by_id(found))
-    assert (driver.initialised, fabric.sessions) == (0, 0)
+    assert (driver.opened, fabric.opened) == (0, 0)
     said = str([finding.to_json() for finding in found])
     assert H100.uuid not in said
     assert str(H100.serial) not in said
@@ -78,18 +78,20 @@ def test_switches_are_asked_for_in_protected_mode(
 ) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100] * 8, settings=settings)
     fabric = FakeFabric(tmp_path / "nscq", [FakeSwitch()] * switches)
-    found = by_id(judge(look(node, driver.library, switch_library=fabric.library)))
+    found = by_id(judge(look(node, driver.shared_object, switch_library=fabric.shared_object)))
     assert (found["gpu.switches"].severity if "gpu.switches" in found else None) == severity
 
 
 def test_switches_that_do_not_answer(node: FakeNode, tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100] * 8, settings=(0, 0, 1))
-    found = by_id(judge(look(node, driver.library)))["gpu.switches"]
+    found = by_id(judge(look(node, driver.shared_object)))["gpu.switches"]
     assert (found.severity, "nscq.absent" in found.found) == (Severity.WARNING, True)
     assert "libnvidia-nscq" in found.remedy
     fabric = FakeFabric(tmp_path / "nscq", [FakeSwitch()])
     fabric.say("uuid", -3)
-    found = by_id(judge(look(node, driver.library, switch_library=fabric.library)))["gpu.switches"]
+    found = by_id(judge(look(node, driver.shared_object, switch_library=fabric.shared_object)))[
+        "gpu.switches"
+    ]
     assert "nscq.denied" in found.found
 
 
@@ -128,7 +130,7 @@ def test_one_gpu_that_is_not_well(
     node: FakeNode, tmp_path: Path, changed: FakeGpu, id: str, severity: Severity
 ) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100, changed], settings=(1, 0, 0))
-    found = by_id(judge(look(node, driver.library)))
+    found = by_id(judge(look(node, driver.shared_object)))
     assert found[id].severity is severity
     if severity in (Severity.WARNING, Severity.ERROR) and id != "gpu.mixed":
         assert found[id].found.endswith("GPU 1")
@@ -148,13 +150,13 @@ def test_confidential_computing(
     node: FakeNode, tmp_path: Path, settings: tuple[int, int, int], severity: Severity
 ) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100], settings=settings)
-    assert by_id(judge(look(node, driver.library)))["gpu.confidential"].severity is severity
+    assert by_id(judge(look(node, driver.shared_object)))["gpu.confidential"].severity is severity
 
 
 def test_a_driver_that_fails(node: FakeNode, tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100])
     driver.fail("nvmlInit_v2", 18)
-    found = by_id(judge(look(node, driver.library)))["gpu.driver"]
+    found = by_id(judge(look(node, driver.shared_object)))["gpu.driver"]
     assert (found.severity, "nvml.driver" in found.found) == (Severity.ERROR, True)
     assert "reload the driver" in found.remedy
 
@@ -280,7 +282,7 @@ def test_a_profile_that_the_node_does_not_have(
     node: FakeNode, tmp_path: Path, profile: str, ids: set[str]
 ) -> None:
     driver = FakeDriver(tmp_path / "nvml", [H100, H100])
-    found = judge(look(node, driver.library), (profile, BUILT_IN[profile]))
+    found = judge(look(node, driver.shared_object), (profile, BUILT_IN[profile]))
     errors = {finding.id for finding in found if finding.severity is Severity.ERROR}
     assert errors == ids
     assert ("profile.satisfied" in by_id(found)) == (not ids)
@@ -289,7 +291,7 @@ def test_a_profile_that_the_node_does_not_have(
 def test_gpus_that_are_too_small_for_the_profile(node: FakeNode, tmp_path: Path) -> None:
     small = replace(H100, memory=40 << 30)
     driver = FakeDriver(tmp_path / "nvml", [small] * 8)
-    found = judge(look(node, driver.library), ("h100x8", BUILT_IN["h100x8"]))
+    found = judge(look(node, driver.shared_object), ("h100x8", BUILT_IN["h100x8"]))
     assert "profile.gpu_memory" in by_id(found)
 
 

@@ -110,8 +110,8 @@ def test_gpus_and_switches(capsys: Capture, published: Publishers, tmp_path: Pat
     switches = [FakeSwitch(device.report, nvml_pem(*device.chain())) for device in NODE.switches]
     collector = NvidiaCollector(
         tmp_path / "collateral" / "nvidia",
-        FakeDriver(tmp_path / "driver", gpus).library,
-        FakeFabric(tmp_path / "fabric", switches).library,
+        FakeDriver(tmp_path / "driver", gpus).shared_object,
+        FakeFabric(tmp_path / "fabric", switches).shared_object,
     )
     item = items(collector)[0]
     assert "nvidia.revocation.missing" in nvidia_failures(item, BINDINGS[0], nvidia_roots())

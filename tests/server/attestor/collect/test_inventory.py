@@ -23,7 +23,7 @@ MI300X = {
 
 def test_eight_gpus_of_nvidia(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [FakeGpu()] * 8, settings=(0, 0, 1))
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         claim = inventory.nvidia(opened).claim("nvidia")
     assert claim == Gpus(
         count=8,

@@ -39,22 +39,22 @@ def test_reports_of_each_switch(tmp_path: Path) -> None:
     made = fabric(
         tmp_path, switch(), switch(report=lambda nonce: b"other " + nonce, chain=b"another \0 chain")
     )
-    with nscq.opened(made.library) as opened:
-        assert made.sessions == 1
+    with nscq.opened(made.shared_object) as opened:
+        assert made.opened == 1
         assert opened.switches() == LABELS
         assert opened.attest(LABELS[0], NONCE) == Answer(b"report over " + NONCE, b"a chain")
         assert opened.attest(LABELS[1], NONCE) == Answer(b"other " + NONCE, b"another \0 chain")
-    assert (made.nonces, made.sessions) == ([NONCE, NONCE], 0)
+    assert (made.nonces, made.opened) == ([NONCE, NONCE], 0)
 
 
 def test_no_switches(tmp_path: Path) -> None:
-    with nscq.opened(FakeFabric(tmp_path / "fabric", []).library) as opened:
+    with nscq.opened(FakeFabric(tmp_path / "fabric", []).shared_object) as opened:
         assert opened.switches() == ()
 
 
 def test_the_longest_report(tmp_path: Path) -> None:
     made = fabric(tmp_path, switch(report=lambda nonce: b"\1" * 0x2000, chain=b"c" * 0x1400))
-    with nscq.opened(made.library) as opened:
+    with nscq.opened(made.shared_object) as opened:
         answer = opened.attest(LABELS[0], NONCE)
     assert (len(answer.report), len(answer.certificates)) == (0x2000, 0x1400)
 
@@ -79,13 +79,13 @@ def test_codes_that_an_observer_is_called_with(
 ) -> None:
     made = fabric(tmp_path)
     made.say("attestation_report", code, switch=1)
-    with nscq.opened(made.library) as opened:
+    with nscq.opened(made.shared_object) as opened:
         opened.attest(LABELS[0], NONCE)
         with pytest.raises(kind, match=text) as caught:
             opened.attest(LABELS[1], NONCE)
     assert caught.value.code == name
     assert LABELS[1] in caught.value.message
-    assert made.sessions == 0
+    assert made.opened == 0
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_codes_that_an_observer_is_called_with(
 def test_every_call_is_checked(tmp_path: Path, what: str) -> None:
     made = fabric(tmp_path)
     made.fail(what, -8)
-    with nscq.opened(made.library) as opened, pytest.raises(HardwareUnavailable) as caught:
+    with nscq.opened(made.shared_object) as opened, pytest.raises(HardwareUnavailable) as caught:
         opened.attest(opened.switches()[0], NONCE)
-    assert (caught.value.code, made.sessions) == ("nscq.busy", 0)
+    assert (caught.value.code, made.opened) == ("nscq.busy", 0)
 
 
 @pytest.mark.parametrize("what", ["uuid", "attestation_report", "certificate"])
 def test_every_answer_is_checked(tmp_path: Path, what: str) -> None:
     made = fabric(tmp_path)
     made.say(what, -3)
-    with nscq.opened(made.library) as opened, pytest.raises(NotReady) as caught:
+    with nscq.opened(made.shared_object) as opened, pytest.raises(NotReady) as caught:
         opened.attest(opened.switches()[0], NONCE)
     assert caught.value.code == "nscq.denied"
 
@@ -114,22 +114,22 @@ def test_a_warning_comes_with_an_answer(tmp_path: Path, what: str) -> None:
     made = fabric(tmp_path)
     made.fail(what, 1)
     made.say(what, 1)
-    with nscq.opened(made.library) as opened:
+    with nscq.opened(made.shared_object) as opened:
         assert opened.attest(opened.switches()[0], NONCE).report == b"report over " + NONCE
 
 
 def test_no_session(tmp_path: Path) -> None:
     made = fabric(tmp_path)
     made.fail("nscq_session_create", -6)
-    with pytest.raises(NotReady, match="a session") as caught, nscq.opened(made.library):
+    with pytest.raises(NotReady, match="a session") as caught, nscq.opened(made.shared_object):
         pass
-    assert (caught.value.code, made.sessions) == ("nscq.driver", 0)
+    assert (caught.value.code, made.opened) == ("nscq.driver", 0)
 
 
 def test_a_switch_that_went_away(tmp_path: Path) -> None:
     """The library calls nobody for a path that matches nothing."""
     made = fabric(tmp_path)
-    with nscq.opened(made.library) as opened:
+    with nscq.opened(made.shared_object) as opened:
         (made.directory / "count").write_text("1")
         with pytest.raises(HardwareRefused, match="0 answers") as caught:
             opened.attest(LABELS[1], NONCE)
@@ -139,7 +139,7 @@ def test_a_switch_that_went_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 0x2001])
 def test_a_size_that_cannot_be(tmp_path: Path, size: int) -> None:
     made = fabric(tmp_path, switch(report=lambda nonce: bytes(size)))
-    with nscq.opened(made.library) as opened, pytest.raises(HardwareRefused) as caught:
+    with nscq.opened(made.shared_object) as opened, pytest.raises(HardwareRefused) as caught:
         opened.attest(LABELS[0], NONCE)
     assert caught.value.code == "nscq.size"
 
@@ -147,7 +147,7 @@ def test_a_size_that_cannot_be(tmp_path: Path, size: int) -> None:
 def test_more_switches_than_a_node_has(tmp_path: Path) -> None:
     made = fabric(tmp_path)
     (made.directory / "count").write_text("33")
-    with nscq.opened(made.library) as opened, pytest.raises(HardwareRefused) as caught:
+    with nscq.opened(made.shared_object) as opened, pytest.raises(HardwareRefused) as caught:
         opened.switches()
     assert caught.value.code == "nscq.count"
 

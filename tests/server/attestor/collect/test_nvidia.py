@@ -45,7 +45,7 @@ def provide(directory: Path, node: fake.Node = NODE) -> Path:
 def refused(
     directory: Path, kind: type[AttestorError], code: str, *gpus: FakeGpu, given: Path | None = None
 ) -> str:
-    library = driver(directory, *gpus).library
+    library = driver(directory, *gpus).shared_object
     with pytest.raises(kind) as caught:
         items(NvidiaCollector(given or directory / "none", library))
     assert caught.value.code == code
@@ -56,16 +56,16 @@ def refused(
 def test_items_verify(tmp_path: Path, chip: str) -> None:
     node = fake.Node(tuple(fake.Device(chip, f"gpu {n}") for n in range(3)))
     made_by = driver(tmp_path, *map(gpu, node.gpus))
-    made = items(NvidiaCollector(provide(tmp_path, node), made_by.library))
+    made = items(NvidiaCollector(provide(tmp_path, node), made_by.shared_object))
     assert made_by.nonces == [tree_of().root()] * 3
-    assert made_by.initialised == 0
+    assert made_by.opened == 0
     for item, binding in zip(made, BINDINGS, strict=True):
         assert failures(item, binding, roots()) == []
     assert failures(made[0], BINDINGS[1], roots())[-1].startswith("nvidia.binding")
 
 
 def test_without_collateral_reference_values_and_ocsp_are_missing(tmp_path: Path) -> None:
-    item = items(NvidiaCollector(tmp_path / "none", driver(tmp_path).library))[0]
+    item = items(NvidiaCollector(tmp_path / "none", driver(tmp_path).shared_object))[0]
     assert failures(item, BINDINGS[0], roots()) == [
         "nvidia.rim_driver.missing",
         "nvidia.rim_vbios.missing",
@@ -85,7 +85,7 @@ def test_only_what_these_gpus_need_is_stapled(tmp_path: Path) -> None:
     for name in ("0.xml", "1.xml"):
         (given / f"copy-{name}").write_bytes((given / name).read_bytes())
     (given / "notes.txt").write_text("not evidence")
-    item = items(NvidiaCollector(given, driver(tmp_path).library))[0]
+    item = items(NvidiaCollector(given, driver(tmp_path).shared_object))[0]
     evidence = nvidia.parse(item)
     assert sorted(rim.version for rim in evidence.rims) == sorted({NODE.gpus[0].driver, NODE.gpus[0].vbios})
     assert parts.ocsp[0] not in [response.raw for response in evidence.ocsp]
@@ -93,7 +93,7 @@ def test_only_what_these_gpus_need_is_stapled(tmp_path: Path) -> None:
 
 
 def test_no_gpu(tmp_path: Path) -> None:
-    library = FakeDriver(tmp_path / "driver", []).library
+    library = FakeDriver(tmp_path / "driver", []).shared_object
     with pytest.raises(NotReady) as caught:
         NvidiaCollector(tmp_path, library).collect(bytes(32))
     assert caught.value.code == "nvidia.none"
@@ -109,14 +109,14 @@ def test_a_gpu_that_is_lost_while_others_work(tmp_path: Path) -> None:
     made_by = driver(tmp_path)
     made_by.fail("nvmlDeviceGetConfComputeGpuAttestationReport", nvml.GPU_IS_LOST, gpu=1)
     with pytest.raises(HardwareRefused, match="GPU 1"):
-        items(NvidiaCollector(tmp_path, made_by.library))
+        items(NvidiaCollector(tmp_path, made_by.shared_object))
 
 
 def test_a_gpu_that_is_busy(tmp_path: Path) -> None:
     made_by = driver(tmp_path)
     made_by.fail("nvmlDeviceGetConfComputeGpuAttestationReport", nvml.IN_USE)
     with pytest.raises(HardwareUnavailable):
-        items(NvidiaCollector(tmp_path, made_by.library))
+        items(NvidiaCollector(tmp_path, made_by.shared_object))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_certificates_that_cannot_be_read(tmp_path: Path, chain: bytes) -> None:
 def test_the_drivers_chain_may_end_in_zeros(tmp_path: Path) -> None:
     chain = pem(*NODE.gpus[0].chain()) + bytes(3)
     item = items(
-        NvidiaCollector(provide(tmp_path), driver(tmp_path, gpu(NODE.gpus[0], chain=chain)).library)
+        NvidiaCollector(provide(tmp_path), driver(tmp_path, gpu(NODE.gpus[0], chain=chain)).shared_object)
     )[0]
     assert failures(item, BINDINGS[0], roots()) == []
 
@@ -171,8 +171,8 @@ def protected(directory: Path, switches: tuple[fake.Device, ...] = HGX.switches)
     gpus = driver(directory, *map(gpu, HGX.gpus))
     return NvidiaCollector(
         provide(directory, HGX),
-        gpus.library,
-        fabric(directory, *switches).library if switches else NO_LIBRARY,
+        gpus.shared_object,
+        fabric(directory, *switches).shared_object if switches else NO_LIBRARY,
     )
 
 
@@ -185,9 +185,9 @@ def wiring(directory: Path, switches: tuple[fake.Device, ...]) -> str:
 
 def test_switches_report_beside_the_gpus_that_they_wire(tmp_path: Path) -> None:
     gpus, switches = driver(tmp_path, *map(gpu, HGX.gpus)), fabric(tmp_path, *HGX.switches)
-    made = items(NvidiaCollector(provide(tmp_path, HGX), gpus.library, switches.library))
+    made = items(NvidiaCollector(provide(tmp_path, HGX), gpus.shared_object, switches.shared_object))
     assert gpus.nonces == switches.nonces == [tree_of().root()] * 2
-    assert (gpus.initialised, switches.sessions) == (0, 0)
+    assert (gpus.opened, switches.opened) == (0, 0)
     for item, binding in zip(made, BINDINGS, strict=True):
         assert failures(item, binding, roots()) == []
     evidence = nvidia.parse(made[0])
@@ -199,7 +199,7 @@ def test_switches_report_beside_the_gpus_that_they_wire(tmp_path: Path) -> None:
 
 def test_switches_are_asked_only_where_gpus_are_wired_to_them(tmp_path: Path) -> None:
     """A GPU that is confidential by itself needs neither the library nor the devices."""
-    item = items(NvidiaCollector(provide(tmp_path), driver(tmp_path).library, NO_LIBRARY))[0]
+    item = items(NvidiaCollector(provide(tmp_path), driver(tmp_path).shared_object, NO_LIBRARY))[0]
     assert nvidia.parse(item).switches == ()
 
 
@@ -223,7 +223,7 @@ def test_a_switch_of_another_node(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_passed_on(tmp_path: Path) -> None:
     gpus, switches = driver(tmp_path, gpu(HGX.gpus[0])), fabric(tmp_path, *HGX.switches)
     with pytest.raises(HardwareRefused, match="2, 2 GPUs") as caught:
-        items(NvidiaCollector(provide(tmp_path, HGX), gpus.library, switches.library))
+        items(NvidiaCollector(provide(tmp_path, HGX), gpus.shared_object, switches.shared_object))
     assert caught.value.code == "nvidia.wiring"
 
 
@@ -240,5 +240,5 @@ def test_switches_reports_that_cannot_be_evidence(tmp_path: Path, change: Callab
     made = FakeFabric(tmp_path / "fabric", [FakeSwitch(report=change, chain=pem(*HGX.switches[0].chain()))])
     gpus = driver(tmp_path, *map(gpu, HGX.gpus))
     with pytest.raises(HardwareRefused, match="NVSwitch SWX-") as caught:
-        items(NvidiaCollector(tmp_path / "none", gpus.library, made.library))
+        items(NvidiaCollector(tmp_path / "none", gpus.shared_object, made.shared_object))
     assert caught.value.code == "nvidia.report"

@@ -31,16 +31,16 @@ def test_the_structures_are_the_headers() -> None:
 
 def test_what_the_driver_says(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [gpu(), gpu(name="NVIDIA H200", memory=143771 << 20, serial=None)])
-    with nvml.opened(driver.library) as opened:
-        assert driver.initialised == 1
+    with nvml.opened(driver.shared_object) as opened:
+        assert driver.opened == 1
         assert (opened.driver, opened.mode) == ("590.12.00", "on")
         assert opened.gpus() == (
             nvml.Gpu(
-                0, "NVIDIA H100 80GB HBM3", 81559, "96.00.5E.00.01", driver.gpus[0].uuid, "1654922006536"
+                0, "NVIDIA H100 80GB HBM3", 81559, "96.00.5E.00.01", driver.devices[0].uuid, "1654922006536"
             ),
-            nvml.Gpu(1, "NVIDIA H200", 143771, "96.00.5E.00.01", driver.gpus[1].uuid, None),
+            nvml.Gpu(1, "NVIDIA H200", 143771, "96.00.5E.00.01", driver.devices[1].uuid, None),
         )
-    assert driver.initialised == 0
+    assert driver.opened == 0
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_modes(
     tmp_path: Path, settings: tuple[int, int, int] | None, state: tuple[int, int] | None, mode: str
 ) -> None:
     driver = FakeDriver(tmp_path, [], settings=settings, state=state)
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         assert opened.mode == mode
         assert opened.gpus() == ()
 
@@ -71,13 +71,13 @@ def test_modes(
 def test_an_older_driver_has_only_the_state(tmp_path: Path, code: int) -> None:
     driver = FakeDriver(tmp_path, [], state=(1, 0))
     driver.fail("nvmlSystemGetConfComputeSettings", code)
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         assert opened.mode == "on"
 
 
 def test_reports_of_each_gpu(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [gpu(), gpu(report=lambda nonce: b"other " + nonce, chain=b"another")])
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         assert opened.attest(0, NONCE) == nvml.Answer(b"report over " + NONCE, b"a chain")
         assert opened.attest(1, NONCE) == nvml.Answer(b"other " + NONCE, b"another")
     assert driver.nonces == [NONCE, NONCE]
@@ -85,7 +85,7 @@ def test_reports_of_each_gpu(tmp_path: Path) -> None:
 
 def test_the_longest_report(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [gpu(report=lambda nonce: b"\x01" * 0x2000, chain=b"c" * 0x1400)])
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         answer = opened.attest(0, NONCE)
     assert (len(answer.report), len(answer.certificates)) == (0x2000, 0x1400)
 
@@ -113,7 +113,7 @@ CODES: list[tuple[int, type[AttestorError], str, str]] = [
 def test_return_codes(tmp_path: Path, code: int, kind: type[AttestorError], name: str, text: str) -> None:
     driver = FakeDriver(tmp_path, [gpu(), gpu()])
     driver.fail(REPORT, code, gpu=1)
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         opened.attest(0, NONCE)
         with pytest.raises(kind, match=text) as caught:
             opened.attest(1, NONCE)
@@ -137,7 +137,7 @@ def test_return_codes(tmp_path: Path, code: int, kind: type[AttestorError], name
 def test_every_call_is_checked(tmp_path: Path, function: str) -> None:
     driver = FakeDriver(tmp_path, [gpu()])
     driver.fail(function, 15)
-    with nvml.opened(driver.library) as opened, pytest.raises(HardwareRefused) as caught:
+    with nvml.opened(driver.shared_object) as opened, pytest.raises(HardwareRefused) as caught:
         _ = opened.driver, opened.gpus()
     assert caught.value.code == "nvml.gpu_lost"
 
@@ -146,7 +146,7 @@ def test_the_mode_and_the_certificates_are_checked(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [gpu()])
     driver.fail("nvmlSystemGetConfComputeSettings", 999)
     driver.fail("nvmlDeviceGetConfComputeGpuCertificate", 15)
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         with pytest.raises(HardwareRefused) as caught:
             _ = opened.mode
         assert caught.value.code == "nvml.failed"
@@ -157,16 +157,16 @@ def test_the_mode_and_the_certificates_are_checked(tmp_path: Path) -> None:
 def test_a_driver_that_is_not_loaded(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [])
     driver.fail("nvmlInit_v2", 9)
-    with pytest.raises(NotReady, match="load the NVIDIA driver"), nvml.opened(driver.library):
+    with pytest.raises(NotReady, match="load the NVIDIA driver"), nvml.opened(driver.shared_object):
         pass
-    assert driver.initialised == 0
+    assert driver.opened == 0
 
 
 def test_it_is_let_go_after_a_failure(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [gpu(report=None)])
-    with pytest.raises(NotReady, match="evidence"), nvml.opened(driver.library) as opened:
+    with pytest.raises(NotReady, match="evidence"), nvml.opened(driver.shared_object) as opened:
         opened.attest(0, NONCE)
-    assert driver.initialised == 0
+    assert driver.opened == 0
 
 
 def test_no_library() -> None:
@@ -177,7 +177,7 @@ def test_no_library() -> None:
 
 
 def test_a_library_without_the_function(tmp_path: Path) -> None:
-    with nvml.opened(FakeDriver(tmp_path, [gpu()]).library) as opened:
+    with nvml.opened(FakeDriver(tmp_path, [gpu()]).shared_object) as opened:
         assert opened._call("nvmlNoSuchFunction") == nvml.FUNCTION_NOT_FOUND
 
 
@@ -188,21 +188,21 @@ def test_a_size_that_cannot_be(tmp_path: Path, size: int) -> None:
         nvml._taken(made.attestation_report, size, "GPU 0")
     assert caught.value.code == "nvml.size"
     driver = FakeDriver(tmp_path, [gpu(report=lambda nonce: bytes(min(size, 0x3000)))])
-    with nvml.opened(driver.library) as opened, pytest.raises(HardwareRefused, match="GPU 0"):
+    with nvml.opened(driver.shared_object) as opened, pytest.raises(HardwareRefused, match="GPU 0"):
         opened.attest(0, NONCE)
 
 
 def test_more_gpus_than_a_node_has(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [])
     (tmp_path / "count").write_text("33")
-    with nvml.opened(driver.library) as opened, pytest.raises(HardwareRefused) as caught:
+    with nvml.opened(driver.shared_object) as opened, pytest.raises(HardwareRefused) as caught:
         opened.gpus()
     assert caught.value.code == "nvml.count"
 
 
 def test_numbers_of_a_gpu(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [FakeGpu(ecc=(1, 0), errors=5, links=(1, 0)), FakeGpu()])
-    with nvml.opened(driver.library) as opened:
+    with nvml.opened(driver.shared_object) as opened:
         assert opened.numbers("nvmlDeviceGetEccMode", 0, results=2) == (1, 0)
         assert opened.numbers("nvmlDeviceGetNvLinkState", 0, 0) == (1,)
         assert opened.numbers("nvmlDeviceGetNvLinkState", 0, 1) == (0,)

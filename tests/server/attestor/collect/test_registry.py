@@ -59,7 +59,7 @@ def test_the_claim_says_whether_there_are_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: str
 ) -> None:
     driver = FakeDriver(tmp_path, [FakeGpu(), FakeGpu()])
-    monkeypatch.setattr(collect.nvml, "opened", lambda opened=nvml.opened: opened(driver.library))
+    monkeypatch.setattr(collect.nvml, "opened", lambda opened=nvml.opened: opened(driver.shared_object))
     found = gpus_of(settings(gpu={"vendor": "nvidia", "evidence": evidence}))
     assert found is not None
     assert (found.count, found.attestation, found.mode) == (2, evidence, "on")
