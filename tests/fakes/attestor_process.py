@@ -78,20 +78,25 @@ class Deployment:
 
 
 class AttestorProcess:
-    """`python -m rlu_server.attestor`, started and stopped."""
+    """`python -m rlu_server.attestor`, started and stopped.
 
-    def __init__(self, deployment: Deployment, *arguments: str) -> None:
+    Args:
+        before: Python that the process runs first.
+    """
+
+    def __init__(self, deployment: Deployment, *arguments: str, before: str = "") -> None:
         self.deployment = deployment
         self.socket = deployment.socket
         self._arguments = arguments
+        self._before = before
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> AttestorProcess:
         """Start it and wait until it listens."""
+        run = "import runpy; runpy.run_module('rlu_server.attestor', run_name='__main__', alter_sys=True)"
         command = [
             sys.executable,
-            "-m",
-            "rlu_server.attestor",
+            *(("-c", f"{self._before}\n{run}") if self._before else ("-m", "rlu_server.attestor")),
             "--config",
             str(self.deployment.config),
             *self._arguments,

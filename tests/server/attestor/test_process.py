@@ -20,7 +20,7 @@ from rlu_attestation.statements import Close, Receipt, SessionStatement, running
 from rlu_attestation.tpm import checks
 from rlu_server import swtpm
 from rlu_server.attestor import messages, records
-from waiting import until
+from waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.tpm
 
@@ -305,8 +305,24 @@ def test_an_enrolment_of_another_ak_is_refused(deployment: Deployment) -> None:
         AttestorProcess(deployment).start()
 
 
+PATIENT = """
+from pathlib import Path
+from rlu_server.attestor import server
+
+async def told(self, close=server.Server.close_connections):
+    Path({marker!r}).touch()
+    await close(self)
+
+server.LINGER_S = {patience_s}
+server.Server.close_connections = told
+"""
+
+
 async def test_a_slow_reader_gets_its_last_answers(deployment: Deployment) -> None:
-    process = AttestorProcess(deployment).start()
+    """Slow, not too slow: how long that may take is not what is tested, so that the attestor here has the patience of a test."""
+    lingering = deployment.directory / "lingering"
+    before = PATIENT.format(marker=str(lingering), patience_s=PATIENCE_S)
+    process = AttestorProcess(deployment, before=before).start()
     gateway = await process.connect()
     await gateway.hello()
     gateway.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -314,7 +330,7 @@ async def test_a_slow_reader_gets_its_last_answers(deployment: Deployment) -> No
     while len(leaves(deployment.log)) < len(ids):
         await asyncio.sleep(0.01)
     stopping = asyncio.get_running_loop().run_in_executor(None, process.stop)
-    await asyncio.sleep(0.5)
+    await until(lingering.exists)
     gateway.writer.transport.resume_reading()  # type: ignore[attr-defined]
     for request_id in ids:
         assert isinstance(await gateway.answer(request_id), messages.SessionOpened)
