@@ -25,6 +25,7 @@ from rlu_server import preflight
 from rlu_server.cli import cluster_licence
 from rlu_server.cli.cluster_account import (
     CaOption,
+    InstanceOption,
     MapOption,
     NamespaceOption,
     ServerOption,
@@ -145,7 +146,7 @@ def sweep_(
 
 @app.command("collateral")
 def collateral(
-    instance: Annotated[list[str], typer.Option(help="Address of an instance, https://…; repeatable.")],
+    instance: InstanceOption,
     configmap: MapOption,
     fetch: Annotated[
         list[str] | None, typer.Argument(metavar="[-- OPTIONS]", help="Options of `rlu collateral fetch`.")

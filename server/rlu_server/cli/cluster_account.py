@@ -1,4 +1,4 @@
-"""What the commands of `rlu cluster` have in common: which API server they ask, and as whom; their refusals."""
+"""What the commands of `rlu cluster` have in common: their options, which API server they ask, and as whom; their refusals."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rlu_server.outreach.http import target
 NamespaceOption = Annotated[
     str, typer.Option(help="Our namespace; default: the one of this pod.", show_default=False)
 ]
+InstanceOption = Annotated[list[str], typer.Option(help="Address of an instance, https://…; repeatable.")]
 MapOption = Annotated[str, typer.Option("--configmap", help="The ConfigMap to fill; it has to be there.")]
 ServerOption = Annotated[
     str,

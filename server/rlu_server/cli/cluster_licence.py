@@ -15,6 +15,7 @@ from rlu_attestation.client import Client
 from rlu_attestation.errors import Refused, RluError
 from rlu_server.cli.cluster_account import (
     CaOption,
+    InstanceOption,
     MapOption,
     NamespaceOption,
     ServerOption,
@@ -34,7 +35,7 @@ ANSWER = "answer.jws"
 
 
 def licence(
-    instance: Annotated[list[str], typer.Option(help="Address of an instance, https://…; repeatable.")],
+    instance: InstanceOption,
     configmap: MapOption,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="RLU_CONFIG", help="rlu.toml.", show_default=False)
