@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 from fakes.intel import pem
 from fakes.pki import Authority
+from fakes.web_service import Request, Response, WebService, of_json
 
 Object = dict[str, Any]
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 EVERYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
 
 
-class ApiServer:
+class ApiServer(WebService):
     """`objects` are answered by path, without the query; `denied` paths with 403; anything else with 404.
 
     Attributes:
@@ -29,6 +27,7 @@ class ApiServer:
     """
 
     def __init__(self, directory: Path) -> None:
+        super().__init__()
         self.objects: dict[str, Object] = {}
         self.denied: set[str] = set()
         self.rules: list[Object] = [EVERYTHING]
@@ -40,12 +39,6 @@ class ApiServer:
         self.ca.write_bytes(pem(Authority("api server").der).rstrip(b"\0"))
         self.token = directory / "token"
         self.token.write_text("who-asks\n")
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=lambda: self._server.serve_forever(0.02), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -70,35 +63,7 @@ class ApiServer:
         found = self.objects.get(place)
         return (200, found) if found is not None else (404, {"kind": "Status", "reason": "NotFound"})
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _respond(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                fake.tokens.add(self.headers.get("Authorization", ""))
-                status, value = fake.answer(self.command, self.path)
-                data = value["text"].encode() if "text" in value else json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = _respond
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
-    def __enter__(self) -> ApiServer:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def respond(self, request: Request) -> Response:
+        self.tokens.add(request.headers.get("Authorization", ""))
+        status, value = self.answer(request.method, request.target)
+        return of_json(status, value["text"].encode() if "text" in value else json.dumps(value).encode())

@@ -11,10 +11,11 @@ import copy
 import itertools
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from fakes.web_service import Request, Response, WebService, of_json
 
 Object = dict[str, Any]
 
@@ -32,7 +33,7 @@ def merged(old: Any, patch: Any) -> Any:
     return result
 
 
-class FakeKubernetes:
+class FakeKubernetes(WebService):
     """Objects by path.
 
     Attributes:
@@ -41,7 +42,10 @@ class FakeKubernetes:
         calls: method and path of what it was asked.
     """
 
+    keeps_alive = True
+
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.objects: dict[str, Object] = {}
         self.calls: list[tuple[str, str]] = []
         self.budget = 100
@@ -50,50 +54,14 @@ class FakeKubernetes:
         self._lock = threading.Lock()
         self.token = folder / "token"
         self.token.write_text("token")
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._with(None)
-
-            def do_PATCH(self) -> None:
-                self._with(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-            do_POST = do_PATCH
-
-            def _with(self, body: Any) -> None:
-                if self.headers["Authorization"] != f"Bearer {outer.token.read_text()}":
-                    status, value = 401, {"code": 401}
-                else:
-                    with outer._lock:
-                        status, value = outer._answer(self.command, self.path, body)
-                content = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> FakeKubernetes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def respond(self, request: Request) -> Response:
+        if request.headers["Authorization"] != f"Bearer {self.token.read_text()}":
+            return of_json(401, b'{"code": 401}')
+        with self._lock:
+            body = json.loads(request.content) if request.content else None
+            status, value = self._answer(request.method, request.target, body)
+            return of_json(status, json.dumps(value).encode())
 
     def put(self, path: str, value: Object) -> None:
         """An object with a version of its own."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from fakes.issuer import Issuer
+from fakes.web_service import Request, Response, WebService, of_json
 from rlu_attestation.encoding import unb64u
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
-class ApiServer:
+class ApiServer(WebService):
     """Knows the service accounts in `accounts`; `reviews` is what it was asked, by token."""
 
+    keeps_alive = True
+
     def __init__(self) -> None:
+        super().__init__()
         self.issuer = Issuer("cluster")
         self.accounts: set[str] = set()
         self.reviews: list[str] = []
@@ -24,55 +27,16 @@ class ApiServer:
         self.status = 201
         self.may_answer = threading.Event()
         self.may_answer.set()
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                if self.path == "/openid/v1/jwks" and self._authorised():
-                    self._answer(200, json.loads(outer.issuer.jwks()))
-
-            def do_POST(self) -> None:
-                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if not self._authorised():
-                    return
-                assert self.path == "/apis/authentication.k8s.io/v1/tokenreviews"
-                assert (content["apiVersion"], content["kind"]) == ("authentication.k8s.io/v1", "TokenReview")
-                self._answer(outer.status, outer.review(content))
-
-            def _authorised(self) -> bool:
-                if self.headers["Authorization"] == f"Bearer {outer.own_token}":
-                    return True
-                self._answer(401, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401})
-                return False
-
-            def _answer(self, status: int, document: Any) -> None:
-                data = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> ApiServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def respond(self, request: Request) -> Response:
+        if request.headers["Authorization"] != f"Bearer {self.own_token}":
+            return of_json(401, b'{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401}')
+        if (request.method, request.target) == ("GET", "/openid/v1/jwks"):
+            return of_json(200, self.issuer.jwks())
+        assert (request.method, request.target) == ("POST", "/apis/authentication.k8s.io/v1/tokenreviews")
+        content = json.loads(request.content)
+        assert (content["apiVersion"], content["kind"]) == ("authentication.k8s.io/v1", "TokenReview")
+        return of_json(self.status, json.dumps(self.review(content)).encode())
 
     def token(self, now: float, namespace: str, name: str, **more: Any) -> str:
         """A projected token, as a kubelet gets it."""

@@ -3,58 +3,45 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fakes.issuer import Issuer
+from fakes.web_service import Request, Response, WebService
 from rlu_server.cli import auth, relay
 
 runner = CliRunner()
 
 
-class Web:
+class Web(WebService):
     """An issuer's web server; redirects where it is told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.answer: tuple[int, bytes, str] = (200, b"", "")
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, content, location = outer.answer
-                self.send_response(status)
-                if location:
-                    self.send_header("Location", location)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+    @property
+    def jwks(self) -> str:
+        """Address of its key set."""
+        return f"{self.url}/jwks"
 
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/jwks"
+    def respond(self, request: Request) -> Response:
+        status, content, location = self.answer
+        return Response(status, content, {"Location": location} if location else {})
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    made = Web()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with Web() as made:
+        yield made
 
 
 def test_a_key_set_is_put_in_place_when_it_is_good(web: Web, tmp_path: Path):
     out = tmp_path / "jwks.json"
-    asked = ["fetch-jwks", web.url, "--out", str(out), "--json"]
+    asked = ["fetch-jwks", web.jwks, "--out", str(out), "--json"]
     issuer = Issuer("one", "two")
     web.answer = (200, issuer.jwks(), "")
     found = runner.invoke(auth.app, asked)
@@ -67,7 +54,7 @@ def test_a_key_set_is_put_in_place_when_it_is_good(web: Web, tmp_path: Path):
         ((200, b'{"keys": []}', ""), "jwks.empty", 30),
         ((200, b"<html>", ""), "jwks.file", 30),
         ((500, issuer.jwks(), ""), "relay.status", 3),
-        ((302, b"", web.url), "relay.status", 3),
+        ((302, b"", web.jwks), "relay.status", 3),
         ((200, b" " * (1 << 20) + issuer.jwks(), ""), "relay.too_long", 3),
     ]:
         web.answer = answer

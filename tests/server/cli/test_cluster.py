@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from fakes.kubernetes import FakeKubernetes
 from fakes.publishers import Publishers, pem
 from fakes.server import Answer, FakeServer
 from fakes.tee import PLATFORM, ROOTS, Tee, padded
+from fakes.web_service import Request, Response, WebService
 from rlu_server.attestor.collect.tdx import read_collateral
 from rlu_server.cli import cluster
 from rlu_server.cluster.api import Api
@@ -98,23 +97,12 @@ def issuer() -> Iterator[tuple[str, list[bytes]]]:
     """Address of an issuer's key set, and the one that it answers with."""
     answer = [Issuer("one").jwks()]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer[0])))
-            self.end_headers()
-            self.wfile.write(answer[0])
+    class Issuing(WebService):
+        def respond(self, request: Request) -> Response:
+            return Response(200, answer[0])
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=made.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{made.server_address[1]}/jwks", answer
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with Issuing() as made:
+        yield f"{made.url}/jwks", answer
 
 
 def test_key_sets_are_checked_and_nothing_else_is_touched(

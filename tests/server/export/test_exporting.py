@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes.log_operator import Operator
+from fakes.web_service import Request, Response, WebService
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError, Unreachable
 from rlu_server.export import records
@@ -283,39 +282,17 @@ def test_a_line_that_a_crash_tore_off_does_not_spoil_the_next(tmp_path: Path) ->
     assert json.loads(lines[2]) == {"next": 2}
 
 
-class Collector:
+class Collector(WebService):
     """An OTLP receiver; answers from a script, and keeps what it took."""
 
     def __init__(self, *script: tuple[int, bytes]) -> None:
-        answers = itertools.chain(script, itertools.repeat((200, b"{}")))
+        super().__init__()
         self.requests: list[tuple[str, dict[str, str], Any]] = []
-        taken = self.requests
+        self._answers = itertools.chain(script, itertools.repeat((200, b"{}")))
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                data = self.rfile.read(int(self.headers["Content-Length"]))
-                taken.append((self.path, dict(self.headers), json.loads(data)))
-                status, content = next(answers)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.http = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def __enter__(self) -> Collector:
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-        self.thread.join()
+    def respond(self, request: Request) -> Response:
+        self.requests.append((request.target, dict(request.headers), json.loads(request.content)))
+        return Response(*next(self._answers))
 
 
 SENT: list[Record] = [
