@@ -11,11 +11,11 @@ from typing import Any
 from rlu_attestation.errors import RluError
 from rlu_server.broker import protocol
 from rlu_server.broker.desk import Desk
-from rlu_server.outreach.listening import IDLE_S, Handler, Listener, server_context
+from rlu_server.outreach.listening import DRAIN_S, Handler, Listener, server_context
 
 
 class BrokerServer:
-    """Serves until `close`.
+    """Serves until `close`, which lets requests that are in flight end, for `DRAIN_S` altogether.
 
     Args:
         address: host and port; port 0: any.
@@ -50,9 +50,10 @@ class BrokerServer:
         self._tell("broker_listening", str(self.port))
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join(2 * IDLE_S)
-        self._server.server_close()
+        self._server.refuse()
+        if cut := self._server.drain(DRAIN_S):
+            self._tell("broker_requests_cut", str(cut))
+        self._thread.join()
 
 
 class _Server(Listener):

@@ -57,7 +57,9 @@ def serve(
         Path | None, typer.Option("--journal", help="Default: journal.jsonl in the vault.")
     ] = None,
 ) -> None:
-    """Serve keys until SIGTERM or Ctrl-C. Keys, policies and revocations are read anew for each request; events go to standard error.
+    """Serve keys until SIGTERM or Ctrl-C; requests that are in flight then have 20 seconds to end.
+
+    Keys, policies and revocations are read anew for each request; events go to standard error.
 
     Exit codes: 0 stopped, 2 usage, vault or policy, 3 it cannot listen or write, 10 the journal was altered.
     """

@@ -55,7 +55,7 @@ def relay(
 ) -> None:
     """Pass on what a serving pod asks, TokenReviews, telemetry and key requests, and keep key sets current.
 
-    Only what is named here is ever contacted.
+    Only what is named here is ever contacted. It ends at SIGTERM or Ctrl-C; requests that are in flight then have 20 seconds to end.
     """
     try:
         if (tls_cert is None) != (tls_key is None):

@@ -1,5 +1,7 @@
 """A small HTTP server for jobs with few clients: one thread a request, bounded in number, size and time; TLS if it has a certificate.
 
+It ends in two steps: `refuse` lets nothing new in, `drain` waits for what has begun. A request has begun when its first line was read.
+
 Not for clients of the model: they meet the gateway.
 """
 
@@ -21,6 +23,8 @@ AT_ONCE = 64
 IDLE_S = 15.0
 REQUEST_S = 60.0
 """For one request from end to end, its answer included: who sends a byte now and then keeps no place for longer."""
+DRAIN_S = 20.0
+"""For all that has begun when we are told to stop: two silences of `outreach.http`, and less than a pod is given. The rest is cut off."""
 
 
 def server_context(certificate: tuple[Path, Path] | None) -> Callable[[], ssl.SSLContext] | None:
@@ -85,7 +89,11 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.socket.close()
         self._context = context
         self._on_failure = on_failure
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._change = threading.Condition()
+        self._connections = 0
+        self._waiting: set[socket.socket] = set()
+        """Connections on which no request has begun."""
+        self.stopping = False
 
     def listen(self, address: str | tuple[str, int]) -> None:
         if isinstance(address, str):
@@ -100,21 +108,62 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.server_address = self.socket.getsockname()
         self.socket.listen(AT_ONCE)
 
+    def refuse(self) -> None:
+        """No more connections, and no more requests on those there are. `serve_forever` ends; it has to run in another thread."""
+        self.shutdown()
+        self.server_close()
+        with self._change:
+            self.stopping = True
+            for connection in self._waiting:
+                _hear_no_more(connection)
+
+    def drain(self, seconds: float) -> int:
+        """After `refuse`: wait until what has begun was answered. Gives how many connections are still busy after that time."""
+        with self._change:
+            self._change.wait_for(lambda: not self._connections, seconds)
+            return self._connections
+
+    @contextlib.contextmanager
+    def waiting(self, connection: socket.socket) -> Iterator[None]:
+        """From here on a request may begin, and need not."""
+        with self._change:
+            self._waiting.add(connection)
+            if self.stopping:
+                _hear_no_more(connection)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._waiting.discard(connection)
+
+    def begins(self, connection: socket.socket) -> None:
+        """There is a request, which is let end whoever stops us."""
+        with self._change:
+            self._waiting.discard(connection)
+
     def process_request(self, request: object, client_address: object) -> None:
-        if not self._places.acquire(blocking=False):
+        with self._change:
+            full = self._connections >= AT_ONCE
+            self._connections += not full
+        if full:
             self.shutdown_request(request)  # type: ignore[arg-type]
             return
         try:
             super().process_request(request, client_address)  # type: ignore[arg-type]
         except BaseException:
-            self._places.release()  # there is no thread that would
+            self._ended()  # there is no thread that would say so
             raise
 
     def process_request_thread(self, request: object, client_address: object) -> None:
         try:
             super().process_request_thread(request, client_address)  # type: ignore[arg-type]
         finally:
-            self._places.release()
+            self._ended()
+
+    def _ended(self) -> None:
+        with self._change:
+            self._connections -= 1
+            self._change.notify_all()
 
     def finish_request(self, request: object, client_address: object) -> None:
         assert isinstance(request, socket.socket)
@@ -125,7 +174,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         # In the request's own thread: a client that does not shake hands keeps nobody else waiting.
         context = self._context()
         with context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
-            with _deadline(secure):
+            with _deadline(secure), self.waiting(secure):
                 secure.do_handshake()
             super().finish_request(secure, client_address)
 
@@ -137,13 +186,18 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
 class Handler(BaseHTTPRequestHandler):
     """Reads and answers one request; subclasses have `do_GET` and `do_POST`, and say who they are."""
 
+    server: Listener
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S
     product = "rlu"
 
     def handle_one_request(self) -> None:
-        with _deadline(self.connection):
+        with _deadline(self.connection), self.server.waiting(self.connection):
             super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        self.server.begins(self.connection)
+        return super().parse_request()
 
     def content(self, most: int) -> bytes:
         """The request's content. Raises ValueError: it has no length, is longer than `most`, or was cut short."""
@@ -162,6 +216,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, kind: str, content: bytes) -> None:
         """Send an answer."""
+        self.close_connection = self.close_connection or self.server.stopping
         self.send_response(status)
         self.send_header("Content-Type", kind or "application/octet-stream")
         self.send_header("Content-Length", str(len(content)))
@@ -175,6 +230,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: request lines are what clients make them."""
+
+
+def _hear_no_more(connection: socket.socket) -> None:
+    """What has arrived can still be read, and answered; then comes the end."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RD)  # below TLS, which belongs to another thread
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from rlu_server.outreach import key_sets
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import Unreachable, request, trust
 from rlu_server.outreach.letters import Mailbox
-from rlu_server.outreach.listening import IDLE_S, Handler, Listener, server_context
+from rlu_server.outreach.listening import DRAIN_S, Handler, Listener, server_context
 
 MAX_QUESTION = 32 * 1024
 MAX_TELEMETRY = 4 << 20
@@ -73,7 +73,7 @@ class Plan:
 
 
 class Relay:
-    """Serves until `close`.
+    """Serves until `close`, which lets requests that are in flight end, for `DRAIN_S` altogether.
 
     Args:
         listen: `unix:/path` or `address:port` (port 0: any).
@@ -106,12 +106,14 @@ class Relay:
 
     def close(self) -> None:
         self._stop.set()
-        self._server.shutdown()
-        for thread in self._threads:
-            thread.join(2 * IDLE_S)
-        self._server.server_close()
+        until = time.monotonic() + DRAIN_S
+        self._server.refuse()
         if self._unix is not None:
             self._unix.unlink(missing_ok=True)
+        if cut := self._server.drain(DRAIN_S):
+            self._plan.events("relay_requests_cut", str(cut))
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _address(self, listen: str) -> str | tuple[str, int]:
         if self._unix is not None:
@@ -123,7 +125,8 @@ class Relay:
     def _keep_key_sets(self) -> None:
         while True:
             for wanted in self._plan.key_sets:
-                self._keep(wanted)
+                if not self._stop.is_set():
+                    self._keep(wanted)
             if self._stop.wait(self._plan.every_s):
                 return
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -16,8 +17,10 @@ from fakes.safetensors_files import safetensors
 from rlu_attestation.cli import main
 from rlu_attestation.encoding import b64u
 from rlu_attestation.policy_signature import generate
+from rlu_server.broker import protocol
 from rlu_server.models import measure
 from rlu_server.selftest.node import RLU
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -192,6 +195,20 @@ def test_policies_are_read_at_the_start(tmp_path: Path, capsys: pytest.CaptureFi
     assert (ran.code, "0700" in ran.err) == (2, True)
 
 
+IN_FLIGHT = (
+    f"POST {protocol.RELEASE_PATH} HTTP/1.1\r\nContent-Type: {protocol.REQUEST_TYPE}\r\n"
+    "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+).encode()
+
+
+def _refuses(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_it_serves_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
     room = BrokerRoom(tmp_path)
     room.close()
@@ -208,7 +225,14 @@ def test_it_serves_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{told['code']}/v1/challenge", b"", method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert list(json.load(answer)) == ["challenge"]
-        broker.send_signal(signal.SIGTERM)
+        address = ("127.0.0.1", int(told["code"]))
+        with socket.create_connection(address, 60) as asking:
+            asking.sendall(IN_FLIGHT)
+            assert asking.recv(4096).startswith(b"HTTP/1.1 100")
+            broker.send_signal(signal.SIGTERM)
+            wait_until(lambda: _refuses(address))
+            asking.sendall(b"{}")
+            assert asking.recv(4096).startswith(b"HTTP/1.1 400"), "it is no request, and is told so"
         assert broker.wait(60) == 0
     finally:
         broker.kill()

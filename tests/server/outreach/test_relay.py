@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ from fakes.issuer import Authority, Issuer
 from fakes.reviewing_api_server import ApiServer
 from rlu_server.core.auth import reviews
 from rlu_server.outreach import listening
+from rlu_server.outreach import relay as relaying
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import BadAddress, target
 from rlu_server.outreach.relay import KeySet, Plan, Relay
@@ -279,3 +281,107 @@ def test_a_byte_now_and_then_keeps_no_place(
             except OSError:
                 return
     pytest.fail("it kept its place")
+
+
+class Slow:
+    """A collector that answers when it is let to; for `with`."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(60)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Slow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def asked(self) -> socket.socket:
+        """A connection on which a whole request has arrived."""
+        connection, _ = self._listener.accept()
+        connection.settimeout(60)
+        got = b""
+        while not got.endswith(b"\r\n\r\n{}"):
+            more = connection.recv(4096)
+            assert more
+            got += more
+        return connection
+
+
+def refused(relay: Relay) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", relay.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+TELEMETRY = b"POST /v1/otlp/traces HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_a_stop_lets_requests_end_that_are_in_flight(
+    serve: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch
+):
+    """And nothing else: who is connected and asks nothing keeps nobody waiting."""
+    monkeypatch.setattr(relaying, "DRAIN_S", 600.0)
+    with Slow() as collector:
+        relay = serve(Plan(collector=collector.url, events=lambda *_: None))
+        address = ("127.0.0.1", relay.port)
+        with socket.create_connection(address, 60) as asking, socket.create_connection(address, 60) as idle:
+            idle.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert idle.recv(4096).startswith(b"HTTP/1.1 200")
+            asking.sendall(TELEMETRY)
+            with collector.asked() as asked:
+                closing = threading.Thread(target=relay.close)
+                closing.start()
+                until(lambda: refused(relay))
+                while idle.recv(4096):
+                    pass
+                assert closing.is_alive()
+                asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+                answer = b"".join(iter(lambda: asking.recv(4096), b""))
+            closing.join(60)
+            assert not closing.is_alive()
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert (head[:12], content) == (b"HTTP/1.1 200", b"done")
+    assert b"Connection: close" in head
+
+
+def test_a_stop_does_not_wait_for_ever(serve: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(relaying, "DRAIN_S", 0.05)
+    events: list[tuple[str, str]] = []
+    with Slow() as collector:
+        relay = serve(Plan(collector=collector.url, events=lambda *event: events.append(event)))
+        with socket.create_connection(("127.0.0.1", relay.port), 60) as asking:
+            asking.sendall(TELEMETRY)
+            with collector.asked():
+                relay.close()
+                assert events[-1] == ("relay_requests_cut", "1")
+
+
+def test_a_request_that_arrived_before_the_stop_is_answered(
+    serve: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch
+):
+    """Although nobody had begun to read it."""
+    relay = serve(Plan(events=lambda *_: None))
+    took, may = threading.Event(), threading.Event()
+    waiting = listening.Listener.waiting
+
+    def late(listener: listening.Listener, connection: socket.socket) -> Any:
+        took.set()
+        assert may.wait(60)
+        return waiting(listener, connection)
+
+    monkeypatch.setattr(listening.Listener, "waiting", late)
+    with socket.create_connection(("127.0.0.1", relay.port), 60) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert took.wait(60)
+        closing = threading.Thread(target=relay.close)
+        closing.start()
+        until(lambda: refused(relay))
+        may.set()
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+        closing.join(60)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close" in answer
