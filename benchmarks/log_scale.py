@@ -174,6 +174,8 @@ def segment(entries: int, directory: Path) -> dict[str, Any]:
 
 
 class _Nobody:
+    gone = False
+
     def committed(self, entry: object) -> None:
         pass
 

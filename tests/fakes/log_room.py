@@ -147,6 +147,8 @@ def _receipt(report: messages.RecordReceipt, leaf: bytes, stamp: composition.Sta
 
 
 class _Nobody:
+    gone = False
+
     def committed(self, entry: object) -> None:
         pass
 

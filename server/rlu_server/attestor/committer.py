@@ -6,7 +6,8 @@ released. So the disk holds exactly what was, or was about to be, released, and 
 
 There is no timer in the path of a signature that a response waits for. Receipts come after their response: when nothing else waits, the
 signer rests for some milliseconds between two batches of them, so that under load more of them share a signature, a write and a wake-up.
-After a failure, leaves of our own (closes nobody asked for) and notes are tried again in a while, and at once when we are to end.
+After a failure, leaves of our own (closes nobody asked for), what gateways that are gone had handed over, and notes are tried again in a
+while, and at once when we are to end.
 
 Heads never go back in time. When the clock does, by more than corrections of the clock explain, nothing is signed until it is right
 again (`clock.set_back`): a later head with an earlier time would look like a forgery to whoever follows the log.
@@ -103,7 +104,7 @@ class Committer:
         self._committed: list[Entry] = []
         self._notes: list[tuple[bytes, asyncio.Future[None]]] = []
         self._again: list[Pending] = []
-        """Leaves of our own that are to be tried once more."""
+        """Leaves that are to be tried once more."""
         self._retry: asyncio.TimerHandle | None = None
         self._busy = False
         self._urgent = False
@@ -294,8 +295,13 @@ class Committer:
             self._events.emit(Event.SIGNER_FAILED, error.code, len(batch))
         else:
             self._events.emit(Event.LOG_WRITE_FAILED, f"errno.{error.errno}", len(batch))
+        stay = [pending for pending in batch if pending.stays]
+        if stay:
+            # What stays and came later goes behind: no close may overtake the receipts of its session.
+            stay += [pending for pending in self._waiting if pending.stays]
+            self._waiting = deque(pending for pending in self._waiting if not pending.stays)
         if not self._draining:
-            self._again += [pending for pending in batch if pending.token is None]
+            self._again += stay
             if (self._again or self._notes) and self._retry is None:
                 self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
         for pending in batch:

@@ -29,8 +29,11 @@ class Exporting:
 
     Attributes:
         exported: leaves that arrived, or that were given up.
+        gone: nobody stops asking for what it does.
         floor: leaves before the latest gap's end; they are not handed out for the export any more.
     """
+
+    gone = False
 
     def __init__(self, directory: Path, issuer: str, limit: int, when_behind: WhenBehind) -> None:
         self._path = directory / FILE_NAME

@@ -252,18 +252,16 @@ class Ledger:
         self.signed_size = draft.size
 
     def rollback(self, draft: Draft) -> None:
-        """The batch was not signed: it never was."""
+        """The batch was not signed: it never was. What stays is tried again; all else only if the gateway asks."""
         self.tree.truncate(draft.before)
         for session, seq in draft.lost:
             session.open.add(seq)
-        for entry in draft.entries:
-            if isinstance(entry.pending, PendingReceipt):
-                entry.pending.session.open.add(entry.pending.seq)
-                entry.pending.session.unsigned -= 1
-            elif isinstance(entry.pending, PendingClose) and entry.pending.token is not None:
-                entry.pending.session.closing = (
-                    False  # our own closes are tried again; the gateway's only if it asks
-                )
+        for pending in (entry.pending for entry in draft.entries if not entry.pending.stays):
+            if isinstance(pending, PendingReceipt):
+                pending.session.open.add(pending.seq)
+                pending.session.unsigned -= 1
+            elif isinstance(pending, PendingClose):
+                pending.session.closing = False
 
     def replay(self, batch: records.Batch) -> None:
         """Rebuild the state from a batch of the log.

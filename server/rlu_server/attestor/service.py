@@ -330,6 +330,11 @@ class Ask(msgspec.Struct, frozen=True, eq=False):
     request_id: int
     kind: type[messages.ReceiptRecorded] | type[messages.SessionClosed] = messages.ReceiptRecorded
 
+    @property
+    def gone(self) -> bool:
+        """Has the gateway left?"""
+        return self.gateway.gone
+
     def committed(self, entry: Entry) -> None:
         """Answer with the statement, and for a session with the proof that it is under the head."""
         gateway = self.gateway
@@ -338,9 +343,12 @@ class Ask(msgspec.Struct, frozen=True, eq=False):
             gateway.answer(self.kind(id=self.request_id, logged=logged))
             return
         attestor = self.attestor
-        if gateway.gone:  # it left while its session was being signed
-            ledger = attestor.committer.ledger
-            attestor.committer.submit([ledger.close(entry.pending.session, "gateway_lost", "unknown", None)])
+        session = entry.pending.session
+        if gateway.gone:
+            # It left while its session was being signed. When it left after that, the session is being closed.
+            if not session.closing:
+                ledger = attestor.committer.ledger
+                attestor.committer.submit([ledger.close(session, "gateway_lost", "unknown", None)])
             return
         signed = attestor.committer.signed
         assert signed is not None

@@ -36,6 +36,10 @@ class Session:
 class Caller(Protocol):
     """Whom to tell what became of a pending leaf."""
 
+    @property
+    def gone(self) -> bool:
+        """Will nobody ask for it again?"""
+
     def committed(self, entry: Entry) -> None:
         """The leaf is under a signed head."""
 
@@ -49,6 +53,11 @@ class Pending:
 
     token: Caller | None
 
+    @property
+    def stays(self) -> bool:
+        """Is it tried again when it could not be signed? What a gateway handed over before it left is, as it was handed over."""
+        return self.token is None or self.token.gone
+
 
 @dataclass(slots=True, eq=False)
 class PendingSession(Pending):
@@ -57,6 +66,11 @@ class PendingSession(Pending):
     session: Session
     statement: bytes
     iat: int
+
+    @property
+    def stays(self) -> bool:
+        """No: without whom it was for it never begins."""
+        return False
 
 
 @dataclass(slots=True, eq=False)

@@ -289,3 +289,82 @@ async def test_a_note_is_tried_until_it_is_on_the_disk(
         room.platform.failing = False
         await noting
         assert [line["count"] for line in room.lines("start")] == [7]
+
+
+def closes_of(room: Room) -> list[object]:
+    return [line["session"] for line in room.lines("close")]
+
+
+async def test_a_gateway_that_leaves_while_its_answers_are_given_has_each_session_closed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of its sessions are in the log, and it has not heard of them: who closes them, the answer or the loss?"""
+    monkeypatch.setattr(committer, "TOLD_AT_ONCE", 1)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        room.platform.gate.clear()
+        ids = [gateway.send(gateway.opening())]
+        await until(lambda: room.committer._busy)
+        ids += [gateway.send(gateway.opening()) for _ in range(500)]
+        await until(lambda: room.committer.waiting == 500)
+        room.platform.gate.set()
+        await gateway.answer(ids[0])
+        await gateway.answer(ids[1])
+        (connection,) = room.server.connections
+        connection.gateway.lost("gateway_lost")
+        await until(lambda: room.ledger.sessions == 0 and room.committer.idle)
+        assert len(closes_of(room)) == len(set(closes_of(room))) == len(ids)
+
+
+@pytest.mark.parametrize("exchanges", [0, 2])
+async def test_a_session_whose_gateway_left_while_its_close_failed_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: int
+) -> None:
+    """Nobody asks for that close again, and what is open in the session would keep it from expiring."""
+    monkeypatch.setattr(committer, "RETRY_S", 0.02)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        other = (await gateway.open()).session
+        for _ in range(exchanges):
+            await gateway.begin(session)
+        room.platform.gate.clear()
+        room.platform.failing = True
+        gateway.send(messages.CloseSession(id=900, session=session, reason="client_request", scratch="wiped"))
+        await until(lambda: room.committer._busy)
+        await gateway.disconnect()
+        await until(lambda: not room.server.connections)
+        room.platform.gate.set()
+        await until(lambda: room.event_names().count("signer.failed") >= 3)
+        assert room.lines("close") == []
+        room.platform.failing = False
+        await until(lambda: room.ledger.sessions == 0, room.stream.getvalue)
+        assert sorted(map(str, closes_of(room))) == sorted([session, other])
+        receipts = [(line["session"], line["seq"], line["status"]) for line in room.lines("receipt")]
+        assert receipts == [(session, seq + 1, "failed") for seq in range(exchanges)]
+
+
+async def test_what_a_gateway_reported_before_it_left_is_signed_as_it_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only the exchange that it had said nothing about is logged as lost."""
+    monkeypatch.setattr(committer, "RETRY_S", 0.02)
+    async with running_room(tmp_path) as room:
+        gateway = await room.greeted()
+        session = (await gateway.open()).session
+        seqs = [await gateway.begin(session) for _ in range(3)]
+        room.platform.gate.clear()
+        room.platform.failing = True
+        gateway.send(gateway.receipt(session, seqs[1]))
+        await until(lambda: room.committer._busy)
+        gateway.send(gateway.receipt(session, seqs[0]))
+        await until(lambda: room.committer.waiting == 1)
+        await gateway.disconnect()
+        await until(lambda: not room.server.connections)
+        room.platform.gate.set()
+        await until(lambda: room.event_names().count("signer.failed") >= 4)
+        room.platform.failing = False
+        await until(lambda: room.ledger.sessions == 0, room.stream.getvalue)
+        told = [(line["seq"], line["status"]) for line in room.lines("receipt")]
+        assert told == [(2, "complete"), (1, "complete"), (3, "failed")]
+        assert closes_of(room) == [session]

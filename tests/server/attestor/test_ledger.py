@@ -30,6 +30,7 @@ class Noted:
     """A caller that notes what became of its leaf."""
 
     def __init__(self) -> None:
+        self.gone = False
         self.entry: Entry | None = None
         self.error: RluError | None = None
 
@@ -153,11 +154,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self.waiting.append(self.ledger.close(found, "client_request", "wiped", Noted()))
         self.closing.add(session)
 
-    @rule(size=st.integers(0, 5))
-    def fail(self, size: int) -> None:
+    @rule(size=st.integers(0, 5), gone=st.booleans())
+    def fail(self, size: int, gone: bool) -> None:
+        """What was handed over by who is gone by now is tried again, with all that it did; a session is not."""
         batch, self.waiting = self.waiting[:size], self.waiting[size:]
-        self.ledger.rollback(self.ledger.draft(batch, 0))
         for pending in batch:
+            assert isinstance(pending.token, Noted)
+            pending.token.gone = gone
+        self.ledger.rollback(self.ledger.draft(batch, 0))
+        self.waiting = [pending for pending in batch if pending.stays] + self.waiting
+        for pending in batch:
+            assert pending.stays is (gone and not isinstance(pending, PendingSession))
+            if pending.stays:
+                continue
             if isinstance(pending, PendingReceipt):
                 self.model[pending.session.id].open.add(pending.seq)
             elif isinstance(pending, PendingClose):
