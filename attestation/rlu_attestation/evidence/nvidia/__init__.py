@@ -26,6 +26,12 @@ from __future__ import annotations
 
 from rlu_attestation.evidence.nvidia.claims import DeviceClaims, NvidiaClaims
 from rlu_attestation.evidence.nvidia.describe import Row, describe, describe_report
+from rlu_attestation.evidence.nvidia.endorsements import (
+    verify_measurements,
+    verify_revocation,
+    verify_rim_driver,
+    verify_rim_vbios,
+)
 from rlu_attestation.evidence.nvidia.identity import Identity
 from rlu_attestation.evidence.nvidia.item import (
     KIND,
@@ -50,11 +56,7 @@ from rlu_attestation.evidence.nvidia.steps import (
     verify_devices,
     verify_fwid,
     verify_identity,
-    verify_measurements,
     verify_nonce,
-    verify_revocation,
-    verify_rim_driver,
-    verify_rim_vbios,
     verify_root,
     verify_signature,
     verify_topology,

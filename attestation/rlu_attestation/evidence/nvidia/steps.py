@@ -1,7 +1,7 @@
 """Verification of NVIDIA evidence, one function a step; codes are `nvidia.<step>.<cause>`.
 
 A step looks at every device of the item. When it fails for several, the refusal names them all and has the code of the first, of what is
-false before what is only missing.
+false before what is only missing. The steps on what NVIDIA endorses are in `endorsements`.
 
 Not done here: whether the platform that collected the reports is the one that runs (a GPU's report proves that a genuine GPU answered; it
 is bound to a host only when a measured TEE collected it), and what a policy thinks of versions, counts and modes.
@@ -9,25 +9,26 @@ is bound to a host only when a measured TEE collected it), and what a policy thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import TypeVar
+from collections.abc import Sequence
+from datetime import datetime
 
 from rlu_attestation import chain
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.evidence.nvidia import identity, references, revocation, topology
+from rlu_attestation.evidence.nvidia import identity, references, topology
 from rlu_attestation.evidence.nvidia.claims import DeviceClaims, NvidiaClaims
+from rlu_attestation.evidence.nvidia.endorsements import (
+    verify_measurements,
+    verify_rim_driver,
+    verify_rim_vbios,
+)
 from rlu_attestation.evidence.nvidia.identity import CHAIN_LENGTH, LEAF, Identity, identity_of
 from rlu_attestation.evidence.nvidia.item import Device, NvidiaEvidence
-from rlu_attestation.evidence.nvidia.opaque import DeviceKind, OpaqueData
+from rlu_attestation.evidence.nvidia.opaque import DeviceKind
 from rlu_attestation.evidence.nvidia.report import NONCE_SIZE
-from rlu_attestation.evidence.nvidia.rim import Rim
 from rlu_attestation.evidence.nvidia.roots import PINNED, Root, Roots
-from rlu_attestation.evidence.nvidia.together import each
+from rlu_attestation.evidence.nvidia.together import each_device
 from rlu_attestation.evidence.nvidia.topology import Topology
 from rlu_attestation.x509 import DIGITAL_SIGNATURE, Certificate
-
-T = TypeVar("T")
 
 
 def verify(evidence: NvidiaEvidence, at: datetime, roots: Roots = PINNED) -> NvidiaClaims:
@@ -88,7 +89,7 @@ def verify_devices(evidence: NvidiaEvidence, gpu_required: bool = True) -> None:
             if value and seen.setdefault((what, value), device.name) != device.name:
                 raise Untrusted(f"{step}.twice", f"the same {what} as {seen[what, value]}")
 
-    _each(evidence.devices, distinct)
+    each_device(evidence.devices, distinct)
 
 
 def verify_root(evidence: NvidiaEvidence, roots: Roots = PINNED) -> tuple[Root, ...]:
@@ -108,7 +109,7 @@ def verify_root(evidence: NvidiaEvidence, roots: Roots = PINNED) -> tuple[Root, 
                 return root
         raise Untrusted(f"{step}.unknown", f"no trusted root has the fingerprint {last.fingerprint.hex()}")
 
-    return _each(evidence.devices, root_of)
+    return each_device(evidence.devices, root_of)
 
 
 def verify_chain(evidence: NvidiaEvidence, at: datetime) -> tuple[tuple[Certificate, ...], ...]:
@@ -133,7 +134,7 @@ def verify_chain(evidence: NvidiaEvidence, at: datetime) -> tuple[tuple[Certific
         references.p384(leaf, f"{step}.key")
         return path
 
-    return _each(evidence.devices, path_of)
+    return each_device(evidence.devices, path_of)
 
 
 def verify_identity(evidence: NvidiaEvidence) -> tuple[Identity, ...]:
@@ -152,7 +153,7 @@ def verify_identity(evidence: NvidiaEvidence) -> tuple[Identity, ...]:
             raise Untrusted(f"{step}.kind", f"{found.chip} is not a {device.kind.value}")
         return found
 
-    return _each(evidence.devices, check)
+    return each_device(evidence.devices, check)
 
 
 def verify_fwid(evidence: NvidiaEvidence) -> tuple[bytes | None, ...]:
@@ -176,7 +177,7 @@ def verify_fwid(evidence: NvidiaEvidence) -> tuple[bytes | None, ...]:
             raise Untrusted(f"{step}.mismatch", "the leaf was made for another firmware than the report's")
         return certified
 
-    return _each(evidence.devices, check)
+    return each_device(evidence.devices, check)
 
 
 def verify_signature(evidence: NvidiaEvidence) -> None:
@@ -192,74 +193,7 @@ def verify_signature(evidence: NvidiaEvidence) -> None:
         if not references.verifies(device.chain[LEAF], report.signature, report.signed, f"{step}.key"):
             raise Untrusted(f"{step}.invalid", "the report is not signed by the key of its certificate")
 
-    _each(evidence.devices, check)
-
-
-def verify_rim_driver(
-    evidence: NvidiaEvidence, identities: Sequence[Identity], at: datetime, roots: Roots = PINNED
-) -> tuple[Rim, ...]:
-    """nvidia.rim_driver: NVIDIA signed reference values for the driver of every GPU; returns them, one a GPU.
-
-    Raises:
-        RluError: `nvidia.rim_driver.missing`, `.product`, `.twice`, `.digest`, `.signature`, `.key`, `.root`, `.order`, `.usage` and causes
-            of `chain.verify_chain`.
-    """
-    step = "nvidia.rim_driver"
-    return _rims(evidence, evidence.gpus, identities, lambda found: found.driver or "", at, roots, step)
-
-
-def verify_rim_vbios(
-    evidence: NvidiaEvidence, identities: Sequence[Identity], at: datetime, roots: Roots = PINNED
-) -> tuple[Rim, ...]:
-    """nvidia.rim_vbios: NVIDIA signed reference values for the VBIOS of every GPU and the BIOS of every switch; returns them, one a device.
-
-    Raises:
-        RluError: as `verify_rim_driver`, under `nvidia.rim_vbios`.
-    """
-    step = "nvidia.rim_vbios"
-    return _rims(evidence, evidence.devices, identities, lambda found: found.vbios, at, roots, step)
-
-
-def _rims(
-    evidence: NvidiaEvidence,
-    devices: Sequence[Device],
-    identities: Sequence[Identity],
-    version: Callable[[OpaqueData], str],
-    at: datetime,
-    roots: Roots,
-    step: str,
-) -> tuple[Rim, ...]:
-    known = {device.name: found for device, found in zip(evidence.devices, identities, strict=True)}
-    verified: set[bytes] = set()
-
-    def rim_of(device: Device) -> Rim:
-        rim = references.find(evidence.rims, known[device.name], version(device.report.opaque), step)
-        if rim.raw not in verified:  # devices of one model share it
-            references.verify_rim(rim, at, roots.rim, step)
-            verified.add(rim.raw)
-        return rim
-
-    return _each(devices, rim_of)
-
-
-def verify_measurements(
-    evidence: NvidiaEvidence, drivers: Sequence[Rim], firmware: Sequence[Rim]
-) -> tuple[int, ...]:
-    """nvidia.measurements: every active reference value of a device's RIMs is what the device measured; returns how many were compared.
-
-    Raises:
-        Untrusted: `nvidia.measurements.mismatch` with all indexes (as RIMs count, from 0), `.absent` for an index that the device did not
-            measure, `.conflict` for one that is active in both RIMs.
-    """
-    rims: dict[str, tuple[Rim, ...]] = {
-        device.name: (rim,) for device, rim in zip(evidence.devices, firmware, strict=True)
-    }
-    for device, rim in zip(evidence.gpus, drivers, strict=True):
-        rims[device.name] = (rim, *rims[device.name])
-    return _each(
-        evidence.devices,
-        lambda device: references.compare(device.report, rims[device.name], "nvidia.measurements"),
-    )
+    each_device(evidence.devices, check)
 
 
 def verify_topology(evidence: NvidiaEvidence) -> Topology:
@@ -269,28 +203,6 @@ def verify_topology(evidence: NvidiaEvidence) -> Topology:
         Untrusted: `nvidia.topology.unreported`, `.unlisted`, `.gpus`.
     """
     return topology.verify_topology(evidence, "nvidia.topology")
-
-
-def verify_revocation(evidence: NvidiaEvidence, at: datetime, max_age: timedelta) -> int:
-    """nvidia.revocation: stapled answers, fresh at a time, call every certificate good that NVIDIA can revoke; returns how many.
-
-    Asked for: of each device BROM, provisioner and identity CA (the leaf is the device's own work, the root is pinned); of each RIM all
-    certificates below the root. A RIM that no device needs is asked for too: leave it out of the item.
-
-    Raises:
-        RluError: `nvidia.revocation.` and a cause of `revocation.verify_good`.
-    """
-    step = "nvidia.revocation"
-    paths: dict[bytes, tuple[Certificate, ...]] = {}
-    for certificates, first in (
-        *((device.chain, identity.BROM) for device in evidence.devices),
-        *((rim.certificates, 0) for rim in evidence.rims),
-    ):
-        for position in range(first, len(certificates) - 1):
-            paths.setdefault(certificates[position].raw, certificates[position:])
-    named = ((f"certificate {path[0].serial:#x}", path) for path in paths.values())
-    each(named, lambda path: revocation.verify_good(path, evidence.ocsp, at, max_age, step))
-    return len(paths)
 
 
 def verify_binding(evidence: NvidiaEvidence, binding: bytes) -> None:
@@ -326,8 +238,4 @@ def _expect_nonce(evidence: NvidiaEvidence, nonce: bytes, code: str) -> None:
         if device.report.nonce != nonce:
             raise Untrusted(code, "the report was made for another nonce")
 
-    _each(evidence.devices, check)
-
-
-def _each(devices: Sequence[Device], check: Callable[[Device], T]) -> tuple[T, ...]:
-    return each(((device.name, device) for device in devices), check)
+    each_device(evidence.devices, check)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from rlu_attestation.errors import RluError
+from rlu_attestation.evidence.nvidia.item import Device
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -39,3 +40,8 @@ def each(subjects: Iterable[tuple[str, S]], check: Callable[[S], T]) -> tuple[T,
         for name, error in failures
     )
     raise type(first)(first.code, text) from first
+
+
+def each_device(devices: Sequence[Device], check: Callable[[Device], T]) -> tuple[T, ...]:
+    """As `each`, for devices by their names."""
+    return each(((device.name, device) for device in devices), check)

@@ -31,7 +31,7 @@ from rlu_attestation.evidence.tdx.claims import TdxClaims, claims_of
 from rlu_attestation.evidence.tdx.collateral import Collateral, collateral_from_json, split_signed
 from rlu_attestation.evidence.tdx.describe import Row, describe, describe_quote
 from rlu_attestation.evidence.tdx.enclave import EnclaveReport
-from rlu_attestation.evidence.tdx.endorsements import verify_revocation
+from rlu_attestation.evidence.tdx.endorsements import verify_qe_identity, verify_revocation, verify_tcb_info
 from rlu_attestation.evidence.tdx.event_log import Replay, parse_event_log, verify_event_log
 from rlu_attestation.evidence.tdx.item import KIND, TdxEvidence, encode, from_parts, parse
 from rlu_attestation.evidence.tdx.pck import PckExtensions, PckTcb, SgxType, parse_extensions
@@ -47,13 +47,11 @@ from rlu_attestation.evidence.tdx.steps import (
     verify_module,
     verify_pck,
     verify_qe,
-    verify_qe_identity,
     verify_qe_report,
     verify_report_data,
     verify_root,
     verify_signature,
     verify_tcb,
-    verify_tcb_info,
 )
 from rlu_attestation.evidence.tdx.tcb import ModuleLevel, TcbEvaluation
 from rlu_attestation.evidence.tdx.tcb_info import SvnLevel, TcbInfo, TcbLevel, parse_tcb_info

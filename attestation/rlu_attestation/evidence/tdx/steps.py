@@ -18,8 +18,9 @@ step looks at one thing only: a verdict needs all of them.
     tdx.binding          REPORTDATA commits to this instance statement
     tdx.event_log        the firmware's log, where one is stapled, leads to RTMR 0 to 2, and to RTMR 3 if it extends it
 
-A step that needs collateral fails with `tdx.collateral.missing` when the item has none. TCB statuses other than `Revoked`, and how the TD
-is configured (debug, for one), are claims for a policy to judge.
+Those on what Intel endorses are in `endorsements`, that on the log in `event_log`. A step that needs collateral fails with
+`tdx.collateral.missing` when the item has none. TCB statuses other than `Revoked`, and how the TD is configured (debug, for one), are
+claims for a policy to judge.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from rlu_attestation.evidence.tdx import tcb
 from rlu_attestation.evidence.tdx.body import REPORT_DATA_SIZE
 from rlu_attestation.evidence.tdx.claims import TdxClaims, claims_of
 from rlu_attestation.evidence.tdx.enclave import EnclaveReport
-from rlu_attestation.evidence.tdx.endorsements import verify_qe_identity, verify_revocation, verify_tcb_info
+from rlu_attestation.evidence.tdx.endorsements import verify_qe_identity, verify_tcb_info
 from rlu_attestation.evidence.tdx.item import TdxEvidence
 from rlu_attestation.evidence.tdx.pck import PckExtensions, parse_extensions
 from rlu_attestation.evidence.tdx.qe_identity import QeIdentity
@@ -47,24 +48,6 @@ from rlu_attestation.evidence.tdx.tcb import ModuleLevel, TcbEvaluation
 from rlu_attestation.evidence.tdx.tcb_info import SvnLevel, TcbInfo
 from rlu_attestation.names import common_name
 from rlu_attestation.x509 import Certificate
-
-__all__ = [
-    "verify",
-    "verify_attestation_key",
-    "verify_binding",
-    "verify_chain",
-    "verify_module",
-    "verify_pck",
-    "verify_qe",
-    "verify_qe_identity",
-    "verify_qe_report",
-    "verify_report_data",
-    "verify_revocation",
-    "verify_root",
-    "verify_signature",
-    "verify_tcb",
-    "verify_tcb_info",
-]
 
 _PATH = 3
 _PCK_NAME = "Intel SGX PCK Certificate"
