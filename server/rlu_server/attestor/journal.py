@@ -29,12 +29,16 @@ from rlu_server.attestor.tiles import Sealing
 
 FILE_NAME = "log.jsonl"
 STARTING = "starting"
+LOCK = ".lock"
 RECENT_BYTES = 16 * 1024 * 1024
 """How much of the end of the segment before this one is read at a start: more than the receipts that can be asked for again."""
 
 
 class Journal:
     """An open log, locked against a second attestor.
+
+    Args:
+        held: the directory is locked already (`locked`), for longer than this log is open.
 
     Attributes:
         predecessor: the instance before this one.
@@ -43,20 +47,20 @@ class Journal:
         batches: what the segment held when it was opened, to be read once.
     """
 
-    def __init__(self, directory: Path, issuer: str, jwk: dict[str, str]) -> None:
+    def __init__(self, directory: Path, issuer: str, jwk: dict[str, str], *, held: bool = False) -> None:
         """Open or begin the log of an instance.
 
         Raises:
             NotReady: another attestor has it, or this instance had one before and was followed by another.
             LogCorrupt: the file is not a log that this program can have written.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock: int | None = None if held else _lock(directory)
         self._path = directory / FILE_NAME
         self._starting = directory / STARTING
-        self._lock: int | None = _lock(directory)
         _undo_half_succession(self._path, issuer)
         if retired(self._path, issuer).exists():
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
             raise NotReady(
                 "log.retired",
                 "this key's log was closed when another key took over; a key does not come back: move the key file away",
@@ -299,6 +303,20 @@ def history(directory: Path) -> list[Retired]:
     return found
 
 
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep every other attestor out of a state directory, of which this is the log's.
+
+    Raises:
+        NotReady: another attestor has it.
+    """
+    held = _lock(directory)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
 def retired(path: Path, issuer: str) -> Path:
     """Where the last segment of an instance goes that is no more; without the ending, where its sealed leaves are."""
     return path.with_name(f"{issuer.rpartition(':')[2]}.jsonl")
@@ -314,7 +332,8 @@ def _map(path: Path) -> mmap.mmap:
 
 
 def _lock(directory: Path) -> int:
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

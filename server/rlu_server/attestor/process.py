@@ -22,7 +22,7 @@ from rlu_server.attestor.enrolment import StateFiles
 from rlu_server.attestor.errors import HardwareRefused, NotReady
 from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.instances import Instances, check_count, issuer_of
-from rlu_server.attestor.journal import Journal
+from rlu_server.attestor.journal import Journal, locked
 from rlu_server.attestor.keeping import key_slots, tpm_configuration
 from rlu_server.attestor.platform import Platform
 from rlu_server.attestor.roster import Roster
@@ -127,15 +127,16 @@ async def serve(settings: Settings, allowed: frozenset[int], events: EventLog) -
     named = settings.attestation.policy
     policy = None if named is None else load_policy(named)
     slots = key_slots(settings)
-    slots.recover()
-    platform = open_platform(settings)
-    with contextlib.ExitStack() as closing:
+    # Held before anything is put right or made: another attestor may be in the middle of a rotation, or of its first start.
+    with locked(StateFiles(settings.state_dir).log), contextlib.ExitStack() as closing:
+        slots.recover()
+        platform = open_platform(settings)
         closing.callback(platform.close)
         name, jwk = issuer_of(platform), jose.public_jwk(platform.public_key)
         instances = Instances(
             settings, directory / "facts", gpus, collectors, now, events, policy.digest if policy else None
         )
-        journal = Journal(instances.log, name, jwk)
+        journal = Journal(instances.log, name, jwk, held=True)
         closing.callback(journal.close)
         read = instances.read(platform, journal)
         created = age.made_at(slots.age, ueid(jose.thumbprint(jwk)), now())

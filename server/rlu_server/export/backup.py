@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError, Untrusted
 from rlu_server.attestor import records
-from rlu_server.attestor.journal import FILE_NAME
+from rlu_server.attestor.journal import FILE_NAME, LOCK
 from rlu_server.attestor.secret import sync_directory
 
 PARTS = ("log", "revocations", "attestation/continuity")
@@ -87,7 +87,8 @@ def restore(backup: Path, state: Path) -> dict[str, Any]:
         Untrusted: `backup.digest`: a file is not the one that was backed up.
     """
     for part in PARTS:
-        if (state / part).exists() and any((state / part).iterdir()):
+        # An attestor that did not start leaves a lock, and no log.
+        if (state / part).exists() and any(path.name != LOCK for path in (state / part).iterdir()):
             raise BackupError(
                 "restore.not_empty",
                 f"{state / part} is not empty: move what is there away; it may be newer than the backup",
@@ -101,6 +102,7 @@ def restore(backup: Path, state: Path) -> dict[str, Any]:
             for part in PARTS:
                 if (staging / part).exists():
                     if (state / part).exists():
+                        (state / part / LOCK).unlink(missing_ok=True)
                         (state / part).rmdir()
                     (state / part).parent.mkdir(mode=0o700, exist_ok=True)
                     os.rename(staging / part, state / part)

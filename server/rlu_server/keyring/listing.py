@@ -14,7 +14,7 @@ from rlu_attestation import continuity
 from rlu_attestation.errors import RluError
 from rlu_attestation.instance import ueid as ueid_of
 from rlu_server.attestor.enrolment import StateFiles
-from rlu_server.attestor.journal import history
+from rlu_server.attestor.journal import LOCK, history
 from rlu_server.attestor.slots import KeyNotes, continuity_of
 from rlu_server.settings import Settings
 
@@ -96,7 +96,7 @@ def running(settings: Settings) -> bool:
         KeysError: `keys.unreadable`.
     """
     try:
-        descriptor = os.open(StateFiles(settings.state_dir).log / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(StateFiles(settings.state_dir).log / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     except OSError as error:

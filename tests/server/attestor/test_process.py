@@ -345,3 +345,18 @@ def test_only_one_attestor_has_a_log(attestor_process: AttestorProcess) -> None:
     other.config.write_text(other.config.read_text().replace(str(other.state), str(settings.state)))
     with pytest.raises(AssertionError, match=r"log\.in_use"):
         AttestorProcess(other).start()
+
+
+def test_a_second_attestor_touches_nothing_of_the_first(tmp_path: Path) -> None:
+    """Which may be in the middle of a rotation: the next key is there, and the ages have changed places."""
+    with AttestorProcess(Deployment(tmp_path / "first", None)) as first:
+        state = first.deployment.state
+        keys = state / "attestation"
+        (keys / "instance-key.next.tss2.pem").write_text("the next key")
+        (keys / "key.json").rename(keys / "key.previous.json")
+        before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
+        other = Deployment(tmp_path / "second", None)
+        other.config.write_text(other.config.read_text().replace(str(other.state), str(state)))
+        with pytest.raises(AssertionError, match=r"log\.in_use"):
+            AttestorProcess(other).start()
+        assert {path: path.read_bytes() for path in state.rglob("*") if path.is_file()} == before

@@ -227,3 +227,12 @@ def test_cosignatures_are_in_it_and_files_that_are_not_finished_are_not(
     files = create(tmp_path / "state", tmp_path / "backup")["files"]
     assert "log/AAAA.cosignatures.json" in files
     assert not [name for name in files if "/." in name]
+
+
+def test_the_lock_of_an_attestor_that_did_not_start_is_no_log(room: LogRoom, tmp_path: Path) -> None:
+    room.close()
+    create(tmp_path / "state", tmp_path / "backup")
+    (tmp_path / "new" / "log").mkdir(parents=True)
+    (tmp_path / "new" / "log" / ".lock").touch()
+    restore(tmp_path / "backup", tmp_path / "new")
+    assert (tmp_path / "new" / "log" / "log.jsonl").is_file()
