@@ -14,9 +14,10 @@ from rlu_attestation.client import Answer, Client
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.log.comparing import compared
 from rlu_attestation.log.covering import proof_to
-from rlu_attestation.log.follow import Seen, View, compared
 from rlu_attestation.log.state import State
+from rlu_attestation.log.view import Seen, View
 from rlu_attestation.merkle import HASH_SIZE
 
 LEAVES = 4096
@@ -82,7 +83,7 @@ class LogClient(Client):
         )
 
     def path_between(self, state: State, other: State) -> Sequence[bytes] | None:
-        """The proof that `log.follow.compare` asks for; None if the server gives none."""
+        """The proof that `log.comparing.compare` asks for; None if the server gives none."""
         pair = compared(state, other)
         if pair is None or not pair[0].tree_size or pair[0].tree_size == pair[1].tree_size:
             return None

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from fakes.deployment import Deployment
 from rlu_attestation import cose, jose
 from rlu_attestation.instance import InstanceClaims, Predecessor, issuer
-from rlu_attestation.log.follow import Seen, View
+from rlu_attestation.log.follow import follow
 from rlu_attestation.log.state import State
+from rlu_attestation.log.view import Seen, View
 from rlu_attestation.merkle import Tree, leaf_hash
 
 AT = 1_800_000_000
@@ -118,3 +119,11 @@ class Operator:
         return Seen(
             self.statements[index], self.receipt(index), now.receipt(index) if index < now.tree.size else None
         )
+
+
+def known(operator: Operator, *, entries: bool = False) -> State:
+    """The state of an observer who has seen this history so far."""
+    report = follow(None, operator.view(entries=entries), AT, None)
+    assert report.findings == ()
+    assert report.state is not None
+    return report.state

@@ -15,8 +15,9 @@ from rlu_attestation.errors import RluError, Untrusted
 from rlu_attestation.files import Unreadable, load_bundle, read
 from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.log import state as states
+from rlu_attestation.log.comparing import compare
 from rlu_attestation.log.finding import Finding
-from rlu_attestation.log.follow import Report, compare, follow
+from rlu_attestation.log.follow import Report, follow
 from rlu_attestation.log.state import State
 from rlu_attestation.log_client import LogClient, attested
 from rlu_attestation.policy import Policy

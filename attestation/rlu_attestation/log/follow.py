@@ -27,45 +27,10 @@ from rlu_attestation.jose import public_key
 from rlu_attestation.log.finding import Finding
 from rlu_attestation.log.frontier import Frontier
 from rlu_attestation.log.state import MAX_PAST, State
+from rlu_attestation.log.view import Seen, View
 from rlu_attestation.merkle import HASH_SIZE, leaf_hash, verify_consistency
 
 CLOCK_SKEW_S = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A statement with the COSE Receipt that its holder got, and what the log says of its place now (None: nothing)."""
-
-    statement: bytes
-    receipt: bytes
-    now: bytes | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What one look showed.
-
-    Attributes:
-        claims: the instance's claims, verified.
-        head: the latest signed head, as served; None where `proof` carries it.
-        proof: COSE Receipt of consistency from the known size to the latest head, None if there is none or none was given.
-        leaves: leaf hashes from the known size (0 for who reads from now on) to the latest head; None: not read.
-        handover: for a new instance, COSE Receipt of consistency from the known size to the final head of the former one.
-        ending: the same for the former of an instance that is known already: its last sessions ended since.
-        standing: hashes that lead from the head that the statement names of the former to the larger one that is known, while it still
-            has sessions.
-        growth: a later head of the former than is known or named, and the hashes that lead to it.
-    """
-
-    claims: InstanceClaims
-    head: bytes | None
-    proof: bytes | None = None
-    leaves: bytes | None = None
-    handover: bytes | None = None
-    ending: bytes | None = None
-    standing: Sequence[bytes] | None = None
-    growth: tuple[bytes, Sequence[bytes] | None] | None = None
-    seen: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,48 +285,3 @@ def _signed(instance: State | InstanceClaims, encoded: bytes, code: str) -> Sign
 
 def _encoded(head: SignedHead) -> bytes:
     return cose.assemble_head(head.protected, head.root, head.signature)
-
-
-def compare(state: State, other: State, path: Sequence[bytes] | None) -> Finding | None:
-    """Were two observers shown one log?
-
-    Args:
-        state: one observer's, after a look at the server.
-        other: another's.
-        path: proof of consistency (RFC 9162 section 2.1.4.1) between the sizes that `compared` gives, as the server of `state` made it.
-    """
-    evidence = (state.head, other.head)
-    pair = compared(state, other)
-    if pair is None:
-        detail = f"the other observer follows {other.issuer}, which is not in this log's past"
-        return Finding("log.split_view", detail, evidence)
-    small, large = pair
-    if small.tree_size == large.tree_size:
-        if small.root == large.root:
-            return None
-        return Finding("log.split_view", f"two signed heads over {small.tree_size} entries differ", evidence)
-    if small.tree_size == 0:
-        return None
-    sizes = f"from {small.tree_size} to {large.tree_size} entries"
-    if path is None:
-        return Finding("log.unproven", f"no proof was given {sizes}", evidence)
-    try:
-        verify_consistency(small.tree_size, small.root, large.tree_size, large.root, path)
-    except Untrusted:
-        return Finding("log.split_view", f"the proof does not lead {sizes}: two logs were signed", evidence)
-    except Malformed:
-        return Finding("log.unproven", f"the proof {sizes} cannot be read", evidence)
-    return None
-
-
-def compared(state: State, other: State) -> tuple[SignedHead, SignedHead] | None:
-    """The two heads by which observers are compared, the smaller first; None if they follow unrelated instances."""
-    mine = state.latest
-    if other.issuer != state.issuer:
-        heads = [cose.parse_head(p.head) for p in state.past if p.issuer == other.issuer]
-        if not heads:
-            return None
-        mine = heads[-1]
-    if mine.tree_size <= other.latest.tree_size:
-        return mine, other.latest
-    return other.latest, mine

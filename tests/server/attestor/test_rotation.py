@@ -17,8 +17,9 @@ from fakes.attestor_room import Room
 from rlu_attestation import continuity, cose, jose
 from rlu_attestation.cli.log_directory import audit
 from rlu_attestation.instance import InstanceClaims
-from rlu_attestation.log.follow import View, follow
+from rlu_attestation.log.follow import follow
 from rlu_attestation.log.state import State
+from rlu_attestation.log.view import View
 from rlu_attestation.merkle import leaf_hash
 from rlu_attestation.statements import Close, Receipt, SessionStatement
 from rlu_server.attestor import asking, messages, rotation
