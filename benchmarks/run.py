@@ -25,7 +25,7 @@ import uvloop
 from bench.certificates import make_certificate
 from bench.gateway import rlu, rlu_tls
 from bench.installed import litellm, sglang_router, vllm_router
-from bench.peers import Bench, Starter, System, direct, framework, nginx, nginx_tls
+from bench.peers import Bench, Starter, System, bare, direct, framework, nginx, nginx_tls
 from bench.picture import picture
 from bench.processes import BENCHMARKS, BenchError, start_engine
 from bench.report import replaced, section, table
@@ -35,6 +35,7 @@ from loadgen import Result, drive, parse_target
 SYSTEMS: dict[str, Starter] = {
     "direct": direct,
     "nginx": nginx,
+    "bare": bare,
     "rlu": rlu,
     "vllm-router": vllm_router,
     "sglang-router": sglang_router,

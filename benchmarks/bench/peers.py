@@ -134,16 +134,27 @@ def nginx_tls(bench: Bench) -> System:
     return _nginx(bench, "nginx-tls", tls=True)
 
 
-def framework(bench: Bench) -> System:
-    """FastAPI with an httpx client, streaming: what most gateways are built from."""
+def _script(bench: Bench, name: str, program: str, only: frozenset[str] | None = None) -> System:
     port = free_port()
     command: list[str | Path] = [
         sys.executable,
-        BENCHMARKS / "bench" / "framework_relay.py",
+        BENCHMARKS / "bench" / program,
         str(bench.engine.uds),
         str(port),
     ]
-    process = wait_until(start("fastapi+httpx", command, bench.cores, bench.scratch), accepts(port))
-    return System(
-        "fastapi+httpx", f"http://127.0.0.1:{port}", [process], only=frozenset({"short", "flooded", "paced"})
+    process = wait_until(start(name, command, bench.cores, bench.scratch), accepts(port))
+    return System(name, f"http://127.0.0.1:{port}", [process], only=only)
+
+
+def bare(bench: Bench) -> System:
+    """asyncio, llhttp and nothing on: below this no relay in Python goes."""
+    system = _script(bench, "bare", "bare_relay.py")
+    system.note = "asyncio.Protocol, uvloop and llhttp in Python; passes bytes on, checks and signs nothing"
+    return system
+
+
+def framework(bench: Bench) -> System:
+    """FastAPI with an httpx client, streaming: what most gateways are built from."""
+    return _script(
+        bench, "fastapi+httpx", "framework_relay.py", only=frozenset({"short", "flooded", "paced"})
     )
