@@ -16,7 +16,9 @@ from rlu_attestation import canonical, jose
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed, RluError, Untrusted
-from rlu_attestation.instance import CANARY_RESULTS, CanaryMention, Software, issuer
+from rlu_attestation.instance import issuer
+from rlu_attestation.mentions import CANARY_RESULTS, CanaryMention
+from rlu_attestation.models import Software
 
 TYPE = "rlu-canary-report+jwt"
 MAX_REPORT = 32 * 1024

@@ -16,6 +16,8 @@ from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.gpus import Gpus
+from rlu_attestation.mentions import CanaryMention, LicenceMention
+from rlu_attestation.models import FurtherModel, ModelSignature, Software, model_json, read_further
 from rlu_attestation.statements import NONCE_SIZES, Channel
 
 INSTANCE_PROFILE = "tag:rlu.internal,2026:instance#1"
@@ -28,55 +30,10 @@ DEBUG_STATES = (
 )
 KEY_HARDWARE = ("azure-vtpm", "gcp-vtpm", "nitro", "nitrotpm", "none", "sev-snp", "tdx", "tpm2")
 """Kinds of evidence that can speak for the instance key; `none` is a software key."""
-SIGNATURE_RESULTS = ("failed", "unsigned", "verified")
-CANARY_RESULTS = ("clean", "incomplete", "leak")
 POSTURE_ROLES = ("attestor", "engine", "gateway")
 MAX_POSTURE = 64
-MAX_FURTHER = 63
 
 PostureValue = bool | int | str
-
-
-@dataclass(frozen=True, slots=True)
-class Software:
-    """A program: its name, version and, where known, a digest (`None`: not stated)."""
-
-    name: str
-    version: str
-    digest: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSignature:
-    """What came of verifying a model's signature before it was loaded, and whose it was if it was good."""
-
-    result: str
-    signer: bytes | None = None
-    """SHA-256 of the SubjectPublicKeyInfo of the key; there exactly when `result` is `verified`."""
-
-    def to_json(self) -> dict[str, Any]:
-        value = {"result": self.result}
-        return value if self.signer is None else {**value, "signer": b64u(self.signer)}
-
-    @classmethod
-    def read(cls, members: Members) -> ModelSignature | None:
-        """The member `signature` of an object that is a model."""
-        if "signature" not in members:
-            return None
-        with members.object("signature") as inner:
-            result = inner.choice("result", SIGNATURE_RESULTS)
-            return cls(result, inner.binary("signer", 32) if result == "verified" else None)
-
-
-@dataclass(frozen=True, slots=True)
-class FurtherModel:
-    """A model beside the first, and its engine, whose `digest` is that of the arguments."""
-
-    name: str
-    manifest: bytes
-    engine: Software
-    signature: ModelSignature | None = None
-    """`None`: not stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +42,6 @@ class Predecessor:
 
     issuer: str
     head: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryMention:
-    """The last canary test that this attestor took over: SHA-256 of the report (`canary.py`), when, and its result."""
-
-    digest: bytes
-    issued_at: int
-    result: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"digest": b64u(self.digest), "iat": self.issued_at, "result": self.result}
-
-    @classmethod
-    def read(cls, members: Members, name: str) -> CanaryMention:
-        with members.object(name) as inner:
-            return cls(inner.binary("digest", 32), inner.count("iat"), inner.choice("result", CANARY_RESULTS))
-
-
-@dataclass(frozen=True, slots=True)
-class LicenceMention:
-    """The vendor's licence that this attestor verified: SHA-256 of the file, and when it ends."""
-
-    digest: bytes
-    expires_at: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"digest": b64u(self.digest), "exp": self.expires_at}
-
-    @classmethod
-    def read(cls, members: Members, name: str) -> LicenceMention:
-        with members.object(name) as inner:
-            return cls(inner.binary("digest", 32), inner.count("exp"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,13 +109,13 @@ class InstanceClaims:
             "iss": self.issuer,
             "oemboot": self.oemboot,
             "rlu_boundary": self.boundary,
-            "rlu_engine": _software(self.engine, "arguments_sha256"),
-            "rlu_gateway": _software(self.gateway, "image_sha256"),
+            "rlu_engine": self.engine.to_json("arguments_sha256"),
+            "rlu_gateway": self.gateway.to_json("image_sha256"),
             "rlu_hardware": {"profile": self.hardware_profile},
             "rlu_key": {"created": self.key_created, "hardware": self.key_hardware},
             "rlu_lock": {role: dict(posture) for role, posture in self.lock.items()},
             "rlu_log": {"start_count": self.start_count},
-            "rlu_model": _model(self.model_name, self.model_manifest, self.model_signature),
+            "rlu_model": model_json(self.model_name, self.model_manifest, self.model_signature),
             "rlu_region": self.region,
             "rlu_site": self.site,
             "rlu_tls": self.tls.to_json(),
@@ -200,13 +124,7 @@ class InstanceClaims:
         if self.nonce is not None:
             payload["eat_nonce"] = b64u(self.nonce)
         if self.further_models:
-            payload["rlu_further_models"] = [
-                {
-                    "engine": _software(one.engine, "arguments_sha256"),
-                    **_model(one.name, one.manifest, one.signature),
-                }
-                for one in self.further_models
-            ]
+            payload["rlu_further_models"] = [one.to_json() for one in self.further_models]
         if self.gpus is not None:
             payload["rlu_gpus"] = self.gpus.to_json()
         if self.predecessor is not None:
@@ -245,7 +163,11 @@ class InstanceClaims:
                 model_signature = ModelSignature.read(inner)
             with members.object("rlu_hardware") as inner:
                 hardware_profile = inner.text("profile")
-            further_models = _read_further(members, model_name) if "rlu_further_models" in members else ()
+            further_models = (
+                read_further(members, "rlu_further_models", model_name)
+                if "rlu_further_models" in members
+                else ()
+            )
             start_count, predecessor = _read_log(members)
             return cls(
                 jwk=jwk,
@@ -262,8 +184,8 @@ class InstanceClaims:
                 model_manifest=model_manifest,
                 model_signature=model_signature,
                 further_models=further_models,
-                engine=_read_software(members, "rlu_engine", "arguments_sha256"),
-                gateway=_read_software(members, "rlu_gateway", "image_sha256"),
+                engine=Software.read(members, "rlu_engine", "arguments_sha256"),
+                gateway=Software.read(members, "rlu_gateway", "image_sha256"),
                 hardware_profile=hardware_profile,
                 lock=_read_lock(members),
                 region=members.text("rlu_region"),
@@ -309,40 +231,6 @@ def profile_digest(payload: Mapping[str, Any]) -> bytes:
 def arguments_digest(arguments: list[str]) -> bytes:
     """H of the canonical JSON object {"arguments": [...]}."""
     return hashlib.sha256(canonical.encode({"arguments": arguments})).digest()
-
-
-def _model(name: str, manifest: bytes, signature: ModelSignature | None) -> dict[str, Any]:
-    value = {"manifest_sha256": b64u(manifest), "name": name}
-    return value if signature is None else {**value, "signature": signature.to_json()}
-
-
-def _software(software: Software, digest_name: str) -> dict[str, Any]:
-    value = {"name": software.name, "version": software.version}
-    return value if software.digest is None else {**value, digest_name: b64u(software.digest)}
-
-
-def _read_software(members: Members, name: str, digest_name: str) -> Software:
-    with members.object(name) as inner:
-        return Software(
-            inner.text("name"), inner.text("version"), inner.optional(inner.binary, digest_name, 32)
-        )
-
-
-def _read_further(members: Members, first: str) -> tuple[FurtherModel, ...]:
-    entries = members.value("rlu_further_models")
-    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_FURTHER:
-        raise Malformed(
-            "statement.claims", f"rlu_further_models must be an array of 1 to {MAX_FURTHER} models"
-        )
-    found = []
-    for entry in entries:
-        with Members(entry, "rlu_further_models") as inner:
-            name, manifest = inner.text("name"), inner.binary("manifest_sha256", 32)
-            engine = _read_software(inner, "engine", "arguments_sha256")
-            found.append(FurtherModel(name, manifest, engine, ModelSignature.read(inner)))
-    if len({first, *(one.name for one in found)}) != len(found) + 1:
-        raise Malformed("statement.claims", "rlu_further_models: two models have one name")
-    return tuple(found)
 
 
 def _read_log(members: Members) -> tuple[int, Predecessor | None]:

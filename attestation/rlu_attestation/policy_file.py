@@ -14,7 +14,8 @@ from rlu_attestation import policy_hardware
 from rlu_attestation.catalogue import CLAIMS, COVERAGE, WAIVABLE
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import CANARY_RESULTS, DEBUG_STATES, POSTURE_ROLES
+from rlu_attestation.instance import DEBUG_STATES, POSTURE_ROLES
+from rlu_attestation.mentions import CANARY_RESULTS
 from rlu_attestation.policy import ACCEPT, Accepted, Bound, CanaryRule, Policy, PolicyError
 from rlu_attestation.policy_hardware import HAZARDS
 from rlu_attestation.policy_revocations import revocations

@@ -18,7 +18,8 @@ from rlu_attestation import canary, canonical, jose, policy_file
 from rlu_attestation.canary import EXCHANGES, FAULTS, PLACES, CanaryReport, Findings
 from rlu_attestation.errors import Malformed, RluError, Untrusted
 from rlu_attestation.explain import explain
-from rlu_attestation.instance import CanaryMention, InstanceClaims, profile_digest
+from rlu_attestation.instance import InstanceClaims, profile_digest
+from rlu_attestation.mentions import CanaryMention
 from rlu_attestation.policy import CanaryRule
 
 DEPLOYMENT = Deployment()

@@ -12,7 +12,8 @@ from fakes.deployment import findings as failed
 from rlu_attestation import canonical, policy_file
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
-from rlu_attestation.instance import FurtherModel, InstanceClaims, ModelSignature, Software, profile_digest
+from rlu_attestation.instance import InstanceClaims, profile_digest
+from rlu_attestation.models import FurtherModel, ModelSignature, Software
 
 VENDOR, OTHER = b"v" * 32, b"o" * 32
 GOOD = ModelSignature("verified", VENDOR)

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from rlu_attestation import canonical, cose, jose
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import InstanceClaims, Software, issuer, profile_digest
+from rlu_attestation.instance import InstanceClaims, issuer, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
+from rlu_attestation.models import Software
 from rlu_attestation.statements import (
     Channel,
     Close,

@@ -15,8 +15,9 @@ from rlu_attestation import cose, jose
 from rlu_attestation.boundary.check import Examined, check
 from rlu_attestation.boundary.figures import Log, asserted, compute
 from rlu_attestation.boundary.report import Counted, Figure, InstanceLog, Report
-from rlu_attestation.instance import CanaryMention, LicenceMention, Predecessor, issuer
+from rlu_attestation.instance import Predecessor, issuer
 from rlu_attestation.log.tally import OfProfile, Stated, Tally
+from rlu_attestation.mentions import CanaryMention, LicenceMention
 
 HOUR = 3600
 BEGIN, END = 1_780_000_000, 1_780_000_000 + 24 * HOUR

@@ -24,8 +24,8 @@ from fakes.machine import Machine
 from fakes.policy import pem
 from fakes.tee import CHIP, ENCLAVE, ITEMS, MACHINES, NODE, PLATFORM, VM, padded
 from rlu_attestation.evidence import nitro, sev_snp, tdx
-from rlu_attestation.instance import Software
 from rlu_attestation.merkle import leaf_hash
+from rlu_attestation.models import Software
 from rlu_server.broker import protocol
 from rlu_server.broker.desk import Desk
 from rlu_server.broker.journal import Journal

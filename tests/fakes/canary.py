@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import metadata
 
 from rlu_attestation.canary import EXCHANGES, FAULTS, PLACES, Findings, Place
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 
 CLEAN = Place(searched=True, items=3, size=4096, planted=28, found=28, leaks=0)
 

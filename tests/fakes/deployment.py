@@ -17,8 +17,9 @@ from rlu_attestation import canonical, cose, jose
 from rlu_attestation.bundle import Bundle, EvidenceItem, Exchange, Logged
 from rlu_attestation.commitment import OPENING_SESSION, Tag, commit, key_digest
 from rlu_attestation.encoding import b64u, unb64u
-from rlu_attestation.instance import InstanceClaims, Software, binding, claims_bytes, profile_digest
+from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
+from rlu_attestation.models import Software
 from rlu_attestation.policy import Bound, Policy
 from rlu_attestation.statements import (
     Channel,

@@ -12,7 +12,8 @@ SCOPES: dict[str, tuple[str, str]] = {
         "verifier test_policy_file.py test_policy_hardware.py",
     ),
     "primitives": (
-        "canonical.py encoding.py merkle.py jose.py cose.py commitment.py claims.py instance.py statements.py",
+        "canonical.py encoding.py merkle.py jose.py cose.py commitment.py claims.py instance.py models.py mentions.py "
+        "statements.py",
         "test_vectors.py test_merkle.py test_statements.py test_bundle.py verifier",
     ),
     "evidence": (

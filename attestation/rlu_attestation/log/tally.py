@@ -17,7 +17,8 @@ from rlu_attestation import canonical
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed
-from rlu_attestation.instance import CanaryMention, InstanceClaims, LicenceMention, Predecessor
+from rlu_attestation.instance import InstanceClaims, Predecessor
+from rlu_attestation.mentions import CanaryMention, LicenceMention
 from rlu_attestation.statements import STATUSES
 
 TALLY_PROFILE = "tag:rlu.internal,2026:tally#1"

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from rlu_attestation.encoding import b64u
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import POSTURE_ROLES, InstanceClaims, PostureValue, Software
+from rlu_attestation.instance import POSTURE_ROLES, InstanceClaims, PostureValue
+from rlu_attestation.models import Software
 from rlu_attestation.policy_draft.observation import Observation
 from rlu_attestation.policy_draft.toml import Writer, array, key, text, value_of
 from rlu_attestation.policy_hardware import TDX_STATUSES

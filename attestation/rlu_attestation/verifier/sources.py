@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import FurtherModel, InstanceClaims, ModelSignature, PostureValue, Software
+from rlu_attestation.instance import InstanceClaims, PostureValue
+from rlu_attestation.models import FurtherModel, ModelSignature, Software
 from rlu_attestation.policy import Policy, spell
 from rlu_attestation.verdict import Claim, Source
 from rlu_attestation.verifier.context import VerifiedInstance

@@ -16,17 +16,9 @@ from rlu_attestation import canonical, jose
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.commitment import Tag
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import (
-    FurtherModel,
-    ModelSignature,
-    Predecessor,
-    Software,
-    arguments_digest,
-    binding,
-    claims_bytes,
-    profile_digest,
-)
+from rlu_attestation.instance import Predecessor, arguments_digest, binding, claims_bytes, profile_digest
 from rlu_attestation.merkle import leaf_hash
+from rlu_attestation.models import FurtherModel, ModelSignature, Software
 from rlu_attestation.statements import running_next
 
 

@@ -15,14 +15,8 @@ from pathlib import Path
 from rlu_attestation import jose
 from rlu_attestation.errors import RluError
 from rlu_attestation.gpus import Gpus
-from rlu_attestation.instance import (
-    CanaryMention,
-    InstanceClaims,
-    LicenceMention,
-    binding,
-    claims_bytes,
-    profile_digest,
-)
+from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
+from rlu_attestation.mentions import CanaryMention, LicenceMention
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_server.attestor import facts
 from rlu_server.attestor.collect.collector import Collector

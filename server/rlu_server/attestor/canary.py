@@ -14,7 +14,7 @@ from rlu_attestation import canary, canonical, jose
 from rlu_attestation.canary import CanaryReport, Findings
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import CanaryMention
+from rlu_attestation.mentions import CanaryMention
 from rlu_server.attestor import facts
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.secret import write_private

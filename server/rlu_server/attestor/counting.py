@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import CanaryMention, InstanceClaims, LicenceMention
+from rlu_attestation.instance import InstanceClaims
 from rlu_attestation.log.tally import MAX_CODES, MAX_PROFILES, MAX_TALLY, OfProfile, Stated, Tally, is_code
+from rlu_attestation.mentions import CanaryMention, LicenceMention
 from rlu_server.attestor import records
 from rlu_server.attestor.composition import Stamp
 from rlu_server.attestor.facts import Key

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import LicenceMention
+from rlu_attestation.mentions import LicenceMention
 from rlu_server.attestor.errors import AttestorError
 from rlu_server.attestor.events import Event, EventLog
 from rlu_server.attestor.messages import LicenceCondition

@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.platform import BindingProof
 from rlu_server.broker import protocol

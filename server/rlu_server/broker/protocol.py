@@ -23,8 +23,8 @@ from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.evidence import max_item
-from rlu_attestation.instance import Software
 from rlu_attestation.merkle import leaf_hash
+from rlu_attestation.models import Software
 from rlu_server.broker.errors import BadRequest, SealBroken
 from rlu_server.broker.sealing import KEY_SIZE, key_id
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 from rlu_server.broker import asking
 from rlu_server.broker.asking import Collect
 from rlu_server.broker.errors import Unfit

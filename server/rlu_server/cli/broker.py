@@ -22,7 +22,7 @@ from rlu_attestation.cli.output import print_json
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import load_policy
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 from rlu_attestation.printing import printable
 from rlu_server.broker import asking
 from rlu_server.broker import journal as journals

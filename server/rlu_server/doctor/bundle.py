@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
-from rlu_attestation.instance import SIGNATURE_RESULTS
+from rlu_attestation.models import SIGNATURE_RESULTS
 from rlu_attestation.profiles import BUILT_IN
 from rlu_server.doctor.explaining import anywhere
 from rlu_server.doctor.seen import Posture

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from rlu_attestation.canary import EXCHANGES, FAULTS, PLACES, Findings, Place
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import InstanceClaims, Software
+from rlu_attestation.instance import InstanceClaims
+from rlu_attestation.models import Software
 from rlu_server.selftest import exports, forms, places
 from rlu_server.selftest.caller import Answer, Caller, Shot
 from rlu_server.selftest.faults import Faults, wait_ready

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlu_attestation import instance
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import ModelSignature
+from rlu_attestation.models import ModelSignature
 from rlu_server.settings import Settings
 
 

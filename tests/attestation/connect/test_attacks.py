@@ -20,7 +20,7 @@ from fakes.server import Answer, _json, _logged, make_certificate
 from fakes.tpm import FakeTpm
 from rlu_attestation.connect import relay as module
 from rlu_attestation.connect.relay import ATTEMPTS
-from rlu_attestation.instance import FurtherModel
+from rlu_attestation.models import FurtherModel
 
 ENDS = (
     b"[DONE]",

@@ -22,7 +22,9 @@ from rlu_attestation.errors import Malformed, RluError, Unsupported
 from rlu_attestation.evidence import tpm2
 from rlu_attestation.explain import Section, explain
 from rlu_attestation.explain.statements import MEANINGS
-from rlu_attestation.instance import CanaryMention, FurtherModel, LicenceMention, Predecessor, Software
+from rlu_attestation.instance import Predecessor
+from rlu_attestation.mentions import CanaryMention, LicenceMention
+from rlu_attestation.models import FurtherModel, Software
 
 VECTORS = Path(__file__).resolve().parents[3] / "attestation" / "vectors"
 

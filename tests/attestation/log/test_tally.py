@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from rlu_attestation import canonical
 from rlu_attestation.errors import Malformed, RluError
-from rlu_attestation.instance import CanaryMention, LicenceMention, Predecessor
+from rlu_attestation.instance import Predecessor
 from rlu_attestation.log.tally import OfProfile, Stated, Tally
+from rlu_attestation.mentions import CanaryMention, LicenceMention
 
 STATED = Stated("sovereign", "h100x8", ("large", "small"), "eu-central-1", "hall 3")
 TALLY = Tally(

@@ -17,7 +17,7 @@ from rlu_attestation import policy_file
 from rlu_attestation.bundle import Bundle
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Untrusted
-from rlu_attestation.instance import FurtherModel, ModelSignature, Software
+from rlu_attestation.models import FurtherModel, ModelSignature, Software
 from rlu_attestation.policy import Policy
 from rlu_attestation.policy_draft import Draft, Observation, draft, observe, observe_evidence, require_sound
 from rlu_attestation.statements import Channel

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlu_attestation.encoding import b64u
-from rlu_attestation.instance import ModelSignature
+from rlu_attestation.models import ModelSignature
 from rlu_server.attestor import facts
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.messages import Hello

@@ -12,7 +12,7 @@ import pytest
 from fakes import amd
 from fakes.broker_room import BrokerRoom
 from fakes.configfs_tsm import ConfigfsTsm, snp
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 from rlu_server import settings as configuration
 from rlu_server.attestor import collect
 from rlu_server.attestor.collect.tsm import TsmReports

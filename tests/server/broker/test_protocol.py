@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from rlu_attestation import canonical
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import Software, binding
+from rlu_attestation.instance import binding
+from rlu_attestation.models import Software
 from rlu_server.broker import protocol
 from rlu_server.broker.errors import BadRequest, SealBroken
 from rlu_server.broker.protocol import Claims

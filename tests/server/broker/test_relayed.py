@@ -13,7 +13,7 @@ import pytest
 
 from fakes.broker_room import BrokerRoom, snp_now
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 from rlu_server import settings as configuration
 from rlu_server.broker import asking, protocol
 from rlu_server.broker.sealing import Header

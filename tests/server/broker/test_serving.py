@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from fakes.broker_room import BrokerRoom, snp_now
 from fakes.issuer import Authority
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import Software
+from rlu_attestation.models import Software
 from rlu_server import settings as configuration
 from rlu_server.broker import asking, protocol
 from rlu_server.broker.errors import NotReleased

@@ -14,7 +14,7 @@ from fakes.terminal import Ran, rlu
 from fakes.tpm import FakeTpm
 from fakes.vendor import DAY, Vendor
 from rlu_attestation.encoding import unb64u
-from rlu_attestation.instance import LicenceMention
+from rlu_attestation.mentions import LicenceMention
 from rlu_server.licence.document import Licence, digest
 
 

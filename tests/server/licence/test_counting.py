@@ -10,7 +10,7 @@ from fakes.deployment import AT, Deployment
 from fakes.machine import Machine
 from fakes.tpm import FakeTpm
 from rlu_attestation.errors import RluError
-from rlu_attestation.instance import LicenceMention
+from rlu_attestation.mentions import LicenceMention
 from rlu_server.licence.counting import serving
 
 NAME = hashlib.sha256(b"licence").digest()
