@@ -72,6 +72,20 @@ def test_each_pod_with_a_token_has_an_account_of_its_own_that_is_bound(one_of: A
         assert token == {"path": "token", "expirationSeconds": 3600}
 
 
+def test_arguments_of_the_collateral_job_may_name_files(one_of: Any, rendered: Any) -> None:
+    def place(made: Any) -> list[tuple[str, str, bool]]:
+        spec = controllers(made)["rlu-collateral"]["spec"]
+        maps = {volume["name"]: volume.get("configMap", {}).get("name") for volume in spec["volumes"]}
+        mounts = spec["containers"][0]["volumeMounts"]
+        return [(maps[m["name"]], m["mountPath"], m["readOnly"]) for m in mounts if maps[m["name"]]]
+
+    assert place(one_of(ALL)) == []
+    files = {"configMap": "mirror", "arguments": ["--ca", "/etc/rlu/fetch/ca.pem"], "egress": [PEER]}
+    changes = {"attestation": {"key": "tdx"}, "controllers": {"collateral": {"enabled": True, **files}}}
+    made = rendered("h200x8", changes)
+    assert place(made) == [("mirror", "/etc/rlu/fetch", True)]
+
+
 def test_commands_are_ones_that_there_are(one_of: Any, rendered: Any) -> None:
     for made in (one_of(ALL), rendered("h200x8", ON)):
         for pod in controllers(made).values():

@@ -43,6 +43,33 @@ def containers(rendered: Any) -> Iterator[tuple[str, Object]]:
             yield f"{name}/{container['name']}", container
 
 
+def jobs(rendered: Any) -> Iterator[tuple[str, Object]]:
+    """Name and specification of every job, whoever starts it."""
+    for item in (*rendered.objects, *rendered.hooks):
+        if item["kind"] in ("CronJob", "Job"):
+            spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]
+            yield f"{item['kind']}/{item['metadata']['name']}", spec
+
+
+def test_the_log_of_a_job_that_gave_up_is_there(configuration: Any) -> None:
+    """With OnFailure, Kubernetes deletes the pod of a job that reached its limit, and with it the log that says why."""
+    for name, spec in jobs(configuration):
+        assert spec["template"]["spec"]["restartPolicy"] == "Never", name
+
+
+def test_jobs_are_tried_again_where_somebody_did_not_answer(configuration: Any) -> None:
+    for name, spec in jobs(configuration):
+        image = spec["template"]["spec"]["containers"][0]
+        if image["command"][0] != "rlu" or image["command"][:3] == ["rlu", "cluster", "sweep"]:
+            # A hub's client has no such codes; and who sweeps was given his rights a moment ago.
+            assert "podFailurePolicy" not in spec, name
+            continue
+        [rule] = spec["podFailurePolicy"]["rules"]
+        assert rule["action"] == "FailJob", name
+        final = rule["onExitCodes"]
+        assert (final["operator"], final["values"]) == ("In", [2, 10, 20, 30]), name
+
+
 def roles(workload: Object) -> dict[str, Object]:
     """The containers of an instance by the role that each runs."""
     found = {one["name"]: one for one in workload["spec"]["template"]["spec"]["containers"]}

@@ -89,6 +89,13 @@ def test_what_serves_reads_where_the_job_writes(one_of: Any, tmp_path: Path) -> 
     assert len(groups) == 1
 
 
+def test_it_finds_room_beside_an_instance(one_of: Any) -> None:
+    spec = pod_of(one_of(UPDATES))["spec"]
+    [container] = spec["containers"]
+    assert container["resources"]["requests"] == {"cpu": "200m", "memory": "2Gi"}
+    assert container["resources"]["limits"] == {"cpu": "2", "memory": "2Gi"}
+
+
 SCHEDULES = {"manual": True, "daily": False, "weekly": False}
 
 

@@ -81,6 +81,15 @@ securityContext:
   readOnlyRootFilesystem: true
 {{- end }}
 
+{{/* Of a job: who did not answer is asked again; who said no would say it again, and another time is the schedule's. */}}
+{{- define "rlu.retries" -}}
+backoffLimit: 3
+podFailurePolicy:
+  rules:
+    - action: FailJob
+      onExitCodes: {operator: In, values: [2, 10, 20, 30]}
+{{- end }}
+
 {{- define "rlu.checks.controllers" -}}
 {{- $v := .Values -}}
 {{- with $v.controllers -}}

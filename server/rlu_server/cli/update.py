@@ -219,6 +219,9 @@ def _job(config: Path | None, journal: bool, allow_downgrade: bool, *, quiet: bo
     settings = _settings(config)
     place = settings.state_dir / JOURNAL if journal else None
     try:
+        # In a pod the journal lies in the store, which the first run makes.
+        if place is not None and place.parent == Store.at(settings.model.path).root:
+            place.parent.mkdir(parents=True, exist_ok=True)
         with _signals(), noting(place) as note, bar(quiet=quiet, title="fetching") as progress:
             yield Job(
                 settings,

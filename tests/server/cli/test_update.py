@@ -163,6 +163,28 @@ def test_where_nothing_can_be_noted_nothing_is_asked(site: Site, tmp_path: Path)
         assert [one["result"] for one in events(ran)] == ["begun", "update.absent"]
 
 
+def test_the_first_run_makes_the_store_that_the_journal_is_in(site: Site) -> None:
+    """As in a pod: the claim is empty, and the store is the only place that can be written."""
+    model_vendor.make(site.home / "vendor" / "m", 1)
+    with model_vendor.serving(site.home / "vendor") as server:
+        site.configure(source=f"{server.url}/m/")
+        text = site.config.read_text()
+        site.config.write_text(text.replace(f'"{site.home}"', f'"{site.store.root}"', 1))
+        assert not site.store.root.exists()
+        assert site.run("run", "--now", "--json").json["result"] == "applied"
+    journal = [json.loads(line) for line in (site.store.root / "egress.jsonl").read_text().splitlines()]
+    assert journal[0]["result"] == "begun"
+    assert len(journal) > 1
+
+
+def test_a_state_directory_elsewhere_is_not_made(site: Site) -> None:
+    site.offer(1)
+    site.config.write_text(site.config.read_text().replace(f'"{site.home}"', f'"{site.home}/none"', 1))
+    ran = site.run("run", "--now")
+    assert (ran.code, code(ran)) == (3, "update.file")
+    assert not (site.home / "none").exists()
+
+
 def test_settings_that_do_not_do(site: Site) -> None:
     ran = site.run("check")
     assert (ran.code, code(ran)) == (2, "update.no_source")
