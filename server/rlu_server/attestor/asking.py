@@ -65,7 +65,7 @@ def take(directory: Path) -> Asked | None:
 
 
 def answer(directory: Path, asked: Asked, outcome: Outcome) -> None:
-    """Say what became of a request."""
+    """Say what became of a request. Raises OSError: there is no room for it now."""
     data = msgspec.json.encode(msgspec.structs.replace(outcome, id=asked.id))
     write_private(directory / "answered.json", data)
 

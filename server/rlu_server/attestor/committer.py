@@ -98,6 +98,7 @@ class Committer:
         self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._wake = asyncio.Event()
         self._draining = False
+        self._last: Callable[[], None] | None = None
         self._latest = latest
         self._segment_leaves = segment_leaves
         self._beat = False
@@ -188,7 +189,11 @@ class Committer:
             if self._waiting or self._work or self._beat:
                 continue  # it came while the answers were given
             if self._draining:
-                return
+                if self._last is None:
+                    return
+                last, self._last = self._last, None
+                last()
+                continue
             await self._wake.wait()
             self._wake.clear()
 
@@ -219,10 +224,14 @@ class Committer:
         self._resting = False
         timer.cancel()
 
-    def drain(self) -> None:
-        """Let `run` return once nothing waits."""
+    def drain(self, last: Callable[[], None] | None = None) -> None:
+        """Let `run` return once nothing waits.
+
+        Args:
+            last: called when nothing waits any more; may submit what is signed after everything else.
+        """
         self._try_again()  # who waited for a better time has no other
-        self._draining = True
+        self._draining, self._last = True, last
         self._wake.set()
 
     def close(self) -> None:

@@ -49,6 +49,10 @@ class Attestor:
             code, counting.damaged = counting.damaged, None  # once
             self.events.emit(Event.TALLY_FAILED, code)
 
+    def drain(self) -> None:
+        """Sign what waits, and then count all of it."""
+        self.committer.drain(lambda: self.count(last=True))
+
 
 @dataclass(slots=True)
 class Roster:

@@ -82,6 +82,9 @@ class Rotation:
         self._clock = clock
         self._events = events
         self._going: dict[str, _Going] = {}
+        self._unanswered: tuple[asking.Asked, asking.Outcome] | None = None
+        self._previous_stays = False
+        """Could the key that signs nothing any more not be forgotten yet?"""
         self._warned = 0
         self._remove_at = 0
         for instance in self._roster:
@@ -100,8 +103,7 @@ class Rotation:
     async def drain(self) -> None:
         """Let what waits for a signature get it, then end: also of an instance that is not in the roster yet, or any more."""
         for each in self._going.values():
-            each.instance.count(last=True)
-            each.instance.committer.drain()
+            each.instance.drain()
         for each in self._going.values():
             await each.signing
             each.attesting.cancel()
@@ -163,9 +165,24 @@ class Rotation:
             await self._remove_gone()
         asked = asking.take(self._slots.directory)
         if asked is not None:
-            asking.answer(self._slots.directory, asked, await self._act(asked.action, asked.findings))
-        elif self._due():
-            await self._act("rotate")
+            self._unanswered = (asked, await self._act(asked.action, asked.findings))
+            self._answer(first=True)
+        else:
+            self._answer()
+            if self._due():
+                await self._act("rotate")
+
+    def _answer(self, *, first: bool = False) -> None:
+        """Tried with each look until there is room for it, or something else is asked; whoever asked waits."""
+        if self._unanswered is None:
+            return
+        try:
+            asking.answer(self._slots.directory, *self._unanswered)
+        except OSError as error:
+            if first:
+                self._events.emit(Event.LOG_WRITE_FAILED, _code(error))
+        else:
+            self._unanswered = None
 
     async def _act(self, action: str, findings: str = "") -> asking.Outcome:
         try:
@@ -212,8 +229,7 @@ class Rotation:
         """Its last session has ended: the log is final, and the key goes."""
         self._roster.leaving = None
         going = self._going[leaving.issuer]
-        leaving.count(last=True)
-        leaving.committer.drain()
+        leaving.drain()
         await asyncio.shield(going.signing)  # whoever ends us meanwhile waits for it in `drain`
         del self._going[leaving.issuer]
         going.attesting.cancel()
@@ -224,7 +240,7 @@ class Rotation:
         self._roster.current.attesting.predecessor = Predecessor(leaving.issuer, final.head)
         await self._on_signer(self._roster.current, leaving.committer.platform.close)
         leaving.committer.journal.close()
-        self._slots.drop_previous()
+        self._previous_stays = True
         await self._remove_gone()
         self._events.emit(Event.KEY_RETIRED)
 
@@ -232,6 +248,7 @@ class Rotation:
 
     async def _try_next(self, old: Attestor) -> Platform:
         """Steps 1 and 2."""
+        self._drop_previous()  # its place is needed
         self._slots.drop_next()
         try:
             platform = await self._on_signer(old, lambda: old.committer.platform.beside(self._slots.next))
@@ -337,11 +354,18 @@ class Rotation:
         self._remove_at = self._clock() + REMOVE_S
         current = self._roster.current
         try:
+            self._drop_previous()
             for key in self._slots.gone:
                 await self._on_signer(current, lambda key=key: current.committer.platform.evict(key))  # type: ignore[misc]
                 self._slots.removed(key)
         except (RluError, OSError) as error:
             self._events.emit(Event.KEY_REMOVAL_FAILED, _code(error))
+
+    def _drop_previous(self) -> None:
+        """Raises OSError."""
+        if self._previous_stays:
+            self._slots.drop_previous()
+            self._previous_stays = False
 
     async def _until(self, step: Callable[[], Awaitable[T]]) -> T:
         """A step that must be made, tried until it is."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fakes.attestor_room import Room
-from rlu_server.attestor import messages, rotation
+from rlu_server.attestor import asking, messages, rotation
 from rlu_server.attestor.instances import Instances
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.platform import Evidence
@@ -131,6 +131,81 @@ async def test_told_to_end_while_the_old_log_is_ended(tmp_path: Path) -> None:
         await draining
         text = old.committer.journal._path.read_text().splitlines()
         assert [json.loads(line)["kind"] for line in text][-2:] == ["tally", "head"]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_told_to_end_while_a_tally_is_being_signed(tmp_path: Path, failing: bool) -> None:
+    """What came behind it is counted too; and where it cannot be signed, the end does not wait for it."""
+    async with rotating(tmp_path) as it:
+        gateway = await it.room.greeted()
+        await gateway.open()
+        it.room.now += 3600
+        it.room.scripted.gate.clear()
+        it.room.server.attestor.count()
+        await until(lambda: it.room.committer._busy)
+        late = [gateway.send(gateway.opening()) for _ in range(2)]
+        await until(lambda: it.room.committer.waiting == len(late))
+        it.room.server.stop_listening()
+        it.room.scripted.failing = failing
+        draining = asyncio.create_task(it.drained())
+        await asyncio.sleep(0)
+        it.room.scripted.gate.set()
+        await draining
+        kinds = [json.loads(line)["kind"] for line in it.room.journal._path.read_text().splitlines()]
+        answers = [await gateway.answer(request) for request in late]
+    if failing:
+        assert kinds[-2:] == ["session", "head"]
+        assert {answer.code for answer in answers if isinstance(answer, messages.Failure)} == {
+            "signer_unavailable"
+        }
+    else:
+        assert kinds[-7:] == ["tally", "head", "session", "session", "head", "tally", "head"]
+
+
+async def test_an_answer_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given as soon as there is room for it."""
+    monkeypatch.setattr(rotation, "LOOK_S", 0.01)
+    async with rotating(tmp_path) as it:
+        directory = it.room.deployment.state / "attestation"
+        asked = asking.Asked("retire", "a")
+        asking.ask(directory, asked)
+        (directory / "answered.json").mkdir()  # no room
+        running = asyncio.create_task(it.rotation.run())
+        await until(lambda: "log.write_failed" in it.room.event_names() or running.done())
+        assert isinstance(await (await it.room.greeted()).open(), messages.SessionOpened)
+        assert not running.done()
+        (directory / "answered.json").rmdir()
+        found: list[asking.Outcome | None] = []
+        await until(lambda: found.append(asking.answered(directory, asked)) or found[-1])
+        assert found[-1] is not None
+        assert found[-1].code == "rotation.none"
+        assert it.room.event_names().count("log.write_failed") == 1, "told once"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_key_that_cannot_be_forgotten_yet_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place is needed for the next rotation, which waits until it is free."""
+    monkeypatch.setattr(rotation, "LOOK_S", 0.01)
+    async with rotating(tmp_path) as it:
+        obstacle = it.room.deployment.state / "attestation" / "key.previous.pem"
+        obstacle.mkdir()
+        running = asyncio.create_task(it.rotation.run())
+        await it.rotation.rotate()
+        await until(lambda: "key.retired" in it.room.event_names() or running.done())
+        assert "key.removal_failed" in it.room.event_names()
+        with pytest.raises(IsADirectoryError):
+            await it.rotation.rotate()
+        assert isinstance(await (await it.room.greeted()).open(), messages.SessionOpened)
+        obstacle.rmdir()
+        await it.rotation.rotate()
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_who_waits_for_a_statement_of_the_old_key_gets_it_before_it_goes(

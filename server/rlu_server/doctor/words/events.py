@@ -17,7 +17,7 @@ OF_THE_ATTESTOR = {
         _BY_CODE + " It goes on by itself (`signer.recovered`).",
     ),
     "log.write_failed": Text(
-        "A batch could not be written to the log; nothing was released.",
+        "A batch could not be written to the log, or an answer to `rlu keys` beside it; nothing was released.",
         "Look at the state volume: full, read-only, gone. `errno.28` is a full disk. It goes on by itself.",
     ),
     "log.tally_failed": Text(
@@ -59,7 +59,7 @@ OF_THE_ATTESTOR = {
     "key.rotation_due": Text("The key is rotated within 14 days.", "Nothing, where rotation is by age."),
     "key.rotation_failed": Text("The key was not rotated; the one in use goes on.", _BY_CODE),
     "key.removal_failed": Text(
-        "A key that is not used any more could not be removed from its handle in the TPM; that is tried again each hour.",
+        "A key that is not used any more could not be removed, its file or from its handle in the TPM; that is tried again each hour.",
         _BY_CODE + " Until it is gone, whoever has the TPM and the attestor's secret can sign with it.",
     ),
     "canary.refused": Text("Findings of a canary test were not taken over.", _BY_CODE),
