@@ -7,7 +7,8 @@ to stop is then never acted on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,3 +35,26 @@ async def at_most(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         return asked.result()
     finally:
         asked.cancel()
+
+
+class NobodyWaits(Exception):
+    """Raised in a thread whose result is not wanted any more."""
+
+
+async def in_thread(work: Callable[[Callable[..., None]], T]) -> T:
+    """What the work comes to, done in a thread. Cancelled, we leave at once and it ends soon: a process waits for its threads at its end.
+
+    Args:
+        work: is given a function to call now and then, with any arguments, which raises `NobodyWaits` once we are gone.
+    """
+    gone = threading.Event()
+
+    def still_wanted(*_: object) -> None:
+        if gone.is_set():
+            raise NobodyWaits
+
+    try:
+        return await asyncio.to_thread(work, still_wanted)
+    except asyncio.CancelledError:
+        gone.set()
+        raise

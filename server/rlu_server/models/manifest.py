@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from rlu_attestation import canonical
 from rlu_attestation.encoding import b64u
@@ -27,7 +27,7 @@ MAX_WORKERS = 32
 SETTLED_NS = 20_000_000
 """File systems stamp changes with a clock that stands still for some milliseconds; a file that was just written is read later than that."""
 Progress = Callable[[int, int], None]
-"""Called with (bytes read, bytes in all), from the thread that read them."""
+"""Called with (bytes read, bytes in all), from the thread that read them. What it raises ends the reading of all files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def measure(directory: Path, progress: Progress | None = None) -> Manifest:
 
 
 def digest(tree: Tree, progress: Progress | None = None, threads: int | None = None) -> Manifest:
-    """Read every file.
+    """Read every file. An error, or a signal that raises one here, ends all threads with their next buffer.
 
     Raises:
         ManifestError: `model.changed`.
@@ -86,9 +86,12 @@ def digest(tree: Tree, progress: Progress | None = None, threads: int | None = N
     total = tree.size
     done = 0
     lock = Lock()
+    ended = Event()
 
     def report(count: int) -> None:
         nonlocal done
+        if ended.is_set():
+            raise _Ended
         with lock:
             done += count
             if progress is not None:
@@ -97,8 +100,16 @@ def digest(tree: Tree, progress: Progress | None = None, threads: int | None = N
     # The largest first, so that the last thread does not begin with it when the others are through.
     by_size = sorted(tree.files, key=lambda file: -file.size)
     with ThreadPoolExecutor(max_workers=threads or workers()) as pool:
-        read = list(pool.map(lambda file: _read(file, tree.stamps[file.path], report), by_size))
+        try:
+            read = list(pool.map(lambda file: _read(file, tree.stamps[file.path], report), by_size))
+        except BaseException:
+            ended.set()  # leaving the pool waits for its threads, and a file may take minutes
+            raise
     return Manifest(tuple(sorted(read, key=lambda file: file.path.encode())))
+
+
+class _Ended(Exception):
+    """Nobody wants the digest any more."""
 
 
 def _read(found: Found, expected: Stamp, report: Callable[[int], None]) -> File:

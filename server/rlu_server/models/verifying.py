@@ -103,13 +103,13 @@ class Unchanged:
         self._tree = measured.tree
         self._manifest = measured.manifest
 
-    def before_start(self) -> None:
+    def before_start(self, progress: Progress | None = None) -> None:
         """Files whose stamps changed since are hashed anew. Raises ManifestError (`model.changed`), OSError."""
         tree = walk(self._tree.root)
         if tree == self._tree:
             return
         contents.refuse(tree.files)
-        if digest(tree) != self._manifest:
+        if digest(tree, progress) != self._manifest:
             raise ManifestError(
                 "model.changed", "the model's files are not those that were measured; restart the server"
             )

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlu_attestation.instance import ModelSignature
+from rlu_attestation.models import ModelSignature
 from rlu_server.engine import environment as engine_environment
 from rlu_server.engine import model_info, readiness
 from rlu_server.engine.canary import KnownAnswer
 from rlu_server.engine.launch import EngineStart
 from rlu_server.models.errors import ManifestError
+from rlu_server.models.manifest import Progress
 from rlu_server.models.verifying import Measured, Unchanged
 from rlu_server.settings import Settings
 from rlu_server.supervisor import plan
@@ -32,7 +33,7 @@ from rlu_server.supervisor.plan import Host
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.service import Service, launch
 from rlu_server.supervisor.streams import Event, Output
-from rlu_server.waiting import at_most
+from rlu_server.waiting import at_most, in_thread
 
 FILTER_TIMEOUT_S = 20.0
 
@@ -200,7 +201,7 @@ class Fleet:
             self._note_posture(start, launched.posture)
             if start.listens:
                 await self._until_fit(start, served.canary, tell)
-                await _held(start, served.unchanged.after_loading)
+                await _held(start, lambda _: served.unchanged.after_loading())
         finally:
             os.close(hold)  # from here on, text of the engine is withheld
         output.forget()
@@ -274,10 +275,10 @@ class Fleet:
                 os.chown(path, user.uid, user.gid)
 
 
-async def _held(start: EngineStart, check: Callable[[], None]) -> None:
+async def _held(start: EngineStart, check: Callable[[Progress], None]) -> None:
     """The engine opens what was measured, or does not serve."""
     try:
-        await asyncio.to_thread(check)
+        await in_thread(check)
     except ManifestError as error:
         raise StartFailed(f"{start.place}: {error.message} [{error.code}]") from error
     except OSError as error:

@@ -199,7 +199,11 @@ def _weights(
 
 
 def with_model(
-    deployment: Deployment, runtime: Runtime, directory: Path, opening: Opening = lambda _: None
+    deployment: Deployment,
+    runtime: Runtime,
+    directory: Path,
+    opening: Opening = lambda _: None,
+    progress: Progress | None = None,
 ) -> Deployment:
     """The same, with the first model from another directory; verified as at a start. Nothing is started or stopped.
 
@@ -222,7 +226,7 @@ def with_model(
 
     try:
         version, (first,) = _served(
-            settings, runtime, given_models(settings)[:1], [directory], None, deployment.host, told
+            settings, runtime, given_models(settings)[:1], [directory], progress, deployment.host, told
         )
     except BaseException:
         for one in opened:

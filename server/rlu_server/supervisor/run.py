@@ -47,16 +47,17 @@ async def serve(
         ServeError: it did not start; nothing is left behind.
     """
     given = settings.runtime_dir
-    with _signals() as signals:
+    with _signals() as signals, contextlib.ExitStack() as held:
         place = runtime.create(given) if role is None else runtime.share(given, private_facts(role))
         try:
             if role is not None:
                 open_directories(place, role, settings)
-            deployment = prepare.deployment(settings, place, variables, progress, role)
+            chosen = rollout.pinned(settings, held) if role in (None, "engine") else settings
+            deployment = prepare.deployment(chosen, place, variables, progress, role)
             server = (Server if role is None else ROLES[role])(deployment, place, on_event)
 
             async def together() -> None:
-                beside = _beside(server, settings, place, on_event, role)
+                beside = _beside(server, settings, place, on_event, role, held)
                 await _together(meanwhile(server.deployment, place), beside)
 
             stop = signals.from_here_on()
@@ -72,21 +73,26 @@ async def serve(
 
 
 def _beside(
-    server: Server, settings: Settings, place: Runtime, on_event: Event, role: Role | None
+    server: Server,
+    settings: Settings,
+    place: Runtime,
+    on_event: Event,
+    role: Role | None,
+    held: contextlib.ExitStack,
 ) -> list[Coroutine[Any, Any, None]]:
     """What goes on while the server is up: a group is watched, and a model that `rlu update` keeps."""
     beside: list[Coroutine[Any, Any, None]] = []
     store = rollout.store_of(settings.model.path)
     if settings.group.nodes > 1 and role == "engine":
         beside.append(group.until_it_ends(server.engines, server.deployment.served))
-    if store is not None and role == "engine":
-        beside.append(rollout.hold(server))
     if store is not None and role is None:
 
-        def prepared(deployment: Deployment, directory: Path, opening: Opening) -> Deployment:
-            return prepare.with_model(deployment, place, directory, opening)
+        def prepared(
+            deployment: Deployment, directory: Path, opening: Opening, progress: Progress
+        ) -> Deployment:
+            return prepare.with_model(deployment, place, directory, opening, progress)
 
-        beside.append(rollout.Rollout(server, store, prepared, on_event).run())
+        beside.append(rollout.Rollout(server, store, prepared, on_event, held).run())
     return beside
 
 

@@ -6,7 +6,8 @@
     state.json         the latest model ever applied, what was served when, the last attempt
     lock               held by whoever changes something here
 
-A server holds a shared lock on the version that it serves (`serving`), so that it is not removed; it ends with the process.
+A server holds a shared lock on the version that it serves (`serving`), from before it hashes it, so that it is not removed; the lock ends
+with the process.
 
 A version appears by a rename when it is complete and verified, and `current` is replaced by another link: each is there whole or not at
 all, whenever the power fails. A server that runs keeps the files it opened.
@@ -15,6 +16,7 @@ all, whenever the power fails. A server that runs keeps the files it opened.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -201,34 +203,37 @@ class Store:
         latest_first = dict.fromkeys(entry.version for entry in reversed(state.history))
         others = [one for one in latest_first if one in there and one != current]
         for version in others[keep:]:
-            if not self._in_use(version):
-                self.remove(version)
+            self._remove_unused(version)
 
     def drop_waiting(self, state: State, but: str) -> None:
         """Versions that were fetched before, and never served, give way to a newer one."""
         for version in self.versions() - state.served - {but, self.current()}:
-            if not self._in_use(version):
-                self.remove(version)
+            self._remove_unused(version)
 
     def remove(self, version: str) -> None:
-        away = self.root / STAGING / f"removed-{version}"
-        away.parent.mkdir(exist_ok=True)
-        # First out of sight, so that nobody finds half of it.
-        os.rename(self.directory(version), away)
-        self.discard(away)
+        self.discard(self._out_of_sight(version))
 
     def discard(self, staged: Path) -> None:
         shutil.rmtree(staged)
 
-    def _in_use(self, version: str) -> bool:
+    def _remove_unused(self, version: str) -> None:
         handle = _opened(self.directory(version))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # With the lock: who gets it afterwards finds the version gone.
+            away = self._out_of_sight(version)
         except BlockingIOError:
-            return True
+            return
         finally:
             os.close(handle)
-        return False
+        self.discard(away)
+
+    def _out_of_sight(self, version: str) -> Path:
+        """Moved away, so that nobody finds half of it."""
+        away = self.root / STAGING / f"removed-{version}"
+        away.parent.mkdir(exist_ok=True)
+        os.rename(self.directory(version), away)
+        return away
 
     def free(self) -> int:
         """Bytes that may be written here."""
@@ -251,10 +256,17 @@ class Store:
 
 @contextlib.contextmanager
 def serving(directory: Path) -> Iterator[None]:
-    """While this lasts, a version is not removed. Raises OSError."""
+    """While this lasts, a version is not removed.
+
+    Raises:
+        FileNotFoundError: it is not there, or was removed just now.
+        OSError: it cannot be locked.
+    """
     handle = _opened(directory)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(handle), os.stat(directory)):
+            raise FileNotFoundError(errno.ENOENT, "it was removed", str(directory))
         yield
     finally:
         os.close(handle)

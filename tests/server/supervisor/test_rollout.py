@@ -7,6 +7,7 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from rlu_server.supervisor.rollout import Rollout, store_of
 from rlu_server.updates.errors import UpdateRefused
 from rlu_server.updates.job import Job
 from rlu_server.updates.opening import source_of
-from rlu_server.updates.store import Store
+from rlu_server.updates.store import Entry, State, Store
 from waiting import PATIENCE_S, until
 
 
@@ -44,6 +45,8 @@ class Site:
         self.settings = Settings.model_validate(document)
         self.store = Store(home / "store")
         self.versions = {1: self.update(1)}
+        self.read = 0
+        """How often it was asked, while a version was read, whether it is still wanted."""
 
     def update(self, number: int, *, altered: bool = False) -> str:
         offered = model_vendor.make(self.home / f"offered-{number}", number, b"weights %d" % number)
@@ -61,18 +64,25 @@ class Site:
             store = store_of(self.settings.model.path)
             assert store == self.store
 
-            def prepared(deployment: Any, directory: Path, opening: Any) -> Any:
-                return prepare.with_model(deployment, up.place, directory, opening)
+            def prepared(deployment: Any, directory: Path, opening: Any, progress: Any) -> Any:
+                def read(count: int, total: int) -> None:
+                    progress(count, total)
+                    self.read += 1
+
+                return prepare.with_model(deployment, up.place, directory, opening, read)
 
             def told(name: str, values: Any) -> None:
                 up.events.append((name, values))
 
-            watching = asyncio.create_task(Rollout(up.server, self.store, prepared, told).run())
-            try:
-                yield up, watching
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+            with contextlib.ExitStack() as held:
+                rollout.pinned(self.settings, held)
+                task = Rollout(up.server, self.store, prepared, told, held).run()
+                watching = asyncio.create_task(task)
+                try:
+                    yield up, watching
+                finally:
+                    watching.cancel()
+                    await asyncio.gather(watching, return_exceptions=True)
 
 
 @pytest.fixture
@@ -96,6 +106,7 @@ async def test_served_stated_refused_and_back(site: Site) -> None:
 
         site.versions[2] = await asyncio.to_thread(site.update, 2)
         await until(lambda: up.said("model.switched") == 1, lambda: up.events)
+        assert site.read
         after = await stated(up)
         assert after["rlu_model"]["manifest_sha256"] == site.manifest(2)
         assert after["rlu_engine"] == before["rlu_engine"], "where a version lies is not stated"
@@ -183,3 +194,59 @@ def test_a_path_that_is_no_link_is_not_watched(tmp_path: Path) -> None:
     assert store_of(str(tmp_path / "current")) is None
     (tmp_path / "other").symlink_to("current")
     assert store_of(str(tmp_path / "other")) is None
+
+
+class Serving:
+    """A server as the rollout sees it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.deployment = self.of(directory)
+
+    @staticmethod
+    def of(directory: Path) -> Any:
+        settings = SimpleNamespace(model=SimpleNamespace(path=str(directory)))
+        return SimpleNamespace(settings=settings, served=[SimpleNamespace(weights=None)])
+
+    async def replace(self, deployment: Any) -> None:
+        self.deployment = deployment
+
+
+async def test_a_version_is_not_removed_from_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout, "CHECK_S", 0.01)
+    store = Store(tmp_path)
+    first, second, third = (f"00000{number}-{'0' * 16}" for number in range(3))
+    for version in (first, second, third):
+        store.directory(version).mkdir(parents=True)
+    store.switch(first)
+    state = State(history=[Entry(0, version, "applied") for version in (first, second, third)])
+    events: list[str] = []
+    there: list[frozenset[str]] = []
+
+    def prepared(deployment: Any, directory: Path, opening: Any, progress: Any) -> Any:
+        if directory.name == third:
+            raise StartFailed("not this one")
+        store.switch(third)
+        store.prune(0, state)
+        there.append(store.versions())
+        return Serving.of(directory)
+
+    server: Any = Serving(store.directory(first))
+    settings = Settings.model_validate({"model": {"path": str(tmp_path / "current")}})
+    with contextlib.ExitStack() as held:
+        rollout.pinned(settings, held)
+        rolling = Rollout(server, store, prepared, lambda name, _: events.append(name), held).run()
+        watching = asyncio.create_task(rolling)
+        try:
+            store.switch(second)
+            await until(lambda: "model.refused" in events, lambda: events)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        assert there == [{first, second, third}], "the one that serves and the one that is read"
+        assert events == ["model.switching", "model.switched", "model.refused"]
+        store.prune(0, state)
+        assert store.versions() == {second, third}, "the one that serves, and the current one"
+    store.prune(0, state)
+    assert store.versions() == {third}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -51,10 +52,13 @@ class Site:
         return Job(self.settings, lambda: source_of(update, lambda _: None)).update().version
 
     def rollout(self, up: Up) -> Rollout:
-        def prepared(deployment: Any, directory: Path, opening: Any) -> Any:
-            return prepare.with_model(deployment, up.place, directory, opening)
+        def prepared(deployment: Any, directory: Path, opening: Any, progress: Any) -> Any:
+            return prepare.with_model(deployment, up.place, directory, opening, progress)
 
-        return Rollout(up.server, self.store, prepared, lambda *told: up.events.append(told))
+        def told(*event: Any) -> None:
+            up.events.append(event)
+
+        return Rollout(up.server, self.store, prepared, told, contextlib.ExitStack())
 
 
 @pytest.fixture

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import fcntl
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rlu_attestation.errors import RluError
+from rlu_server.settings import Settings
 from rlu_server.supervisor import rollout
+from rlu_server.supervisor.errors import Unavailable
+from rlu_server.updates import store as stores
 from rlu_server.updates.errors import Misconfigured, NotPossible
 from rlu_server.updates.store import Entry, State, Store, serving
-from waiting import until
 
 A, B, C, D = (f"00000{number}-{'0' * 15}{number}" for number in range(1, 5))
 
@@ -73,22 +75,82 @@ def test_what_is_removed(store: Store) -> None:
     assert store.versions() == {C}
 
 
-async def test_what_a_server_serves_is_not_removed(store: Store) -> None:
+def test_what_a_server_serves_is_not_removed(store: Store) -> None:
     store.switch(C)
     with serving(store.directory(A)), serving(store.directory(A)):
         store.prune(0, served(A, B, C))
     assert store.versions() == {A, C, D}
-    # The engine's container holds its version for as long as it runs.
-    settings = SimpleNamespace(model=SimpleNamespace(path=str(store.directory(D))))
-    server: Any = SimpleNamespace(deployment=SimpleNamespace(settings=settings))
-    holding = asyncio.create_task(rollout.hold(server))
-    await until(lambda: store._in_use(D))
-    store.drop_waiting(served(A, B, C), but=C)
-    assert D in store.versions()
-    holding.cancel()
-    await asyncio.gather(holding, return_exceptions=True)
+    with serving(store.directory(D)):
+        store.drop_waiting(served(A, B, C), but=C)
+        assert D in store.versions()
     store.drop_waiting(served(A, B, C), but=C)
     assert D not in store.versions()
+
+
+def test_nobody_gets_hold_of_what_is_being_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.switch(C)
+    hide = Store._out_of_sight
+    tried = []
+
+    def meanwhile(self: Store, version: str) -> Path:
+        handle = os.open(self.directory(version), os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+        tried.append(version)
+        return hide(self, version)
+
+    monkeypatch.setattr(Store, "_out_of_sight", meanwhile)
+    store.prune(0, served(A, C))
+    assert tried == [A]
+    # Whoever had opened it before, and waited for the lock, is told.
+    monkeypatch.setattr(Store, "_out_of_sight", hide)
+    opened = stores._opened
+
+    def just_before(directory: Path) -> int:
+        handle = opened(directory)
+        store.remove(directory.name)
+        return handle
+
+    monkeypatch.setattr(stores, "_opened", just_before)
+    with pytest.raises(FileNotFoundError), serving(store.directory(B)):
+        pytest.fail("it is gone")
+
+
+def test_the_version_that_a_server_begins_with(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.model_validate({"model": {"path": str(store.root / "current"), "name": "m"}})
+    store.switch(A)
+    with contextlib.ExitStack() as held:
+        assert rollout.pinned(settings, held).model.path == str(store.directory(A))
+        store.switch(C)
+        store.prune(0, served(A, C))
+        assert A in store.versions()
+    store.prune(0, served(A, C))
+    assert A not in store.versions()
+
+    # One that is removed in that very moment gives way to the one that came after it.
+    take = rollout.serving
+
+    def late(directory: Path) -> Any:
+        monkeypatch.setattr(rollout, "serving", take)
+        store.switch(B)
+        store.prune(0, served(C, B))
+        return take(directory)
+
+    monkeypatch.setattr(rollout, "serving", late)
+    with contextlib.ExitStack() as held:
+        assert rollout.pinned(settings, held).model.path == str(store.directory(B))
+    # Without a version there is nothing to hold, and what is wrong is told where models are looked at.
+    store.remove(B)
+    with contextlib.ExitStack() as held:
+        assert rollout.pinned(settings, held) is settings
+    (store.root / "current").unlink()
+    (store.root / "current").symlink_to("state.json")
+    (store.root / "state.json").touch()
+    with contextlib.ExitStack() as held, pytest.raises(Unavailable, match="cannot be kept"):
+        rollout.pinned(settings, held)
 
 
 def test_history_has_an_end() -> None:
