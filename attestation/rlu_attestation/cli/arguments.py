@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import typer
 
@@ -10,6 +11,7 @@ from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.statements import NONCE_SIZES
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 _LAST = 253402300799
 """The last second of the year 9999 in UTC, beyond which Python has no dates."""
 

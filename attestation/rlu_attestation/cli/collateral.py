@@ -20,7 +20,7 @@ import typer
 from rich.text import Text
 
 from rlu_attestation import bundle as bundles
-from rlu_attestation.cli.arguments import moment
+from rlu_attestation.cli.arguments import JsonOption, moment
 from rlu_attestation.cli.output import console, print_json
 from rlu_attestation.collateral import listing
 from rlu_attestation.collateral.bundling import complete
@@ -45,7 +45,6 @@ AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", metavar="TIME", help="Time of every check; default: now.", show_default=False),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 
 
 @app.command("fetch", epilog=f"Hosts that are asked, each with those below it: {', '.join(PUBLISHERS)}.")
