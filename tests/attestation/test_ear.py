@@ -1,4 +1,4 @@
-"""EAR (draft-ietf-rats-ear-04) and AR4SI: the rules of the drafts, and that nothing is affirmed that was not proved."""
+"""EAR (draft-ietf-rats-ear-04) and the vectors in it: the rules of the drafts, and that nothing is affirmed that was not proved."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fakes.deployment import AT, Deployment
 from rlu_attestation import canonical, ear, jose
 from rlu_attestation.catalogue import STEPS
+from rlu_attestation.trustworthiness import TIERS, tier
 from rlu_attestation.verdict import Blame, Claim, Outcome, Result, Source, Step, Verdict
 
 CLAIMS = {
@@ -100,19 +101,6 @@ def test_everything_proved_is_affirming() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "tier"),
-    [
-        *((value, "contraindicated") for value in (-128, -97, 96, 127)),
-        *((value, "warning") for value in (-96, -33, 32, 95)),
-        *((value, "affirming") for value in (-32, -2, 2, 31)),
-        *((value, "none") for value in (-1, 0, 1)),
-    ],
-)
-def test_the_tiers_of_ar4si(value: int, tier: str) -> None:
-    assert ear.tier(value) == tier
-
-
-@pytest.mark.parametrize(
     ("other", "claim", "value"),
     [
         (failed("sev-snp.signature", "invalid"), "hardware", 99),
@@ -144,11 +132,9 @@ def test_status_is_never_better_than_the_verdict_nor_than_the_vector(name: str, 
     other = waived(name, "missing") if how == "waived" else failed(name, "invalid", blames[how])
     found = verdict(other)
     status = appraisal(found)["ear_status"]
-    order = ear.TIERS.index
+    order = TIERS.index
     assert all(
-        order(status) >= order(ear.tier(value))
-        for value in vector(found).values()
-        if ear.tier(value) != "affirming"
+        order(status) >= order(tier(value)) for value in vector(found).values() if tier(value) != "affirming"
     )
     assert (
         status
