@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from rlu_attestation.assemble.forms import FORMS, Assembled, Form, Incomplete, assemble, recognise
+from rlu_attestation.assemble.bare import Incomplete
+from rlu_attestation.assemble.forms import FORMS, Assembled, Form, assemble, recognise
 from rlu_attestation.assemble.pieces import Pieces, join, read_piece
 
 __all__ = [
