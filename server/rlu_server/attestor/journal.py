@@ -79,7 +79,8 @@ class Journal:
         self._header = records.read_first(data[:first])
         self.sealed = self._header.segment.size
         self._descriptor = _opened(self._path)
-        self._whole = True
+        self._undo_half_cut()
+        self._whole = self._named = True
         self._size = first
         self.batches: Iterator[records.Batch] = records.read_batches(data, first)
         self._torn = len(data)
@@ -118,9 +119,10 @@ class Journal:
             following.close()
             _undo_half_succession(self._path, mine)
             raise
-        with contextlib.suppress(OSError):  # a crash leaves the one or the other, as before this
-            sync_directory(directory)
         following._path, self._path = self._path, retired(self._path, mine)
+        following._named = False
+        with contextlib.suppress(OSError):  # before its first batch, then
+            following._keep_name()
         following._lock, self._lock = self._lock, None
         return following
 
@@ -149,6 +151,7 @@ class Journal:
         Raises:
             OSError: the disk is full or broken; the file is as before.
         """
+        self._keep_name()
         self._cut_off()
         written = 0
         self._whole = False
@@ -168,6 +171,12 @@ class Journal:
         if not self._whole:
             os.ftruncate(self._descriptor, self._size)
             self._whole = True
+
+    def _keep_name(self) -> None:
+        """After a power cut the file has the name that it was given: nothing is released from one that has not."""
+        if not self._named:
+            sync_directory(self._path.parent)
+            self._named = True
 
     def rotate(self, sealing: Sealing, lines: bytes) -> None:
         """Finish the segment and begin the next one with the given lines. A crash at any point leaves one or the other.
@@ -192,16 +201,26 @@ class Journal:
         descriptor = _opened(new)  # before it has its name: afterwards there is no way back
         try:
             ended = self._finished(number)
-            ended.unlink(missing_ok=True)  # of a rotation that did not get to its end
+            ended.unlink(missing_ok=True)  # of a cut that did not get to its end
             os.link(self._path, ended)  # in the same directory: the lock lets nothing be linked into another
             os.replace(new, self._path)
         except OSError:
             os.close(descriptor)
+            with contextlib.suppress(OSError):  # before the next cut, then
+                self._undo_half_cut()
             raise
-        os.close(self._descriptor)
-        self._descriptor = descriptor
+        before, self._descriptor = self._descriptor, descriptor
         self._header, self.sealed, self._size = header, sealing.size, len(first) + len(lines)
-        sync_directory(self._path.parent)
+        self._named = False
+        with contextlib.suppress(OSError):  # before the next batch, then
+            os.close(before)
+            self._keep_name()
+
+    def _undo_half_cut(self) -> None:
+        """A cut that did not get to its end may have left the segment in use with a second name: that of a finished one."""
+        ended = self._finished(self._header.segment.number)
+        if ended.exists() and os.path.samefile(self._path, ended):
+            ended.unlink()
 
     def recent(self) -> list[records.ReceiptRecord]:
         """Receipts at the end of the segment before this one, as far as it is still there."""

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlu_attestation.encoding import b64u
+from rlu_server.attestor import journal as journal_module
 from rlu_server.attestor import records
 from rlu_server.attestor.errors import LogCorrupt, NotReady
 from rlu_server.attestor.journal import FILE_NAME, Journal, at_rest
@@ -231,6 +232,32 @@ def test_once_names_have_changed_nothing_can_fail_any_more(
     monkeypatch.setattr(os, "open", scarce)
     following = journal.succeed("urn:rlu:instance:NEW", JWK, b"\x01" * 40)
     monkeypatch.undo()
+    following.append(batch(0))
+    following.close()
+    journal.close()
+    assert [b.head.size for b in read(tmp_path, "urn:rlu:instance:NEW")[0]] == [2]
+
+
+def test_a_new_log_takes_no_batch_before_its_name_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, ISSUER, JWK)
+    journal.accept(None)
+    journal.append(batch(0))
+    with monkeypatch.context() as patch:
+        replace = os.replace
+
+        def renamed(source: Path, target: Path) -> None:
+            replace(source, target)
+            patch.setattr(journal_module, "sync_directory", broken)
+
+        def broken(directory: Path) -> None:
+            raise OSError(errno.EIO, "scripted")
+
+        patch.setattr(os, "replace", renamed)
+        following = journal.succeed("urn:rlu:instance:NEW", JWK, b"\x01" * 40)
+        with pytest.raises(OSError, match="scripted"):
+            following.append(batch(0))
     following.append(batch(0))
     following.close()
     journal.close()
