@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from bench.machine import described
 from rlu_attestation import cose, jose
+from rlu_attestation.channel import Channel
 from rlu_attestation.instance import issuer
 from rlu_attestation.merkle import root_from_inclusion, verify_consistency
-from rlu_attestation.statements import Channel
 from rlu_server.attestor import composition, instances, messages, records
 from rlu_server.attestor.committer import SEGMENT_LEAVES
 from rlu_server.attestor.journal import Journal

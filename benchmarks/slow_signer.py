@@ -24,8 +24,8 @@ import msgspec
 import uvloop
 
 from bench.machine import described
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u
-from rlu_attestation.statements import Channel
 from rlu_server.attestor import messages
 from rlu_server.core.proof import Asked, SessionVerifier, verify_instance
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlu_attestation import canonical, jose
+from rlu_attestation.channel import Channel
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.gpus import Gpus
 from rlu_attestation.mentions import CanaryMention, LicenceMention
 from rlu_attestation.models import FurtherModel, ModelSignature, Software, model_json, read_further
-from rlu_attestation.statements import NONCE_SIZES, Channel
+from rlu_attestation.statements import NONCE_SIZES
 
 INSTANCE_PROFILE = "tag:rlu.internal,2026:instance#1"
 DEBUG_STATES = (

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from rlu_attestation import policy_hardware
 from rlu_attestation.catalogue import CLAIMS, COVERAGE, WAIVABLE
+from rlu_attestation.channel import TLS_ORIGINS
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.instance import DEBUG_STATES, POSTURE_ROLES
@@ -22,7 +23,6 @@ from rlu_attestation.policy_revocations import revocations
 from rlu_attestation.policy_table import ReadFile, Table, certificates, digest
 from rlu_attestation.policy_witnesses import witnesses, witnesses_required
 from rlu_attestation.profiles import BUILT_IN
-from rlu_attestation.statements import TLS_ORIGINS
 from rlu_attestation.verdict import Source
 
 if sys.version_info >= (3, 11):

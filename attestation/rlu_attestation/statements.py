@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlu_attestation import canonical
+from rlu_attestation.channel import Channel
 from rlu_attestation.claims import Members
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.errors import Malformed
@@ -20,7 +21,6 @@ SESSION_PROFILE = "tag:rlu.internal,2026:session#1"
 RECEIPT_PROFILE = "tag:rlu.internal,2026:receipt#1"
 CLOSE_PROFILE = "tag:rlu.internal,2026:close#1"
 STATUSES = ("complete", "partial", "aborted", "failed")
-TLS_ORIGINS = ("gateway-memory", "provisioned", "plaintext")
 BLIND_SIZE = 16
 SESSION_ID_SIZE = 16
 NONCE_SIZES = range(8, 65)
@@ -40,27 +40,6 @@ class Content:
     def read(cls, members: Members, name: str) -> Content:
         with members.object(name) as inner:
             return cls(inner.count("bytes"), inner.binary("commitment", 32))
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """How clients reach the gateway: where its TLS key was born, and the digest of its SubjectPublicKeyInfo."""
-
-    origin: str
-    spki_sha256: bytes | None
-
-    def to_json(self) -> dict[str, Any]:
-        return _present({"origin": self.origin, "spki_sha256": _b64u_or_none(self.spki_sha256)})
-
-    @classmethod
-    def read(cls, members: Members, name: str) -> Channel:
-        with members.object(name) as inner:
-            channel = cls(
-                inner.choice("origin", TLS_ORIGINS), inner.optional(inner.binary, "spki_sha256", 32)
-            )
-        if (channel.origin == "plaintext") != (channel.spki_sha256 is None):
-            raise Malformed("statement.claims", f"{name}: a TLS key has an SPKI digest, plain text has none")
-        return channel
 
 
 @dataclass(frozen=True, slots=True)

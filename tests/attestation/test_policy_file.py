@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from fakes.machine import registrar, vendor_root
 from rlu_attestation import policy_file
 from rlu_attestation.catalogue import CLAIMS, STEPS, WAIVABLE
+from rlu_attestation.channel import TLS_ORIGINS
 from rlu_attestation.encoding import b64u
 from rlu_attestation.instance import DEBUG_STATES
 from rlu_attestation.policy import ACCEPT, Bound, Policy, PolicyError
-from rlu_attestation.statements import TLS_ORIGINS
 from rlu_attestation.verdict import Source
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "attestation" / "policy.example.toml"

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from rlu_attestation import canonical, cose, jose
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u
 from rlu_attestation.instance import InstanceClaims, issuer, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_attestation.models import Software
 from rlu_attestation.statements import (
-    Channel,
     Close,
     Content,
     Receipt,

@@ -15,6 +15,7 @@ from fakes import pki
 from fakes.machine import ENDORSED, Machine
 from rlu_attestation import canonical, cose, jose
 from rlu_attestation.bundle import Bundle, EvidenceItem, Exchange, Logged
+from rlu_attestation.channel import Channel
 from rlu_attestation.commitment import OPENING_SESSION, Tag, commit, key_digest
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.instance import InstanceClaims, binding, claims_bytes, profile_digest
@@ -22,7 +23,6 @@ from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_attestation.models import Software
 from rlu_attestation.policy import Bound, Policy
 from rlu_attestation.statements import (
-    Channel,
     Close,
     Content,
     Receipt,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from fakes.log_operator import AT, Operator
 from rlu_attestation import cose
+from rlu_attestation.channel import Channel
 from rlu_attestation.log.follow import follow
 from rlu_attestation.log.state import State
 from rlu_attestation.log.view import View
-from rlu_attestation.statements import Channel
 from rlu_server.attestor import composition, messages, records
 from rlu_server.attestor.journal import Journal
 from rlu_server.attestor.ledger import Ledger

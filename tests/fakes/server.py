@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fakes.deployment import KEY, RESPONSE, SESSION, Deployment, content
 from fakes.pki import AT, YEAR, common_name
 from rlu_attestation.bundle import Logged
+from rlu_attestation.channel import Channel
 from rlu_attestation.commitment import Tag
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.merkle import leaf_hash
-from rlu_attestation.statements import Channel
 
 API_KEY = "rlu_test_key"
 

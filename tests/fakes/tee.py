@@ -21,13 +21,13 @@ from fakes.machine import Measured
 from fakes.tpm import private_key
 from rlu_attestation import canonical, jose, merkle, x509
 from rlu_attestation.bundle import Bundle, EvidenceItem
+from rlu_attestation.channel import Channel
 from rlu_attestation.evidence import sev_snp, tdx
 from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims, binding, claims_bytes
 from rlu_attestation.models import Software
 from rlu_attestation.policy import ANY_GPU, ANY_TCB, Policy
 from rlu_attestation.profiles import GpuDemand, Profile
-from rlu_attestation.statements import Channel
 from rlu_attestation.verdict import Source, Verdict
 from rlu_attestation.verifier import Context, verify
 

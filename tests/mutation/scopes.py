@@ -13,7 +13,7 @@ SCOPES: dict[str, tuple[str, str]] = {
     ),
     "primitives": (
         "canonical.py encoding.py merkle.py jose.py cose.py commitment.py claims.py instance.py models.py mentions.py "
-        "statements.py",
+        "channel.py statements.py",
         "test_vectors.py test_merkle.py test_statements.py test_bundle.py verifier",
     ),
     "evidence": (

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from rlu_attestation import canonical, jose
 from rlu_attestation.bundle import EvidenceItem
+from rlu_attestation.channel import Channel
 from rlu_attestation.errors import Malformed, Refused, Unsupported, Untrusted
 from rlu_attestation.evidence import MAX_ITEM, kind_of
 from rlu_attestation.instance import KEY_HARDWARE, InstanceClaims, binding, claims_bytes, profile_digest
-from rlu_attestation.statements import Channel
 from rlu_attestation.verifier.context import (
     Context,
     ParsedStatement,

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
+from rlu_attestation.channel import Channel
 from rlu_attestation.errors import RluError
-from rlu_attestation.statements import Channel
 from rlu_server.adapters import frames
 from rlu_server.adapters.events import Events
 from rlu_server.attestor import messages

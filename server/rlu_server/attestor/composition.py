@@ -15,8 +15,9 @@ from json.encoder import encode_basestring
 
 import msgspec
 
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u
-from rlu_attestation.statements import RECEIPT_PROFILE, Channel, Close, Content, Receipt, SessionStatement
+from rlu_attestation.statements import RECEIPT_PROFILE, Close, Content, Receipt, SessionStatement
 from rlu_server.attestor.messages import Commitment, OpenSession, RecordReceipt, Usage
 from rlu_server.attestor.tiles import Meta, bucket
 

@@ -20,13 +20,13 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
 from rlu_attestation.gpus import Gpus
 from rlu_attestation.instance import InstanceClaims, PostureValue, Predecessor
 from rlu_attestation.mentions import CanaryMention, LicenceMention
 from rlu_attestation.models import FurtherModel, ModelSignature, Software
-from rlu_attestation.statements import Channel
 from rlu_server.attestor.errors import NotReady
 from rlu_server.attestor.messages import Hello, Posture
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rlu_attestation import canonical, jose
+from rlu_attestation.channel import Channel
 from rlu_attestation.cose import InclusionReceipt, parse_inclusion, signature_input
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.instance import InstanceClaims, profile_digest
 from rlu_attestation.merkle import leaf_hash, root_from_inclusion
-from rlu_attestation.statements import Channel, Content, SessionStatement
+from rlu_attestation.statements import Content, SessionStatement
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from rlu_attestation.channel import Channel
 from rlu_attestation.errors import Malformed
-from rlu_attestation.statements import Channel
 from rlu_server.adapters.asgi import Application
 from rlu_server.adapters.attestor_client import AttestorClient
 from rlu_server.adapters.auth.entrance import Entrance

@@ -15,12 +15,12 @@ from fakes.machine import registrar, vendor_root
 from fakes.tee import CHIP, GPUS, ITEMS, MACHINES, PLATFORM, ROOTS, Tee, padded
 from rlu_attestation import policy_file
 from rlu_attestation.bundle import Bundle
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Untrusted
 from rlu_attestation.models import FurtherModel, ModelSignature, Software
 from rlu_attestation.policy import Policy
 from rlu_attestation.policy_draft import Draft, Observation, draft, observe, observe_evidence, require_sound
-from rlu_attestation.statements import Channel
 from rlu_attestation.verdict import Outcome, Verdict
 from rlu_attestation.verifier import Context, EvidenceContext, verify
 from rlu_attestation.verifier.kinds import ROOMS

@@ -10,10 +10,10 @@ import pytest
 from fakes.deployment import NONCE, SPKI, Deployment, findings, verdict_of
 from fakes.machine import Machine
 from rlu_attestation.bundle import Bundle
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u
 from rlu_attestation.models import FurtherModel, Software
 from rlu_attestation.policy import ACCEPT, Bound
-from rlu_attestation.statements import Channel
 from rlu_attestation.verdict import Outcome, Result, Source
 
 STEP_OF_RULE = {

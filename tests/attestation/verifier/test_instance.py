@@ -15,9 +15,9 @@ from fakes.deployment import AT, NONCE, SPKI, Deployment, findings, verdict_of
 from fakes.machine import Machine
 from rlu_attestation import canonical, jose
 from rlu_attestation.bundle import Bundle, EvidenceItem
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.instance import binding, claims_bytes
-from rlu_attestation.statements import Channel
 from rlu_attestation.verdict import Outcome, Result, Source
 
 OTHER = ec.derive_private_key(0x1234567, ec.SECP256R1())

@@ -10,10 +10,10 @@ import pytest
 from fakes.deployment import AT, KEY, NONCE, SESSION, SPKI, Deployment, content, findings, request, verdict_of
 from rlu_attestation import cose
 from rlu_attestation.bundle import Bundle, Logged
+from rlu_attestation.channel import Channel
 from rlu_attestation.commitment import Tag
 from rlu_attestation.encoding import b64u
 from rlu_attestation.merkle import Tree, leaf_hash
-from rlu_attestation.statements import Channel
 from rlu_attestation.verdict import Outcome, Result
 
 

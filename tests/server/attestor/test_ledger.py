@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rlu_attestation import cose
+from rlu_attestation.channel import Channel
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import RluError
 from rlu_attestation.merkle import Tree, leaf_hash
-from rlu_attestation.statements import Channel, Close, Receipt, running_next
+from rlu_attestation.statements import Close, Receipt, running_next
 from rlu_server.attestor import composition, messages, records
 from rlu_server.attestor import ledger as ledger_module
 from rlu_server.attestor.errors import AttestorError, LogCorrupt

@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from rlu_attestation import canonical, cose, jose
+from rlu_attestation.channel import Channel
 from rlu_attestation.errors import RluError, Untrusted
 from rlu_attestation.instance import InstanceClaims, profile_digest
 from rlu_attestation.merkle import Tree, leaf_hash
 from rlu_attestation.models import Software
-from rlu_attestation.statements import Channel, Content, SessionStatement
+from rlu_attestation.statements import Content, SessionStatement
 from rlu_server.core.proof import Asked, SessionVerifier, verify_instance
 
 KEY = ec.generate_private_key(ec.SECP256R1())
