@@ -3,9 +3,8 @@
     python scripts/render_chart.py            write k8s/<preset>.yaml for every preset
     python scripts/render_chart.py --check    say what differs instead; exit code 1
 
-Helm's Python binding can install but not only render. So it installs into an API server that lives for one rendering on the loopback
-interface, knows which kinds there are, holds nothing and says yes: schema, Kubernetes version, capabilities, hooks and notes are all Helm's
-own work.
+Helm's Python binding can install but not only render. So it installs into an API server that lives for one rendering
+(`discovery_server.py`): schema, Kubernetes version, capabilities, hooks and notes are all Helm's own work.
 """
 
 from __future__ import annotations
@@ -13,25 +12,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-import json
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+import discovery_server
+from discovery_server import UNSCOPED, Object
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "helm" / "rlu"
 MANIFESTS = ROOT / "k8s"
 NAMESPACE = RELEASE = "rlu"
 KUBERNETES = "1.34.0"
-
-Object = dict[str, Any]
 
 CLUSTER_KINDS: dict[str, tuple[str, ...]] = {
     "admissionregistration.k8s.io/v1": ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
@@ -56,15 +52,6 @@ CUSTOM_KINDS: dict[str, tuple[str, ...]] = {
     "monitoring.coreos.com/v1": ("PrometheusRule", "ServiceMonitor"),
 }
 """What the chart may use beyond Kubernetes, by default all installed."""
-UNSCOPED = frozenset(
-    {
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
-    }
-)
-"""Kinds whose objects belong to no namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +92,7 @@ def render(
     import helm_sdkpy  # loads 100 MB of Go
 
     kinds = {**CLUSTER_KINDS, **(CUSTOM_KINDS if custom_kinds is None else custom_kinds)}
-    with _api(kubernetes, kinds) as address:
+    with discovery_server.answering(kubernetes, kinds) as address:
         configuration = helm_sdkpy.Configuration(namespace=namespace, kubeconfig=_kubeconfig(address))
         install = helm_sdkpy.Install(configuration)
         try:
@@ -131,124 +118,6 @@ def _kubeconfig(address: str) -> str:
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
         }
     )
-
-
-@contextmanager
-def _api(kubernetes: str, kinds: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(_documents(kubernetes, kinds)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def _documents(kubernetes: str, kinds: Mapping[str, tuple[str, ...]]) -> dict[str, Object]:
-    """Path → the discovery document there."""
-    major, minor, *_ = kubernetes.split(".")
-    found: dict[str, Object] = {
-        "/version": {"major": major, "minor": minor, "gitVersion": f"v{kubernetes}"},
-        "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    }
-    groups: dict[str, list[Object]] = {}
-    for group_version, names in kinds.items():
-        group, _, version = group_version.rpartition("/")
-        if group:
-            groups.setdefault(group, []).append({"groupVersion": group_version, "version": version})
-        found[f"/apis/{group_version}" if group else f"/api/{version}"] = {
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": group_version,
-            "resources": [
-                {
-                    "name": _plural(kind),
-                    "singularName": "",
-                    "namespaced": kind not in UNSCOPED,
-                    "kind": kind,
-                    "verbs": ["get"],
-                }
-                for kind in names
-            ],
-        }
-    # What the chart looks up: where the API server is. Addresses for documentation, to be replaced in plain manifests.
-    found["/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"] = {
-        "kind": "EndpointSlice",
-        "apiVersion": "discovery.k8s.io/v1",
-        "metadata": {"name": "kubernetes", "namespace": "default"},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["192.0.2.1"]}],
-        "ports": [{"name": "https", "port": 6443}],
-    }
-    found["/api/v1/namespaces/default/services/kubernetes"] = {
-        "kind": "Service",
-        "apiVersion": "v1",
-        "metadata": {"name": "kubernetes", "namespace": "default"},
-        "spec": {"clusterIP": "192.0.2.2", "ports": [{"name": "https", "port": 443}]},
-    }
-    found["/apis"] = {
-        "kind": "APIGroupList",
-        "apiVersion": "v1",
-        "groups": [
-            {"name": name, "versions": versions, "preferredVersion": versions[0]}
-            for name, versions in groups.items()
-        ],
-    }
-    return found
-
-
-def _plural(kind: str) -> str:
-    name = kind.lower()
-    if name.endswith("y"):
-        return name[:-1] + "ies"
-    return name + ("es" if name.endswith("s") else "s")
-
-
-def _handler(documents: Mapping[str, Object]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = (
-            -1
-        )  # head and body in one packet: apart, each answer would wait 40 ms for an acknowledgement
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path in documents:
-                self._answer(200, documents[path])
-            elif path.endswith("/secrets"):  # Helm looks for earlier releases
-                self._answer(200, {"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": []})
-            else:
-                self._answer(404, {"kind": "Status", "apiVersion": "v1", "code": 404, "reason": "NotFound"})
-
-        def do_POST(self) -> None:
-            body = self._body()
-            # Helm's record of the release comes as protobuf, everything else as JSON.
-            mine = json.loads(body) if body[:1] == b"{" else {"kind": "Secret", "apiVersion": "v1"}
-            self._answer(201, {**mine, "metadata": mine.get("metadata", {"name": "release"})})
-
-        def do_PUT(self) -> None:
-            self._body()
-            self._answer(200, {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "release"}})
-
-        do_PATCH = do_PUT
-
-        def _body(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-        def _answer(self, status: int, document: Object) -> None:
-            body = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Says nothing."""
-
-    return Handler
 
 
 class _Dumper(yaml.SafeDumper):

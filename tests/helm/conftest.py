@@ -46,7 +46,8 @@ def merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def charts() -> ModuleType:
-    """scripts/render_chart.py."""
+    """scripts/render_chart.py, with the module beside it that it imports."""
+    module("discovery_server", ROOT / "scripts")
     return module("render_chart", ROOT / "scripts")
 
 

@@ -27,7 +27,7 @@ def place(charts: Any, item: dict[str, Any], namespace: str) -> str:
     group = item["apiVersion"]
     prefix = f"/apis/{group}" if "/" in group else f"/api/{group}"
     inside = "" if item["kind"] in charts.UNSCOPED else f"/namespaces/{namespace}"
-    return f"{prefix}{inside}/{charts._plural(item['kind'])}"
+    return f"{prefix}{inside}/{charts.discovery_server.plural(item['kind'])}"
 
 
 def test_it_takes_every_object(cluster: Cluster, namespace: str, configuration: Any, charts: Any) -> None:
