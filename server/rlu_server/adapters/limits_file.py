@@ -11,43 +11,40 @@ from pathlib import Path
 from rlu_attestation.errors import Malformed
 from rlu_server.adapters.events import Events
 from rlu_server.core.limits.rules import MAX_FILE, LimitsFile, parse_file
+from rlu_server.watched import WatchedFile
 
 
 class WatchedLimits:
     """Looks at one file."""
 
     def __init__(self, path: Path, taken: Callable[[LimitsFile], None], events: Events) -> None:
-        self._path = path
+        self._file = WatchedFile(path, MAX_FILE)
         self._taken = taken
         self._events = events
-        self._seen: tuple[int, int, int] | None = None
+        self._some = False
 
     def first(self) -> None:
         """The look at the start. Raises Malformed (`limits.file`) and OSError, when there is a file that cannot be used."""
-        self._look()
+        self._file.look(self._load, self._withdraw)
 
     def look(self) -> None:
         """Any other look."""
         try:
-            self._look()
+            self._file.look(self._load, self._withdraw)
         except OSError as error:
             self._events.emit("limits_refused", "unreadable", errno=error.errno or 0)
         except Malformed as error:
             self._events.emit("limits_refused", error.code)
 
-    def _look(self) -> None:
-        try:
-            found = self._path.stat()
-            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if seen == self._seen:
-                return
-            self._seen = seen
-            with self._path.open("rb") as file:
-                limits = parse_file(file.read(MAX_FILE + 1))
-        except FileNotFoundError:
-            if self._seen is None:
-                return
-            self._seen = None
-            limits = LimitsFile()
+    def _load(self, data: bytes) -> None:
+        self._take(parse_file(data))
+        self._some = True
+
+    def _withdraw(self) -> None:
+        if self._some:
+            self._take(LimitsFile())
+            self._some = False
+
+    def _take(self, limits: LimitsFile) -> None:
         self._taken(limits)
         self._events.emit("limits_loaded", tenants=len(limits.tenants))

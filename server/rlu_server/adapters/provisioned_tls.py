@@ -7,6 +7,8 @@ at once when it is for the same key; another key counts at the next start.
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from rlu_attestation.errors import Malformed
 from rlu_server.adapters.tls import ServerTls, server_context
+from rlu_server.watched import Stamp, stamp
 
 MAX_FILE = 256 * 1024
 
@@ -30,8 +33,13 @@ class ProvisionedTls(ServerTls):
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = (certificate, key)
-        self._seen: list[tuple[int, int, int]] | None = self._stamps()
-        self._chain, pem, spki = self._read()
+        self._told = False
+        """That the files cannot be read."""
+        try:
+            self._seen = self._stamps()
+            self._chain, pem, spki = self._read()
+        except OSError as error:
+            raise _unreadable(error) from error
         super().__init__(spki, pem)
         self._spki = spki
 
@@ -45,17 +53,25 @@ class ProvisionedTls(ServerTls):
         return leaf.not_valid_after_utc.timestamp()
 
     def renew(self) -> bool:
-        """Raises Malformed, once for each change: as above, and `tls.key_changed`."""
+        """Raises Malformed, once for each change: as above, and `tls.key_changed`. What cannot be read is tried again each time."""
         try:
             stamps = self._stamps()
-        except Malformed:
-            if self._seen is None:
+            if stamps == self._seen:
                 return False
-            self._seen = None
+            renewed = self._take()
+        except OSError as error:
+            self._seen = []
+            if self._told:
+                return False
+            self._told = True
+            raise _unreadable(error) from error
+        except Malformed:
+            self._seen, self._told = stamps, False
             raise
-        if stamps == self._seen:
-            return False
-        self._seen = stamps
+        self._seen, self._told = stamps, False
+        return renewed
+
+    def _take(self) -> bool:
         chain, pem, spki = self._read()
         if spki != self._spki:
             raise Malformed(
@@ -68,22 +84,18 @@ class ProvisionedTls(ServerTls):
         self._chain = chain
         return True
 
-    def _stamps(self) -> list[tuple[int, int, int]]:
-        try:
-            found = [file.stat() for file in self._files]
-        except OSError as error:
-            raise self._unreadable(error) from error
-        return [(one.st_mtime_ns, one.st_ino, one.st_size) for one in found]
+    def _stamps(self) -> list[Stamp]:
+        found = [stamp(file) for file in self._files]
+        if None in found:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return [one for one in found if one is not None]
 
     def _read(self) -> tuple[bytes, bytes, bytes]:
-        """The chain, chain and key, and the key's SPKI."""
+        """The chain, chain and key, and the key's SPKI. Raises Malformed, OSError."""
         parts = []
         for file in self._files:
-            try:
-                with file.open("rb") as opened:
-                    parts.append(opened.read(MAX_FILE + 1))
-            except OSError as error:
-                raise self._unreadable(error) from error
+            with file.open("rb") as opened:
+                parts.append(opened.read(MAX_FILE + 1))
             if len(parts[-1]) > MAX_FILE:
                 raise Malformed("tls.malformed", f"{file.name} is too long")
         chain, secret = parts
@@ -105,5 +117,6 @@ class ProvisionedTls(ServerTls):
             raise Malformed("tls.malformed", "the key is of no kind that TLS has") from error
         return chain, pem, spki
 
-    def _unreadable(self, error: OSError) -> Malformed:
-        return Malformed("tls.unreadable", f"certificate or key cannot be read: {error.strerror}")
+
+def _unreadable(error: OSError) -> Malformed:
+    return Malformed("tls.unreadable", f"certificate or key cannot be read: {error.strerror}")

@@ -107,7 +107,7 @@ class MemoryTls(ServerTls):
         spki = self._key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        super().__init__(spki, self._with_key())
+        super().__init__(spki, self._with_key(self._number))
 
     @property
     def certificate_pem(self) -> bytes:
@@ -122,8 +122,11 @@ class MemoryTls(ServerTls):
         number = self._due()
         if number == self._number:
             return False
+        try:
+            self._show(self._with_key(number))
+        except OSError:  # no free descriptor: the next call tries again, with a month left
+            return False
         self._number = number
-        self._show(self._with_key())
         return True
 
     def _due(self) -> int:
@@ -135,8 +138,8 @@ class MemoryTls(ServerTls):
         made = certificate(self._key, self._hostnames, self._born, number)
         return made.public_bytes(serialization.Encoding.PEM)
 
-    def _with_key(self) -> bytes:
-        return self._certificate(self._number) + self._key.private_bytes(
+    def _with_key(self, number: int) -> bytes:
+        return self._certificate(number) + self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 

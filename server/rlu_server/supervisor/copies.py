@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlu_server.settings import Settings
+from rlu_server.watched import Stamp, stamp
 
 CHECK_S = 0.5
 LARGEST = 16 << 20
@@ -37,7 +38,7 @@ class Copies:
     def __init__(self, copies: Sequence[Copy], unreadable: Callable[[str], None]) -> None:
         self._copies = copies
         self._unreadable = unreadable
-        self._seen: dict[Copy, tuple[int, int, int]] = {}
+        self._seen: dict[Copy, Stamp] = {}
         self._told: set[Copy] = set()
 
     def once(self) -> None:
@@ -46,9 +47,7 @@ class Copies:
                 self._one(copy)
                 self._told.discard(copy)
             except FileNotFoundError:
-                self._seen.pop(copy, None)
-                self._told.discard(copy)
-                copy.target.unlink(missing_ok=True)
+                pass  # replaced or removed just now, which the next look sees
             except OSError:
                 if copy not in self._told:
                     self._told.add(copy)
@@ -60,11 +59,14 @@ class Copies:
             await asyncio.sleep(CHECK_S)
 
     def _one(self, copy: Copy) -> None:
-        found = copy.source.stat()
-        now = (found.st_mtime_ns, found.st_ino, found.st_size)
+        now = stamp(copy.source)
+        if now is None:
+            self._seen.pop(copy, None)
+            copy.target.unlink(missing_ok=True)
+            return
         if self._seen.get(copy) == now:
             return
-        if found.st_size > LARGEST:
+        if now.size > LARGEST:
             raise OSError("too large")
         new = copy.target.with_name(f".{copy.target.name}.new")
         new.write_bytes(copy.source.read_bytes())

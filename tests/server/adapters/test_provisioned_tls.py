@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
+from fakes.descriptors import none_free
 from rlu_attestation.errors import Malformed
 from rlu_server.adapters.provisioned_tls import MAX_FILE, ProvisionedTls
 from rlu_server.adapters.tls import RENEWED_AFTER, VALIDITY, certificate
@@ -124,3 +125,21 @@ def test_another_key_waits_for_a_restart(put: Callable[..., None], tmp_path: Pat
     assert caught.value.code == "tls.key_changed"
     assert tls.certificate_pem == before
     assert made(tmp_path).spki_sha256 != tls.spki_sha256
+
+
+def test_what_cannot_be_read_for_a_moment_counts_later(
+    put: Callable[..., None], tmp_path: Path, key: Key
+) -> None:
+    put(crt=issued(key), key=private(key))
+    tls = made(tmp_path)
+    put(crt=issued(key, 1))
+    with none_free():
+        with pytest.raises(Malformed) as caught:
+            tls.renew()
+        again = tls.renew()
+    assert (caught.value.code, again) == ("tls.unreadable", False)
+    assert tls.certificate_pem == issued(key)
+    assert tls.renew()
+    assert tls.certificate_pem == issued(key, 1)
+    with none_free():
+        assert not tls.renew(), "nothing to read"

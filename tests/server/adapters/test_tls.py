@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fakes.descriptors import none_free
 from rlu_server.adapters.auth.client_tls import ClientTrust
 from rlu_server.adapters.tls import EARLIER, RENEWED_AFTER, VALIDITY, MemoryTls, ServerTls, certificate
 
@@ -158,3 +159,15 @@ def test_a_clock_that_is_set_right_leads_to_the_right_one() -> None:
     clock.days = 0
     assert tls.renew()
     assert x509.load_pem_x509_certificates(tls.certificate_pem)[0] == first
+
+
+def test_without_a_free_descriptor_it_is_renewed_later() -> None:
+    clock = Clock()
+    tls = MemoryTls(("localhost",), clock)
+    before = tls.certificate_pem
+    clock.days = 60
+    with none_free():
+        renewed = tls.renew()
+    assert (renewed, tls.certificate_pem) == (False, before)
+    assert tls.renew()
+    assert tls.certificate_pem != before

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from fakes.descriptors import none_free
 from rlu_server.settings import Settings, load
 from rlu_server.supervisor import copies, plan
 from rlu_server.supervisor.copies import Copies, Copy
+from rlu_server.watched import Stamp, stamp
 
 AUTH = {
     "issuers": [
@@ -65,6 +69,42 @@ def test_copies_follow_their_sources(tmp_path: Path):
         file.truncate(copies.LARGEST + 1)
     kept.once()
     assert (target.exists(), told) == (False, ["target", "target"])
+
+
+def test_what_cannot_be_read_for_a_moment(tmp_path: Path):
+    told: list[str] = []
+    source, target = tmp_path / "source", tmp_path / "target"
+    kept = Copies([Copy(source, target)], told.append)
+    source.write_text("one")
+    kept.once()
+    source.write_text("the next one")
+    with none_free():
+        kept.once()
+        kept.once()
+    assert (target.read_text(), told) == ("one", ["target"])
+    kept.once()
+    assert target.read_text() == "the next one"
+
+
+def test_a_file_that_is_replaced_in_that_moment_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, target = tmp_path / "source", tmp_path / "target"
+    kept = Copies([Copy(source, target)], lambda name: None)
+    source.write_text("one")
+    kept.once()
+    source.write_text("the next one")
+
+    def late(path: Path) -> Stamp | None:
+        found = stamp(path)
+        path.unlink()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copies, "stamp", late)
+        kept.once()
+    assert target.read_text() == "one"
+    source.write_text("and another")
+    kept.once()
+    assert target.read_text() == "and another"
 
 
 def test_the_gateway_is_told_the_copies_and_never_the_originals(tmp_path: Path):

@@ -20,37 +20,7 @@ from rlu_server.core.apikeys import MAX_FILE, KeyRing, parse_file
 from rlu_server.core.auth import certificates, jwks
 from rlu_server.core.auth.certificates import Revoked
 from rlu_server.settings_auth import Auth
-
-
-class Watched:
-    """One file, read when it changed."""
-
-    def __init__(self, path: Path, most: int) -> None:
-        self.path = path
-        self._most = most
-        self._seen: tuple[int, int, int] | None = None
-        self._looked = False
-
-    def changed(self) -> bytes | None:
-        """The content, if it is new since the last call, else None.
-
-        Raises:
-            FileNotFoundError: it is gone, told once.
-            OSError: it cannot be read, told once for each change.
-        """
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            if self._looked and self._seen is None:
-                return None
-            self._looked, self._seen = True, None
-            raise
-        seen = (found.st_mtime_ns, found.st_size, found.st_ino)
-        if seen == self._seen:
-            return None
-        self._looked, self._seen = True, seen
-        with self.path.open("rb") as file:
-            return file.read(self._most + 1)
+from rlu_server.watched import WatchedFile
 
 
 class Sources:
@@ -74,19 +44,23 @@ class Sources:
         self._trust = trust
         self._withdrawn = withdrawn
         self._events = events
-        self._keys = Watched(keys, MAX_FILE)
+        self._keys = WatchedFile(keys, MAX_FILE)
         self._sets = [
-            (one.name, Watched(one.jwks_file, jwks.MAX_FILE))
+            (one.name, WatchedFile(one.jwks_file, jwks.MAX_FILE))
             for one in settings.issuers
             if one.jwks_file is not None
         ]
         places = settings.certificates
         asks = trust is not None
         self._authorities = (
-            Watched(places.ca_file, certificates.MAX_FILE) if asks and places.ca_file is not None else None
+            WatchedFile(places.ca_file, certificates.MAX_FILE)
+            if asks and places.ca_file is not None
+            else None
         )
         self._lists = (
-            Watched(places.crl_file, certificates.MAX_FILE) if asks and places.crl_file is not None else None
+            WatchedFile(places.crl_file, certificates.MAX_FILE)
+            if asks and places.crl_file is not None
+            else None
         )
         self._issuers: list[x509.Certificate] = []
         self._list_data = b""
@@ -102,18 +76,18 @@ class Sources:
             self._take(self._lists, "crl", self._load_lists, self._no_lists)
 
     def _take(
-        self, file: Watched, name: str, load: Callable[[bytes], None], gone: Callable[[], None]
+        self, file: WatchedFile, name: str, load: Callable[[bytes], None], gone: Callable[[], None]
     ) -> None:
         is_keys = file is self._keys
         refused: Event = "keys_refused" if is_keys else "auth_refused"
-        try:
-            data = file.changed()
-            if data is not None:
-                load(data)
-        except FileNotFoundError:
+
+        def withdraw() -> None:
             gone()
             if not is_keys:
                 self._events.emit("auth_refused", "absent", file=name)
+
+        try:
+            file.look(load, withdraw)
         except OSError as error:
             self._events.emit(refused, "unreadable", file=name, errno=error.errno or 0)
         except Malformed as error:
