@@ -7,15 +7,16 @@ the verifier takes apart step by step. Unlike statements, a bundle is not signed
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from rlu_attestation.claims import Members
 from rlu_attestation.commitment import KEY_SIZE
 from rlu_attestation.encoding import b64u
 from rlu_attestation.errors import Malformed, RluError
 from rlu_attestation.statements import NONCE_SIZES
+from rlu_attestation.strict_json import no_number, unique
 
 T = TypeVar("T")
 VERSION = "1"
@@ -206,24 +207,13 @@ def _load(data: bytes) -> object:
     try:
         return json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_int=_no_number,
-            parse_float=_no_number,
-            parse_constant=_no_number,
+            object_pairs_hook=unique,
+            parse_int=no_number,
+            parse_float=no_number,
+            parse_constant=no_number,
         )
     except (ValueError, RecursionError) as error:
         raise Malformed(_CODE, "not JSON in UTF-8, or with a duplicate key or a number") from error
-
-
-def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a duplicate key")
-    return value
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError("a bundle holds no numbers")
 
 
 def _string(value: object, what: str) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from rlu_attestation.errors import Malformed
+from rlu_attestation.strict_json import no_number
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
@@ -41,7 +42,7 @@ def decode(data: bytes, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
         raise Malformed("statement.encoding", f"longer than {max_bytes} bytes")
     try:
         value = json.loads(
-            data.decode("utf-8"), parse_float=_no_float, parse_constant=_no_float, parse_int=_bounded_int
+            data.decode("utf-8"), parse_float=no_number, parse_constant=no_number, parse_int=_bounded_int
         )
     except (ValueError, RecursionError) as error:
         raise Malformed("statement.encoding", "not JSON in UTF-8") from error
@@ -50,10 +51,6 @@ def decode(data: bytes, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     if encode(value) != data:
         raise Malformed("statement.encoding", "not in canonical form")
     return value
-
-
-def _no_float(text: str) -> NoReturn:
-    raise ValueError("numbers are integers here")
 
 
 def _bounded_int(text: str) -> int:

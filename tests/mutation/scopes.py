@@ -4,8 +4,9 @@ from __future__ import annotations
 
 SCOPES: dict[str, tuple[str, str]] = {
     "verifier": (
-        "verifier/*.py policy.py policy_file.py bundle.py verdict.py client.py answers.py",
-        "verifier test_policy_file.py test_policy_hardware.py test_bundle.py test_verdict.py test_client.py test_answers.py",
+        "verifier/*.py policy.py policy_file.py bundle.py strict_json.py verdict.py client.py answers.py",
+        "verifier test_policy_file.py test_policy_hardware.py test_bundle.py test_verdict.py test_client.py test_answers.py "
+        "test_canary.py test_model_signature.py",
     ),
     "kinds": (
         "verifier/kinds/*.py profiles.py gpus.py policy_hardware.py policy_table.py",

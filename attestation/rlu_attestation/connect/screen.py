@@ -13,12 +13,13 @@ take it for two different things.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from rlu_attestation.connect.apis import Api
 from rlu_attestation.connect.errors import Unproven
 from rlu_attestation.connect.sse import Block, Splitter
+from rlu_attestation.strict_json import unique
 
 MAX_HELD = 64 * 1024 * 1024
 Event = dict[str, Any]
@@ -123,17 +124,10 @@ def _read(block: Block) -> Event | None:
     if block.data is None:
         return {} if not block.event else None
     try:
-        value = json.loads(block.data, object_pairs_hook=_unique)
+        value = json.loads(block.data, object_pairs_hook=unique)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _unique(pairs: Sequence[tuple[str, Any]]) -> Event:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a member twice")
-    return value
 
 
 def _is_error(event: Event) -> bool:

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from rlu_attestation import x509
 from rlu_attestation.chain import verify_chain
 from rlu_attestation.errors import Malformed, RluError, Unsupported, Untrusted
+from rlu_attestation.strict_json import unique
 from rlu_server.models.errors import BadArgument, SignatureRefused
 from rlu_server.models.manifest import Manifest
 from rlu_server.models.walking import SIGNATURE
@@ -324,7 +325,7 @@ class _Object:
         if len(data) > MAX_SIGNATURE:
             raise Malformed("model.signature.encoding", f"the signature is longer than {MAX_SIGNATURE} bytes")
         try:
-            return cls(json.loads(data.decode("utf-8"), object_pairs_hook=_once))
+            return cls(json.loads(data.decode("utf-8"), object_pairs_hook=unique))
         except (ValueError, RecursionError) as error:
             raise Malformed("model.signature.encoding", "the signature is not JSON") from error
 
@@ -361,10 +362,3 @@ class _Object:
     @staticmethod
     def _wrong(name: str) -> Malformed:
         return Malformed("model.signature.encoding", f"{name} is missing or not of its form")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member is there twice")
-    return found

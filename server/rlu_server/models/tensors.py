@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlu_attestation.errors import Malformed
+from rlu_attestation.strict_json import unique
 
 MAX_HEADER = 100_000_000
 _LENGTH = 8
@@ -59,7 +59,7 @@ def read(file: Path) -> dict[str, Tensor]:
 def parse(file: Path, header: bytes, data_size: int) -> dict[str, Tensor]:
     """The tensors that a header names; `file` is for errors. Raises Malformed (`model.safetensors`)."""
     try:
-        document = json.loads(header.decode("utf-8"), object_pairs_hook=_once)
+        document = json.loads(header.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise _wrong(file, "its header is not JSON") from error
     if not isinstance(document, dict):
@@ -90,10 +90,3 @@ def parse(file: Path, header: bytes, data_size: int) -> dict[str, Tensor]:
 
 def _wrong(file: Path, what: str) -> Malformed:
     return Malformed("model.safetensors", f"{file.name} is no safetensors file: {what}")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member is there twice")
-    return found

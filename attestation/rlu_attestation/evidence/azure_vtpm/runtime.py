@@ -10,14 +10,15 @@ whole, so that nobody else can add anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn, cast
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed, Unsupported
+from rlu_attestation.strict_json import no_number, unique
 
 AK, EK = "HCLAkPub", "HCLEkPub"
 USER_DATA_SIZE = 64
@@ -83,9 +84,9 @@ def _load(data: bytes) -> Mapping[str, object]:
     try:
         value = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_float=_no_number,
-            parse_constant=_no_number,
+            object_pairs_hook=unique,
+            parse_float=no_number,
+            parse_constant=no_number,
             parse_int=_bounded,
         )
     except (ValueError, RecursionError) as error:
@@ -93,17 +94,6 @@ def _load(data: bytes) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise Malformed(_CODE, "not a JSON object")
     return value
-
-
-def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError("numbers are integers here")
 
 
 def _bounded(text: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from joserfc.errors import JoseError
 
 from rlu_attestation.encoding import unb64u
 from rlu_attestation.errors import Malformed
+from rlu_attestation.strict_json import no_number, unique
 from rlu_server.core.auth.credentials import MAX_CREDENTIAL
 from rlu_server.core.auth.jwks import Keys
 from rlu_server.core.errors import GatewayError
@@ -161,23 +162,12 @@ def judge(claims: Mapping[str, Any], rules: Rules, now: float) -> Named:
 
 def _object(part: str) -> dict[str, Any]:
     try:
-        found = json.loads(unb64u(part), object_pairs_hook=_once, parse_constant=_no_constant)
+        found = json.loads(unb64u(part), object_pairs_hook=unique, parse_constant=no_number)
     except (Malformed, ValueError, RecursionError) as error:
         raise GatewayError("token_malformed") from error
     if not isinstance(found, dict):
         raise GatewayError("token_malformed")
     return found
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a member occurs twice")
-    return made
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float | None:
