@@ -33,7 +33,7 @@ from rlu_server.attestor.facts import MAX_FILE, ServedFacts
 from rlu_server.attestor.messages import Posture
 from rlu_server.settings import Settings
 from rlu_server.supervisor import facts, plan
-from rlu_server.supervisor.errors import Unavailable
+from rlu_server.supervisor.errors import StartFailed, Unavailable
 from rlu_server.supervisor.handover import ENGINE_FACTS, Handover
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import STOP_TIMEOUT_S, Deployment, Server
@@ -147,7 +147,8 @@ class AttestorAlone(_Alone):
     def __init__(self, deployment: Deployment, runtime: Runtime, on_event: Event) -> None:
         super().__init__(deployment, runtime, on_event)
         self._stated: EngineFacts | None = None
-        self._beside: list[asyncio.Task[None]] = []
+        self._beside: dict[str, asyncio.Task[None]] = {}
+        self._failed = False
 
     async def start(self) -> None:
         self._prepare()
@@ -155,19 +156,44 @@ class AttestorAlone(_Alone):
         if settings.weights.broker:
             models = [settings.model.path, *(one.path for one in settings.further_engines)]
             handover = Handover(settings, self._runtime, models, self._event)
-            self._beside.append(asyncio.create_task(handover.run()))
+            self._beside["weights"] = asyncio.create_task(handover.run())
         self._event("waiting_for_engine", {})
         while not self._take():
+            self._check()
             await asyncio.sleep(CHECK_S)
-        self._beside.append(asyncio.create_task(self._follow()))
+        self._beside["facts"] = asyncio.create_task(self._follow())
         await self.attestor.start()
         self._served_once = True
 
+    async def watch(self) -> None:
+        """While the attestor runs: until something beside it ends.
+
+        It is not begun again here. Opened weights may not have been wiped, and a new process begins with that; sessions outlive it.
+
+        Raises:
+            StartFailed: it ended with an error.
+        """
+        await asyncio.wait(self._beside.values(), return_when=asyncio.FIRST_COMPLETED)
+        self._check()
+
+    def _check(self) -> None:
+        for name, task in self._beside.items():
+            error = task.exception() if task.done() else None
+            if error is not None:
+                self._failed = True
+                reason = type(error).__name__
+                self._event("attestor.beside_failed", {"part": name, "reason": reason})
+                raise StartFailed(
+                    f"what sees to the engine's {name} ended with an error ({reason}): restart"
+                ) from error
+
     async def stop(self) -> None:
-        await self._gateway_gone()
-        for task in self._beside:
+        if not self._failed:  # who is to be started again does not wait for others to end
+            await self._gateway_gone()
+        beside = self._beside.values()
+        for task in beside:
             task.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
+        await asyncio.gather(*beside, return_exceptions=True)
         await super().stop()
 
     async def _follow(self) -> None:

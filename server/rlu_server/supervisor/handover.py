@@ -161,7 +161,11 @@ class Handover:
         self._opened: dict[int, Weights] = {}
 
     async def run(self) -> None:
-        """Until cancelled; an opening that is under way then ends."""
+        """Until cancelled; an opening that is under way then ends.
+
+        Raises:
+            OSError: weights could not be wiped.
+        """
         self._loop = asyncio.get_running_loop()
         keeping = [
             asyncio.ensure_future(self._keep(number, model)) for number, model in enumerate(self._models, 1)
@@ -201,6 +205,13 @@ class Handover:
         except OSError as error:
             text = f"{model} could not be opened: {error.filename or SHARED}: {error.strerror}"
             await self._say(number, Answer(wish.turn, "refused", text, Unavailable.exit_code))
+            return False
+        except Exception as error:
+            # A defect. Whoever waits hears of it; its text could hold anything, so only its kind is told.
+            reason = type(error).__name__
+            self._on_event("weights.failed", {"reason": reason})
+            text = f"{model} could not be opened: {reason}; that is a defect: report it"
+            await self._say(number, Answer(wish.turn, "refused", text, StartFailed.exit_code))
             return False
         await self._say(number, Answer(wish.turn, "open"))
         return True

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from rlu_server.settings import Settings
 from rlu_server.supervisor import group, prepare, rollout, runtime
-from rlu_server.supervisor.alone import ROLES, Role, open_directories, private_facts
+from rlu_server.supervisor.alone import ROLES, AttestorAlone, Role, open_directories, private_facts
 from rlu_server.supervisor.prepare import Opening, Progress
 from rlu_server.supervisor.runtime import Runtime
 from rlu_server.supervisor.server import Deployment, Server
@@ -82,6 +82,8 @@ def _beside(
 ) -> list[Coroutine[Any, Any, None]]:
     """What goes on while the server is up: a group is watched, and a model that `rlu update` keeps."""
     beside: list[Coroutine[Any, Any, None]] = []
+    if isinstance(server, AttestorAlone):
+        beside.append(server.watch())
     store = rollout.store_of(settings.model.path)
     if settings.group.nodes > 1 and role == "engine":
         beside.append(group.until_it_ends(server.engines, server.deployment.served))

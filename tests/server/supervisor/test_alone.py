@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +19,16 @@ from pod import UIDS, Pod
 
 from rlu_server import settings as configuration
 from rlu_server.settings import Settings
-from rlu_server.supervisor import alone, facts, prepare, runtime
-from rlu_server.supervisor.errors import Misconfigured, Unavailable
+from rlu_server.supervisor import alone, facts, prepare, run, runtime
+from rlu_server.supervisor.errors import Misconfigured, StartFailed, Unavailable
 from rlu_server.supervisor.runtime import Runtime
+from waiting import until
+
+SERVED: dict[str, Any] = {
+    "model": {"name": "m", "manifest_sha256": "A" * 43},
+    "engine": {"name": "vllm", "version": "1", "arguments_sha256": "A" * 43},
+}
+STATED: dict[str, Any] = {"served": [SERVED], "posture": {"network": "loopback"}}
 
 
 def test_three_roles_serve_restart_and_end_in_order(pod: Pod) -> None:
@@ -107,12 +116,7 @@ def test_one_role_needs_a_directory_in_memory(tmp_path: Path) -> None:
 
 
 def test_what_an_engine_states_has_one_form(tmp_path: Path) -> None:
-    digest = "A" * 43
-    served = {
-        "model": {"name": "m", "manifest_sha256": digest},
-        "engine": {"name": "vllm", "version": "1", "arguments_sha256": digest},
-    }
-    good = {"served": [served], "posture": {"network": "loopback"}}
+    good, served = STATED, SERVED
     file = tmp_path / "engines.json"
     assert alone.read_engine_facts(file) is None
     file.write_text(json.dumps(good))
@@ -134,15 +138,9 @@ def test_facts_for_which_there_was_no_room_are_stated_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the engine's container says counts as stated once all of it is written."""
-    digest = "A" * 43
-    served = {
-        "model": {"name": "m", "manifest_sha256": digest},
-        "engine": {"name": "vllm", "version": "1", "arguments_sha256": digest},
-    }
     (tmp_path / "facts").mkdir()
     (tmp_path / alone.ENGINE_FACTS).mkdir()
-    said = {"served": [served], "posture": {"network": "loopback"}}
-    (tmp_path / alone.ENGINE_FACTS / "engines.json").write_text(json.dumps(said))
+    (tmp_path / alone.ENGINE_FACTS / "engines.json").write_text(json.dumps(STATED))
     settings: Any = SimpleNamespace(settings=configuration.load(None, {}, {}))
     it = alone.AttestorAlone.__new__(alone.AttestorAlone)
     it._deployment, it._runtime = settings, Runtime(tmp_path, mounted=False)
@@ -160,6 +158,91 @@ def test_facts_for_which_there_was_no_room_are_stated_later(
             it._take()
     assert it._take()
     assert json.loads((tmp_path / "facts" / "instance.json").read_text())["model"]["name"] == "m"
+
+
+class Breaking:
+    """A handover that ends with an error when it is told to."""
+
+    now: asyncio.Event
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    async def run(self) -> None:
+        await self.now.wait()
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A runtime directory in memory, with what other roles have there."""
+    path = Path(tempfile.mkdtemp(prefix="test-alone-", dir="/dev/shm"))
+    for name in (alone.ENGINE_FACTS, "gateway"):
+        (path / name).mkdir()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+async def serving(memory: Path, tmp_path: Path, events: list[tuple[str, Any]]) -> None:
+    given = configuration.load(
+        None,
+        {},
+        {
+            "runtime_dir": str(memory),
+            "state_dir": str(tmp_path / "state"),
+            "attestation": {"insecure_software_key": True},
+            "weights": {"broker": "http://127.0.0.1:9"},
+        },
+    )
+    await run.serve(given, {}, lambda name, values: events.append((name, values)), role="attestor")
+
+
+async def test_a_handover_that_ended_ends_the_wait_for_the_engine(
+    memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine would ever get its weights, nor say what it is."""
+    events: list[tuple[str, Any]] = []
+    monkeypatch.setattr(alone, "Handover", Breaking)
+    Breaking.now = asyncio.Event()
+    running = asyncio.ensure_future(serving(memory, tmp_path, events))
+    try:
+        await until(lambda: ("waiting_for_engine", {}) in events or running.done())
+        Breaking.now.set()
+        await until(running.done, lambda: events)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(StartFailed, match="ZeroDivisionError"):
+        running.result()
+    assert ("attestor.beside_failed", {"part": "weights", "reason": "ZeroDivisionError"}) in events
+
+
+async def test_a_handover_that_ended_ends_the_attestor_that_runs(
+    memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, while a gateway runs: it goes on with the attestor that is started again."""
+    events: list[tuple[str, Any]] = []
+    monkeypatch.setattr(alone, "Handover", Breaking)
+    Breaking.now = asyncio.Event()
+    (memory / alone.ENGINE_FACTS / "engines.json").write_text(json.dumps(STATED))
+    gateway = alone._hold(memory / "gateway" / "serving.lock")
+    running = asyncio.ensure_future(serving(memory, tmp_path, events))
+    try:
+        await until(
+            lambda: "attestor.ready" in [name for name, _ in events] or running.done(), lambda: events
+        )
+        Breaking.now.set()
+        await until(running.done, lambda: events)
+        assert alone._is_held(memory / "gateway" / "serving.lock")
+    finally:
+        os.close(gateway)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(StartFailed, match="ZeroDivisionError"):
+        running.result()
+    names = [name for name, _ in events]
+    assert names.index("attestor.beside_failed") < names.index("draining") < names.index("attestor.stopped")
+    assert "gateway_stays" not in names
 
 
 def test_two_gateways_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -185,6 +185,50 @@ async def test_what_this_machine_does_not_let_it_do_is_a_refusal_too(
     assert volumes.weights() == []
 
 
+async def test_a_defect_is_told_and_a_refusal_and_the_next_turn_is_served(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits hears of it at once; it would wait for minutes, at each start again."""
+
+    def defect(weights: Any) -> None:
+        raise KeyError("code")
+
+    engine = volumes.engine()
+    async with volumes.attestor():
+        with monkeypatch.context() as patch:
+            patch.setattr(Weights, "_give_to_engine", defect)
+            holding = asyncio.ensure_future(asyncio.to_thread(engine.hold))
+            try:
+                await until(holding.done, lambda: volumes.events)
+            finally:
+                engine.abandon()
+            with pytest.raises(StartFailed, match="could not be opened: KeyError"):
+                holding.result()
+        assert volumes.weights() == []
+        assert ("weights.failed", {"reason": "KeyError"}) in volumes.events
+        engine.resume()
+        await asyncio.to_thread(engine.hold)
+        assert volumes.weights() == [SECRET]
+
+
+async def test_weights_that_cannot_be_wiped_end_it(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the end of the container that wipes them then (`test_alone.py`)."""
+
+    def broken(weights: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    engine = volumes.engine()
+    made = Handover(settings_of(volumes.room), volumes.runtime, [str(volumes.sealed)], lambda *told: None)
+    running = asyncio.create_task(made.run())
+    await asyncio.to_thread(engine.hold)
+    with monkeypatch.context() as patch:
+        patch.setattr(Weights, "_wipe", broken)
+        await asyncio.to_thread(engine.let_go)
+        await until(running.done)
+    with pytest.raises(OSError, match="Too many open files"):
+        running.result()
+
+
 async def test_nobody_opens(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "TAKEN_S", 0.0)
     with pytest.raises(Unavailable, match="the attestor's container has not begun"):

@@ -225,6 +225,16 @@ OF_THE_SUPERVISOR = {
         "An engine is not started again: the weights of its encrypted model could not be opened, by the code.",
         _BY_CODE + " It is tried again at most every 30 s.",
     ),
+    "weights.failed": Text(
+        "The weights of an encrypted model could not be opened because of a defect (`reason`); the engine was told.",
+        "Report it, with the version. The engine's next start asks again.",
+    ),
+    "attestor.beside_failed": Text(
+        "In the attestor's container, what opens and wipes weights (`part` is `weights`) or follows what the engine states (`facts`) "
+        "ended with an error (`reason`); the container ends.",
+        "It is started again, and wipes what was left; sessions go on. If it comes back: an `OSError` is a matter of memory or "
+        "descriptors, all else is a defect to be reported.",
+    ),
 }
 
 OF_THE_ENGINE = {
