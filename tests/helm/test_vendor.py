@@ -37,10 +37,20 @@ def pod(job: Any) -> Any:
     return job["spec"]["jobTemplate"]["spec"]["template"]
 
 
-def settings_of(rendered: Any, container: Any, folder: Path) -> configuration.Settings:
+INDEX = {"fieldRef": {"fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}
+
+
+def settings_of(rendered: Any, container: Any, folder: Path, index: int = 0) -> configuration.Settings:
+    """As the container of the pod with that index has them; a variable may name those before it."""
     text = next(c["data"]["rlu.toml"] for c in rendered.of("ConfigMap") if "rlu.toml" in c["data"])
     (folder / "rlu.toml").write_text(text, "utf-8")
-    return configuration.load(folder / "rlu.toml", {item["name"]: item["value"] for item in container["env"]})
+    environment: dict[str, str] = {}
+    for item in container["env"]:
+        value = str(index) if item.get("valueFrom") == INDEX else item["value"]
+        for name, known in environment.items():
+            value = value.replace(f"$({name})", known)
+        environment[item["name"]] = value
+    return configuration.load(folder / "rlu.toml", environment)
 
 
 def jobs(rendered: Any) -> dict[str, Any]:
@@ -64,15 +74,14 @@ def test_off_by_default(rendered: Any, changes: Any) -> None:
 def test_each_job_is_configured_as_its_command_reads_it(rendered: Any, tmp_path: Path) -> None:
     made = rendered("h200x8", BOTH)
     licence, telemetry = jobs(made)["rlu-licence"], jobs(made)["rlu-telemetry"]
-    for job, containers in ((licence, 1), (telemetry, 2)):
-        assert len(pod(job)["spec"]["containers"]) == containers
-        for container in pod(job)["spec"]["containers"]:
-            _, name, sub, *options = container["command"]
-            known = {
-                option for p in command(name).commands[sub].params for option in (*p.opts, *p.secondary_opts)
-            }
-            assert {option for option in options if option.startswith("--")} <= known
-    [container, _] = pod(telemetry)["spec"]["containers"]
+    for job in (licence, telemetry):
+        [container] = pod(job)["spec"]["containers"]
+        _, name, sub, *options = container["command"]
+        known = {
+            option for p in command(name).commands[sub].params for option in (*p.opts, *p.secondary_opts)
+        }
+        assert {option for option in options if option.startswith("--")} <= known
+    [container] = pod(telemetry)["spec"]["containers"]
     found = settings_of(made, container, tmp_path).telemetry
     assert (found.opt_in, found.url, found.proxy) == (
         True,
@@ -80,6 +89,8 @@ def test_each_job_is_configured_as_its_command_reads_it(rendered: Any, tmp_path:
         BOTH["telemetry"]["proxy"],
     )
     assert found.metrics == "http://rlu-0.rlu-instances.rlu.svc:9464"
+    other = settings_of(made, container, tmp_path, 1).telemetry
+    assert other.metrics == "http://rlu-1.rlu-instances.rlu.svc:9464"
     assert found.key == Path("/etc/rlu/telemetry/telemetry-key.pem")
     [container] = pod(licence)["spec"]["containers"]
     settings = settings_of(made, container, tmp_path)
@@ -91,6 +102,13 @@ def test_each_job_is_configured_as_its_command_reads_it(rendered: Any, tmp_path:
     assert asked == ["https://rlu-0.rlu.svc:443", "https://rlu-1.rlu.svc:443"]
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/etc/rlu/rlu.toml", "/etc/rlu/licence"} <= mounts
+
+
+def test_an_instance_that_is_not_up_does_not_have_the_others_reported_twice(rendered: Any) -> None:
+    spec = jobs(rendered("h200x8", BOTH))["rlu-telemetry"]["spec"]["jobTemplate"]["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 2, 2)
+    assert spec["backoffLimitPerIndex"] == 3
+    assert "backoffLimit" not in spec
 
 
 def test_the_vendors_answer_arrives_where_the_attestor_reads_it(rendered: Any, tmp_path: Path) -> None:

@@ -84,9 +84,13 @@ securityContext:
 {{/* Of a job: who did not answer is asked again; who said no would say it again, and another time is the schedule's. */}}
 {{- define "rlu.retries" -}}
 backoffLimit: 3
+{{ include "rlu.refusals" "FailJob" }}
+{{- end }}
+
+{{- define "rlu.refusals" -}}
 podFailurePolicy:
   rules:
-    - action: FailJob
+    - action: {{ . }}
       onExitCodes: {operator: In, values: [2, 10, 20, 30]}
 {{- end }}
 
