@@ -150,6 +150,7 @@ def test_an_instance_statement_names_it_and_stays_the_instance() -> None:
 
 
 DAY = 86400
+SKEW = Deployment().policy().clock_skew_s
 
 
 @pytest.mark.parametrize(
@@ -159,8 +160,10 @@ DAY = 86400
         (CanaryMention(bytes(32), AT, "leak"), None, None),
         (None, CanaryRule(DAY), "policy.canary.absent"),
         (CanaryMention(bytes(32), AT - DAY, "clean"), CanaryRule(DAY), None),
-        (CanaryMention(bytes(32), AT - DAY - 3600, "clean"), CanaryRule(DAY), "policy.canary.age"),
-        (CanaryMention(bytes(32), AT + 3600, "clean"), CanaryRule(DAY), "policy.canary.future"),
+        (CanaryMention(bytes(32), AT - DAY - SKEW, "clean"), CanaryRule(DAY), None),
+        (CanaryMention(bytes(32), AT - DAY - SKEW - 1, "clean"), CanaryRule(DAY), "policy.canary.age"),
+        (CanaryMention(bytes(32), AT + SKEW, "clean"), CanaryRule(DAY), None),
+        (CanaryMention(bytes(32), AT + SKEW + 1, "clean"), CanaryRule(DAY), "policy.canary.future"),
         (CanaryMention(bytes(32), AT, "incomplete"), CanaryRule(DAY), "policy.canary.mismatch"),
         (
             CanaryMention(bytes(32), AT, "leak"),

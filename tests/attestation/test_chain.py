@@ -108,6 +108,7 @@ MGF1_SHA256 = MGF1 + tlv("30", SHA256)
         (pss_parameters(SHA3, MGF1 + tlv("30", SHA3), "020120"), "step.algorithm"),
         (pss_parameters(SHA256, SHA256[:22] + tlv("30", SHA256), "020120"), "step.algorithm"),
         (pss_parameters(SHA256, MGF1_SHA256, "0201ff"), "step.algorithm"),
+        (pss_parameters(SHA256, MGF1_SHA256, "02020200"), "step.signature"),
         (pss_parameters(SHA256, MGF1_SHA256, "02020201"), "step.algorithm"),
         ("", "step.algorithm"),
         ("0500", "step.algorithm"),
@@ -206,6 +207,15 @@ def test_an_anchor_without_basic_constraints_refuses() -> None:
     bare = leaf(root, hashes.SHA256())
     anchor = replace(certificate(root), extensions=())
     assert code_of(bare, [], [anchor]) == "step.not_a_ca"
+
+
+def test_an_authority_may_leave_out_what_its_key_is_for() -> None:
+    """RFC 5280 section 6.1.4 (n): keyUsage binds where it is there."""
+    root = Authority("root")
+    found = certificate(root)
+    anchor = replace(found, extensions=tuple(e for e in found.extensions if e.oid != x509.KEY_USAGE))
+    assert anchor.key_usage() is None
+    assert chain.verify_chain(leaf(root, hashes.SHA256()), [], [anchor], AT, "step")
 
 
 def test_unknown_critical_extensions_of_an_authority_refuse() -> None:
