@@ -29,7 +29,7 @@ class Exporting:
 
     Attributes:
         exported: leaves that arrived, or that were given up.
-        gone: nobody stops asking for what it does.
+        gone: False; the next look at the clock asks again.
         floor: leaves before the latest gap's end; they are not handed out for the export any more.
     """
 
