@@ -18,6 +18,7 @@ import typer
 from rlu_attestation.cli.output import print_json
 from rlu_attestation.client import Client
 from rlu_attestation.collateral.store import Store
+from rlu_attestation.collateral.want import FetchError
 from rlu_attestation.errors import RluError
 from rlu_attestation.files import write_private
 from rlu_attestation.profiles import BUILT_IN
@@ -148,6 +149,7 @@ def sweep_(
 def collateral(
     instance: InstanceOption,
     configmap: MapOption,
+    within: Annotated[float, typer.Option(min=1, help="Seconds for all of it.")] = 600,
     fetch: Annotated[
         list[str] | None, typer.Argument(metavar="[-- OPTIONS]", help="Options of `rlu collateral fetch`.")
     ] = None,
@@ -158,22 +160,29 @@ def collateral(
 ) -> None:
     """Fetch what vendors publish about the instances' evidence, and put it into a ConfigMap that they mount.
 
-    What was had is published, also when something could not be. Exit codes: 0 all is there; 2 usage; else the worst of 3 somebody did not
-    answer, 10 somebody said no or something is not authentic, 20, 30 evidence not supported or malformed.
+    What was had is published, also when something could not be, or time was up. Exit codes: 0 all is there; 2 usage; else the worst of
+    3 somebody did not answer, 10 somebody said no or something is not authentic, 20, 30 evidence not supported or malformed.
     """
     with refusals(), tempfile.TemporaryDirectory() as place:
         api = api_of(("publish",), namespace, api_server, api_ca, api_token)
-        store, codes = Path(place, "collateral"), [0]
+        store, codes, ends = Path(place, "collateral"), [0], time.monotonic() + within
         for number, url in enumerate(instance):
             bundle = Path(place, f"{number}.rlu")
             try:
+                # Vendors who do not answer at all take half a minute for each piece: the job would be ended with nothing published.
+                if (left := ends - time.monotonic()) <= 0:
+                    raise _late(within)
                 with Client(url) as client:
                     write_private(bundle, client.attestation(secrets.token_bytes(32)).encode())
             except RluError as refusal:
                 labeller.say("instance_skipped", instance=number, code=refusal.code)
                 codes.append(refusal.exit_code)
                 continue
-            codes.append(_fetch(bundle, store, fetch or []))
+            try:
+                codes.append(_fetch(bundle, store, fetch or [], left))
+            except subprocess.TimeoutExpired:
+                labeller.say("fetch_ended", instance=number, code=_late(within).code)
+                codes.append(_late(within).exit_code)
         before = publish.published(api, configmap)
         now = datetime.fromtimestamp(time.time(), timezone.utc)
         files = publish.collateral(Store(store).pieces(), before, now)
@@ -241,8 +250,16 @@ def _look(profile: str | None, tpm: str, landlock: int) -> labeller.Seen:
     return labeller.Seen(node, (*found, *problems, *weak), endorsement)
 
 
-def _fetch(bundle: Path, store: Path, options: list[str]) -> int:
-    """`rlu collateral fetch` in a process of its own, which has no token: what vendors answer is read there."""
+def _late(within: float) -> FetchError:
+    return FetchError("fetch.timeout", f"not all was had within {within:.0f} s")
+
+
+def _fetch(bundle: Path, store: Path, options: list[str], left: float) -> int:
+    """`rlu collateral fetch` in a process of its own, which has no token: what vendors answer is read there. Each piece is kept at once.
+
+    Raises:
+        subprocess.TimeoutExpired: it was ended, after the seconds that are left.
+    """
     command = [
         sys.executable,
         "-m",
@@ -253,7 +270,7 @@ def _fetch(bundle: Path, store: Path, options: list[str]) -> int:
         "-o",
         str(store),
     ]
-    return subprocess.run([*command, *options], check=False).returncode
+    return subprocess.run([*command, *options], check=False, timeout=left).returncode
 
 
 def _key_set(text: str) -> tuple[str, str]:

@@ -69,10 +69,13 @@ def licence(
         said: list[online.Said] = []
         codes = [0]
         for number, address in enumerate(instance):
+            event = "instance_skipped"
             try:
-                one = _ask(place, address, mailbox)
+                statement = _statement(address)
+                event = "vendor_skipped"
+                one = _ask(place, statement, mailbox)
             except RluError as refusal:
-                labeller.say("instance_skipped", instance=number, code=refusal.code)
+                labeller.say(event, instance=number, code=refusal.code)
                 codes.append(refusal.exit_code)
                 continue
             said.append(one)
@@ -86,9 +89,12 @@ def licence(
     raise typer.Exit(max(codes))
 
 
-def _ask(place: Place, address: str, mailbox: Mailbox) -> online.Said:
+def _statement(address: str) -> str:
     with Client(address) as client:
-        statement = client.attestation(secrets.token_bytes(32)).statement
+        return client.attestation(secrets.token_bytes(32)).statement
+
+
+def _ask(place: Place, statement: str, mailbox: Mailbox) -> online.Said:
     now = int(time.time())
     try:
         return online.ask(place, statement, lambda data: mailbox.post(data, "application/json", now), now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,19 +59,29 @@ def publishers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publishers]
         yield found
 
 
-def test_collateral_goes_from_vendors_to_the_directory_of_the_attestor(
-    server: FakeKubernetes, publishers: Publishers, tmp_path: Path
-) -> None:
+def bare() -> bytes:
+    """A bundle of TDX's evidence without collateral."""
+
     def evidence(_: dict[str, bytes], root: bytes) -> dict[str, bytes]:
         return {"tdx": replace(intel.parts(PLATFORM, padded(root)), collateral=None).item()}
 
-    bundle = replace(Tee("tdx").bundle(evidence), nonce=NONCE, channel=SPKI)
-    (tmp_path / "tdx.pem").write_bytes(pem(*(root.raw for root in ROOTS["tdx"])))
-    policy = tmp_path / "policy.toml"
+    return replace(Tee("tdx").bundle(evidence), nonce=NONCE, channel=SPKI).encode()
+
+
+def trusting(place: Path) -> tuple[object, ...]:
+    """Options by which its root counts."""
+    (place / "tdx.pem").write_bytes(pem(*(root.raw for root in ROOTS["tdx"])))
+    policy = place / "policy.toml"
     policy.write_text('version = 1\n[trust]\nroots = { tdx = ["tdx.pem"] }\n')
-    fetch = ("--policy", policy, "--as-of", AT, "--proxy", publishers.proxy, "--ca", publishers.authorities)
+    return ("--policy", policy, "--as-of", AT)
+
+
+def test_collateral_goes_from_vendors_to_the_directory_of_the_attestor(
+    server: FakeKubernetes, publishers: Publishers, tmp_path: Path
+) -> None:
+    fetch = (*trusting(tmp_path), "--proxy", publishers.proxy, "--ca", publishers.authorities)
     with FakeServer(tmp_path) as instance:
-        instance.answers["/v1/rlu/attestation"] = Answer(200, bundle.encode())
+        instance.answers["/v1/rlu/attestation"] = Answer(200, bare())
         job = ("collateral", "--configmap", "m", "--instance", instance.url)
         done = run(server, *job, options=fetch)
         assert done.exit_code == 0, done.output
@@ -86,6 +97,24 @@ def test_collateral_goes_from_vendors_to_the_directory_of_the_attestor(
     for name, data in cluster.publish.published(_api(server), "m").items():
         (place / name).write_bytes(data)
     assert read_collateral(place) is not None
+
+
+def test_vendors_who_never_answer_do_not_keep_back_what_was_had(
+    server: FakeKubernetes, tmp_path: Path
+) -> None:
+    with FakeServer(tmp_path) as instance, socket.create_server(("127.0.0.1", 0)) as proxy:
+        instance.answers["/v1/rlu/attestation"] = Answer(200, bare())
+        job = ("collateral", "--configmap", "m", "--within", 1, "--instance", instance.url)
+        # Connections to that proxy are made, and that is all.
+        address = f"127.0.0.1:{proxy.getsockname()[1]}"
+        silent = (*trusting(tmp_path), "--proxy", address, "--timeout", 600)
+        done = run(server, *job, "--instance", instance.url, options=silent)
+    assert done.exit_code == 3
+    *late, published = events(done)
+    assert [(one["instance"], one["code"]) for one in late] == [(0, "fetch.timeout"), (1, "fetch.timeout")]
+    # The second was not asked any more; nor was the first, if this machine stood still for that second.
+    assert late[1]["event"] == "instance_skipped"
+    assert published == {"event": "collateral_published", "files": 0, "changed": False}
 
 
 def _api(server: FakeKubernetes) -> Any:

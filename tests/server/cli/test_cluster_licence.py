@@ -143,7 +143,7 @@ def test_answers_that_do_not_count_leave_what_was_published(
     site.says = lambda _: {"status": "withdrawn", **says}
     done = site.run(site.instances[0])
     assert done.exit_code == 10
-    assert events(done) == [{"event": "instance_skipped", "instance": 0, "code": code}]
+    assert events(done) == [{"event": "vendor_skipped", "instance": 0, "code": code}]
     assert site.api.objects[MAP]["data"] == before
 
 
