@@ -17,6 +17,7 @@ class Event(str, Enum):
     REFUSED_TO_START = "attestor.refused_to_start"
     LOG_TAIL_DROPPED = "log.tail_dropped"
     LOG_WRITE_FAILED = "log.write_failed"
+    LOG_READ_FAILED = "log.read_failed"
     TALLY_FAILED = "log.tally_failed"
     COSIGNATURES_DAMAGED = "log.cosignatures_damaged"
     SIGNER_FAILED = "signer.failed"
@@ -70,6 +71,7 @@ ERRORS = frozenset(
     {
         Event.REFUSED_TO_START,
         Event.LOG_WRITE_FAILED,
+        Event.LOG_READ_FAILED,
         Event.TALLY_FAILED,
         Event.SIGNER_FAILED,
         Event.DRIFTED,

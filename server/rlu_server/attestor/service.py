@@ -276,7 +276,11 @@ class Gateway:
         self.answer(reading.show(request, signed, instance.committer.ledger.tree, instance.exporting.floor))
 
     async def _look_back(self, request: LookBack) -> None:
-        self.answer(await lookback.answer(request, self._roster))
+        try:
+            self.answer(await lookback.answer(request, self._roster))
+        except OSError as error:
+            self._attestor.events.emit(Event.LOG_READ_FAILED, f"errno.{error.errno}")
+            raise AttestorError("signer_unavailable", "files of the log cannot be read") from error
 
     async def _acknowledge(self, request: messages.AckExport) -> None:
         exporting, size = self._attestor.exporting, self._ledger.signed_size

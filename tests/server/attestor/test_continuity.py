@@ -402,3 +402,26 @@ async def test_an_earlier_instance_can_still_be_followed_to_its_end(tmp_path: Pa
         for size, issuer in ((9, old.issuer), (1, "urn:rlu:instance:" + "A" * 44)):
             ask = messages.ProveConsistency(id=gateway.next_id(), old_size=size, issuer=issuer)
             assert (await gateway.ask(ask, messages.Failure)).code == "not_in_log"
+
+
+async def test_a_former_log_that_cannot_be_read_is_answered(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path, None)
+    with AttestorProcess(deployment) as first:
+        gateway = await first.connect()
+        old = await gateway.hello()
+        await gateway.open()
+    with AttestorProcess(deployment) as second:
+        gateway = await second.connect()
+        await gateway.hello()
+        (former,) = set(deployment.log.parent.glob("*.jsonl")) - {deployment.log}
+        kept = former.rename(former.with_suffix(".kept"))
+        former.mkdir()
+        ask = messages.LatestHead(id=gateway.next_id(), issuer=old.issuer)
+        refused = await gateway.ask(ask, messages.Failure)
+        assert refused.code == "signer_unavailable"
+        assert "log.read_failed" in second.events()
+        former.rmdir()
+        kept.rename(former)
+        ask = messages.LatestHead(id=gateway.next_id(), issuer=old.issuer)
+        head = await gateway.ask(ask, messages.Head)
+        assert cose.parse_head(head.head).tree_size == head.tree_size

@@ -20,6 +20,10 @@ OF_THE_ATTESTOR = {
         "A batch could not be written to the log, or an answer to `rlu keys` beside it; nothing was released.",
         "Look at the state volume: full, read-only, gone. `errno.28` is a full disk. It goes on by itself.",
     ),
+    "log.read_failed": Text(
+        "Files of a log that is not written any more, or cosignatures, could not be read for somebody who asked; all else goes on.",
+        "Look at the state volume: gone, damaged, no free descriptors (`errno.24`). Who asked may ask again.",
+    ),
     "log.tally_failed": Text(
         "What is kept beside the log's entries is damaged, so that they cannot be counted; everything else goes on.",
         "Bring `meta.bin` back from a backup of the log and restart the attestor; boundary reports leave open what is not counted.",
