@@ -16,8 +16,9 @@ CLAIMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def namespace(cluster: Cluster) -> str:
+    """Of the whole run: its tests come between those of other modules, configuration by configuration."""
     made = cluster.namespace("charts", {"pod-security.kubernetes.io/enforce": "restricted"})
     cluster.account(made, "default")
     return made
