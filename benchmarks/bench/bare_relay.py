@@ -1,7 +1,7 @@
 """A relay with nothing on, as short as Python allows: asyncio's protocols on uvloop, llhttp on both sides, bytes passed on as they come.
 
-What the gateway is built on, without the gateway: whatever this costs, no relay in Python goes below it. It checks nothing, signs nothing,
-rewrites nothing, has no deadlines and takes no pipelined requests.
+What the gateway is built on, without the gateway: no relay in Python takes a request, or passes on a single event, for less. It checks
+nothing, signs nothing, rewrites nothing, has no deadlines and takes no pipelined requests.
 
     python bare_relay.py ENGINE_SOCKET PORT
 """

@@ -147,7 +147,7 @@ def _script(bench: Bench, name: str, program: str, only: frozenset[str] | None =
 
 
 def bare(bench: Bench) -> System:
-    """asyncio, llhttp and nothing on: below this no relay in Python goes."""
+    """asyncio, llhttp and nothing on: for less no relay in Python takes a request."""
     system = _script(bench, "bare", "bare_relay.py")
     system.note = "asyncio.Protocol, uvloop and llhttp in Python; passes bytes on, checks and signs nothing"
     return system

@@ -251,7 +251,7 @@ def _look(profile: str | None, tpm: str, landlock: int) -> labeller.Seen:
 
 
 def _late(within: float) -> FetchError:
-    return FetchError("fetch.timeout", f"not all was had within {within:.0f} s")
+    return FetchError("cluster.fetch_late", f"not all was had within {within:.0f} s")
 
 
 def _fetch(bundle: Path, store: Path, options: list[str], left: float) -> int:

@@ -17,6 +17,10 @@ CONTROLLERS = {
         "Somebody else changed the object at the same moment.", "Nothing is to be done: it is tried again."
     ),
     "cluster.denied": Text("The API server does not allow it, or does not accept the token.", _RIGHTS),
+    "cluster.fetch_late": Text(
+        "Vendors or instances were so slow that time was up; what had come was published.",
+        "Nothing, if the next run has the rest; else see which of them answers, and by which proxy, or give the job longer (`--within`).",
+    ),
     "cluster.invalid": Text(
         "The API server finds the change invalid.", "See its log; this is a fault of ours."
     ),
