@@ -111,7 +111,10 @@ def test_vendors_who_never_answer_do_not_keep_back_what_was_had(
         done = run(server, *job, "--instance", instance.url, options=silent)
     assert done.exit_code == 3
     *late, published = events(done)
-    assert [(one["instance"], one["code"]) for one in late] == [(0, "cluster.fetch_late"), (1, "cluster.fetch_late")]
+    assert [(one["instance"], one["code"]) for one in late] == [
+        (0, "cluster.fetch_late"),
+        (1, "cluster.fetch_late"),
+    ]
     # The second was not asked any more; nor was the first, if this machine stood still for that second.
     assert late[1]["event"] == "instance_skipped"
     assert published == {"event": "collateral_published", "files": 0, "changed": False}
