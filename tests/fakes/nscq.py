@@ -18,7 +18,7 @@ from fakes.shared_library import compiled
 SOURCE = Path(__file__).with_name("nscq.c")
 
 
-def library() -> str:
+def shared_object() -> str:
     """Path of the compiled library."""
     return compiled(SOURCE, "libnvidia-nscq.so.2")
 
@@ -35,7 +35,7 @@ class FakeFabric(DeviceLibrary):
     """Puts the library's directory in place and becomes what it answers for."""
 
     def __init__(self, directory: Path, switches: Sequence[FakeSwitch]) -> None:
-        super().__init__(library(), directory, switches, unsupported=1)
+        super().__init__(shared_object(), directory, switches, unsupported=1)
         for number, switch in enumerate(switches):
             self._put(f"{number}/uuid", self.uuid(number))
             self._put(f"{number}/chain", switch.chain)

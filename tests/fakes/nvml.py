@@ -18,7 +18,7 @@ from fakes.shared_library import compiled
 SOURCE = Path(__file__).with_name("nvml.c")
 
 
-def library() -> str:
+def shared_object() -> str:
     """Path of the compiled library."""
     return compiled(SOURCE, "libnvidia-ml.so.1")
 
@@ -56,7 +56,7 @@ class FakeDriver(DeviceLibrary):
         settings: tuple[int, int, int] | None = (1, 0, 0),
         state: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(library(), directory, gpus, unsupported=3)
+        super().__init__(shared_object(), directory, gpus, unsupported=3)
         self._put("driver", version)
         self._put("settings", None if settings is None else " ".join(map(str, settings)))
         self._put("state", None if state is None else " ".join(map(str, state)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from fakes import nscq as fake
 from rlu_server.attestor.collect import nscq
 
-fake.library = lambda: {library!r}
+fake.shared_object = lambda: {path!r}
 switch = fake.FakeSwitch(lambda nonce: b"report over " + nonce, b"chain")
 fabric = fake.FakeFabric(Path(os.environ["TMPDIR"]) / "fabric", [switch])
 with nscq.opened(fabric.shared_object) as opened:
@@ -30,7 +30,7 @@ os.write(1, answer.report + b", " + answer.certificates)
 
 def test_switches_report_under_the_attestors_lock(rooms: Callable[..., Room]) -> None:
     room = rooms("attestor")
-    room.profile["read"] += [*PACKAGES, fake.library()]
+    room.profile["read"] += [*PACKAGES, fake.shared_object()]
     room.profile["environment"]["set"]["TMPDIR"] = str(room.scratch)
-    outcome = room.run(CODE.format(packages=PACKAGES, library=fake.library()))
+    outcome = room.run(CODE.format(packages=PACKAGES, path=fake.shared_object()))
     assert (outcome.status, outcome.output) == (0, "report over " + "n" * 32 + ", chain"), outcome.errors
