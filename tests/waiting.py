@@ -7,6 +7,7 @@ is there to end a test that would otherwise hang, and says nothing about speed.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 
@@ -38,3 +39,12 @@ def wait_until(condition: Callable[[], object], why: Callable[[], object] = _not
     while not condition():
         assert time.monotonic() < deadline, why()
         time.sleep(LOOK_S)
+
+
+def refused(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there, or not any more: whoever was still in the queue when the listener closed is reset."""
+    try:
+        socket.create_connection(address, PATIENCE_S).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    return False

@@ -20,7 +20,7 @@ from rlu_attestation.policy_signature import generate
 from rlu_server.broker import protocol
 from rlu_server.models import measure
 from rlu_server.selftest.node import RLU
-from waiting import wait_until
+from waiting import refused, wait_until
 
 
 @pytest.fixture
@@ -201,14 +201,6 @@ IN_FLIGHT = (
 ).encode()
 
 
-def _refuses(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address, 60).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_it_serves_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
     room = BrokerRoom(tmp_path)
     room.close()
@@ -230,7 +222,7 @@ def test_it_serves_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
             asking.sendall(IN_FLIGHT)
             assert asking.recv(4096).startswith(b"HTTP/1.1 100")
             broker.send_signal(signal.SIGTERM)
-            wait_until(lambda: _refuses(address))
+            wait_until(lambda: refused(address))
             asking.sendall(b"{}")
             assert asking.recv(4096).startswith(b"HTTP/1.1 400"), "it is no request, and is told so"
         assert broker.wait(60) == 0

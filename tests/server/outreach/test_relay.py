@@ -27,6 +27,7 @@ from rlu_server.outreach import relay as relaying
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import BadAddress, target
 from rlu_server.outreach.relay import KeySet, Plan, Relay
+from waiting import refused, wait_until
 
 
 @pytest.fixture
@@ -123,13 +124,6 @@ def test_telemetry_goes_to_the_collector_that_was_named(outside: Collector, serv
     assert len(outside.got) == 1
 
 
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.01)
-
-
 def test_key_sets_are_kept_current(
     api_server: ApiServer, outside: Collector, tmp_path: Path, serve: Callable[..., Relay]
 ):
@@ -146,18 +140,18 @@ def test_key_sets_are_kept_current(
             events=lambda *event: events.append(event),
         )
     )
-    until(lambda: file.exists() and own.exists())
+    wait_until(lambda: file.exists() and own.exists())
     assert (file.read_bytes(), json.loads(own.read_bytes())) == (
         first.jwks(),
         json.loads(api_server.issuer.jwks()),
     )
     outside.files["/jwks"] = b'{"keys": []}'
-    until(lambda: ("jwks_failed", "jwks.empty") in events)
+    wait_until(lambda: ("jwks_failed", "jwks.empty") in events)
     assert file.read_bytes() == first.jwks()
     outside.files["/jwks"] = second.jwks()
-    until(lambda: file.read_bytes() == second.jwks())
+    wait_until(lambda: file.read_bytes() == second.jwks())
     del outside.files["/jwks"]
-    until(lambda: ("jwks_failed", "relay.status") in events)
+    wait_until(lambda: ("jwks_failed", "relay.status") in events)
     assert file.read_bytes() == second.jwks()
 
 
@@ -309,14 +303,6 @@ class Slow:
         return connection
 
 
-def refused(relay: Relay) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", relay.port)).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 TELEMETRY = b"POST /v1/otlp/traces HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -335,7 +321,7 @@ def test_a_stop_lets_requests_end_that_are_in_flight(
             with collector.asked() as asked:
                 closing = threading.Thread(target=relay.close)
                 closing.start()
-                until(lambda: refused(relay))
+                wait_until(lambda: refused(("127.0.0.1", relay.port)))
                 while idle.recv(4096):
                     pass
                 assert closing.is_alive()
@@ -379,7 +365,7 @@ def test_a_request_that_arrived_before_the_stop_is_answered(
         assert took.wait(60)
         closing = threading.Thread(target=relay.close)
         closing.start()
-        until(lambda: refused(relay))
+        wait_until(lambda: refused(("127.0.0.1", relay.port)))
         may.set()
         answer = b"".join(iter(lambda: client.recv(4096), b""))
         closing.join(60)
