@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from rlu_server import terminal
+
 START_TIMEOUT_S = 60.0
 SETUP_TIMEOUT_S = 120.0
 TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca", "setpriv")
@@ -124,9 +126,9 @@ class SoftwareTpm:
         command += ["--ctrl", f"type=unixio,path={self._control}"]
         command += ["--flags", "not-need-init,startup-clear"]
         with (self.directory / "swtpm.log").open("wb") as log:
-            # A session of its own: Ctrl-C on the terminal must not take the TPM away from a server that drains.
+            # Ctrl-C on the terminal must not take the TPM away from a server that drains.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **terminal.apart()
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:

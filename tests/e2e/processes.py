@@ -39,7 +39,7 @@ class Process:
                 stderr=out,
                 env=environment({"PYTHONUNBUFFERED": "1"}),
                 # A Ctrl-C is for pytest, which then stops the children in order.
-                start_new_session=True,
+                process_group=0,
             )
 
     @property

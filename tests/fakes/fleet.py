@@ -61,7 +61,7 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 env=environment(),
-                start_new_session=True,
+                process_group=0,
             )
 
     async def stop(self) -> None:

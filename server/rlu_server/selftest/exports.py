@@ -14,7 +14,7 @@ from rlu_server.export.sinks import FileSink, Sink
 from rlu_server.selftest.collector import Collector
 
 _NONCE = bytes(32)
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 def instance(url: str, key: str) -> InstanceClaims:

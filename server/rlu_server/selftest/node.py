@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from rlu_server import swtpm
+from rlu_server import swtpm, terminal
 from rlu_server.cli.keyfile import change
 from rlu_server.core import apikeys
 from rlu_server.registrar import demo as registrar
@@ -121,7 +121,7 @@ class Node:
                 stderr=out,
                 env=self.environment,
                 cwd=self.place / "cwd",
-                start_new_session=True,
+                **terminal.apart(),
             )
         self.until(lambda: self.said("serving") > 0, self.settings.engine.ready_timeout_s + 60, "serving")
         self.port = int(next(event["port"] for event in self.events() if event["event"] == "serving"))

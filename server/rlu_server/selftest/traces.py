@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rlu_server import terminal
 from rlu_server.adapters.span_export import PATH
 from rlu_server.selftest.collector import Collector
 
@@ -24,7 +25,7 @@ START_S = 60.0
 ARRIVE_S = 60.0
 STOP_S = 40.0
 LOOK_S = 0.1
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 class Traces:
@@ -65,7 +66,7 @@ class Traces:
                 stderr=out,
                 env=dict(environment),
                 cwd=self._directory,
-                start_new_session=True,
+                **terminal.apart(),
             )
         deadline = time.monotonic() + START_S
         while self._process.poll() is None and time.monotonic() < deadline and not self._answers():

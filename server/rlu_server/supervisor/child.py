@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
+from rlu_server import terminal
+
 
 class Child:
-    """A running process in a session of its own. Make it inside a running event loop.
+    """A running process that leads a group of its own and has no terminal. Make it inside a running event loop.
 
     Attributes:
         pid: for people to read, not for signals.
@@ -39,8 +41,8 @@ class Child:
             stdout=output,
             stderr=output,
             pass_fds=tuple(pass_fds),
-            start_new_session=True,
             cwd="/",
+            **terminal.apart(),
         )
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)

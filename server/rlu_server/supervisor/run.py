@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rlu_server import terminal
 from rlu_server.settings import Settings
 from rlu_server.supervisor import group, prepare, rollout, runtime
 from rlu_server.supervisor.alone import ROLES, AttestorAlone, Role, open_directories, private_facts
@@ -46,6 +47,7 @@ async def serve(
     Raises:
         ServeError: it did not start; nothing is left behind.
     """
+    terminal.leave()
     given = settings.runtime_dir
     with _signals() as signals, contextlib.ExitStack() as held:
         place = runtime.create(given) if role is None else runtime.share(given, private_facts(role))

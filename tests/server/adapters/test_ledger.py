@@ -158,7 +158,7 @@ async def test_an_answer_lost_in_a_crash_is_asked_for_again_under_its_old_number
     fake.Connection.answer = answer  # type: ignore[method-assign]
     try:
         second = await rig.call(PATH, rig.chat(), headers={"session-id": "first"})
-        await asyncio.wait_for(lost.wait(), 5)
+        await asyncio.wait_for(lost.wait(), 60)
     finally:
         fake.Connection.answer = send  # type: ignore[method-assign]
     assert rig.gateway.ledger.recorder.pending == 1

@@ -273,7 +273,7 @@ def serving(config: Path, events: Path) -> Iterator[subprocess.Popen[str]]:
             stdout=out,
             stderr=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,
+            process_group=0,
         )
         try:
             yield process

@@ -78,7 +78,7 @@ class Alone:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
+            process_group=0,
         )
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
