@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -33,6 +32,7 @@ from rlu_server.broker.sealed_files import read_header
 from rlu_server.broker.serving import BrokerServer
 from rlu_server.broker.vault import POLICY, Vault
 from rlu_server.outreach.http import Unreachable
+from rlu_server.outreach.listening import serve_until_told
 from rlu_server.settings import SettingsError, load
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def serve(
         Path | None, typer.Option("--journal", help="Default: journal.jsonl in the vault.")
     ] = None,
 ) -> None:
-    """Serve keys until SIGTERM or Ctrl-C; requests that are in flight then have 20 seconds to end.
+    """Serve keys until SIGTERM or Ctrl-C; requests that are in flight then have 20 seconds to end, or until a second one.
 
     Keys, policies and revocations are read anew for each request; events go to standard error.
 
@@ -81,12 +81,7 @@ def serve(
         server = BrokerServer(desk, (host, int(port)), certificate, _tell)
     except (OSError, OverflowError) as error:
         raise Unreachable("broker.unavailable", f"the broker cannot be started: {error}") from error
-    # Blocked in every thread and waited for: a handler runs when the main thread wakes, which a signal to another one need not do.
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    server.start()
-    signal.sigwait(ends)
-    server.close()
+    serve_until_told(server)
     noted.close()
 
 

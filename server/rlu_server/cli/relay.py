@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rlu_attestation.cli.output import fail
 from rlu_attestation.errors import RluError
 from rlu_server.outreach.cluster import Cluster
 from rlu_server.outreach.http import BadAddress, target
+from rlu_server.outreach.listening import serve_until_told
 from rlu_server.outreach.relay import Broker, KeySet, Plan, Relay
 
 app = typer.Typer(name="relay", help="Ask outside for a serving pod that cannot.", add_completion=False)
@@ -55,7 +55,8 @@ def relay(
 ) -> None:
     """Pass on what a serving pod asks, TokenReviews, telemetry and key requests, and keep key sets current.
 
-    Only what is named here is ever contacted. It ends at SIGTERM or Ctrl-C; requests that are in flight then have 20 seconds to end.
+    Only what is named here is ever contacted. It ends at SIGTERM or Ctrl-C; requests that are in flight then have
+    20 seconds to end, or until a second one.
     """
     try:
         if (tls_cert is None) != (tls_key is None):
@@ -78,12 +79,7 @@ def relay(
     except RluError as error:
         fail(error, as_json=False)
         raise typer.Exit(error.exit_code) from error
-    # Blocked in every thread and waited for: a handler runs when the main thread wakes, which a signal to another one need not do.
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    running.start()
-    signal.sigwait(ends)
-    running.close()
+    serve_until_told(running)
 
 
 def _address(listen: str) -> str:

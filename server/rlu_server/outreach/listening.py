@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import socketserver
 import ssl
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Protocol
 
 AT_ONCE = 64
 IDLE_S = 15.0
@@ -25,6 +27,7 @@ REQUEST_S = 60.0
 """For one request from end to end, its answer included: who sends a byte now and then keeps no place for longer."""
 DRAIN_S = 20.0
 """For all that has begun when we are told to stop: two silences of `outreach.http`, and less than a pod is given. The rest is cut off."""
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 def server_context(certificate: tuple[Path, Path] | None) -> Callable[[], ssl.SSLContext] | None:
@@ -67,6 +70,31 @@ class Certificate:
         return context
 
 
+class Serving(Protocol):
+    """A server around a `Listener`."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def hurry(self) -> None: ...
+
+
+def serve_until_told(server: Serving) -> None:
+    """Until SIGTERM or SIGINT; a second one cuts off what is in flight. For the main thread, before there is another."""
+    # Blocked in every thread and waited for: a handler runs when the main thread wakes, which a signal to another one need not do.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    server.start()
+    signal.sigwait(_ENDS)
+
+    def again() -> None:
+        signal.sigwait(_ENDS)
+        server.hurry()
+
+    threading.Thread(target=again, daemon=True).start()
+    server.close()
+
+
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves one thread a request, at most `AT_ONCE`.
 
@@ -94,6 +122,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._waiting: set[socket.socket] = set()
         """Connections on which no request has begun."""
         self.stopping = False
+        self.hurried = False
 
     def listen(self, address: str | tuple[str, int]) -> None:
         if isinstance(address, str):
@@ -120,8 +149,14 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def drain(self, seconds: float) -> int:
         """After `refuse`: wait until what has begun was answered. Gives how many connections are still busy after that time."""
         with self._change:
-            self._change.wait_for(lambda: not self._connections, seconds)
+            self._change.wait_for(lambda: self.hurried or not self._connections, seconds)
             return self._connections
+
+    def hurry(self) -> None:
+        """Nobody waits for what has begun any more."""
+        with self._change:
+            self.hurried = True
+            self._change.notify_all()
 
     @contextlib.contextmanager
     def waiting(self, connection: socket.socket) -> Iterator[None]:

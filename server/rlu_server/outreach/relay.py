@@ -113,7 +113,11 @@ class Relay:
         if cut := self._server.drain(DRAIN_S):
             self._plan.events("relay_requests_cut", str(cut))
         for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            thread.join(0.0 if self._server.hurried else max(0.0, until - time.monotonic()))
+
+    def hurry(self) -> None:
+        """A `close` that waits cuts off what is in flight."""
+        self._server.hurry()
 
     def _address(self, listen: str) -> str | tuple[str, int]:
         if self._unix is not None:

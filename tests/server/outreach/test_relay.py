@@ -346,6 +346,24 @@ def test_a_stop_does_not_wait_for_ever(serve: Callable[..., Relay], monkeypatch:
                 assert events[-1] == ("relay_requests_cut", "1")
 
 
+def test_a_stop_is_hurried(serve: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(relaying, "DRAIN_S", 600.0)
+    events: list[tuple[str, str]] = []
+    with Slow() as collector:
+        relay = serve(Plan(collector=collector.url, events=lambda *event: events.append(event)))
+        with socket.create_connection(("127.0.0.1", relay.port), 60) as asking:
+            asking.sendall(TELEMETRY)
+            with collector.asked():
+                closing = threading.Thread(target=relay.close)
+                closing.start()
+                wait_until(lambda: refused(("127.0.0.1", relay.port)))
+                assert closing.is_alive()
+                relay.hurry()
+                closing.join(60)
+                assert not closing.is_alive()
+                assert events[-1] == ("relay_requests_cut", "1")
+
+
 def test_a_request_that_arrived_before_the_stop_is_answered(
     serve: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch
 ):
