@@ -12,7 +12,6 @@ import pytest
 
 from rlu_server.outreach.listening import AT_ONCE, Handler, Listener
 
-
 STOPPED = """
 import threading
 from rlu_server.outreach.listening import serve_until_told
