@@ -67,7 +67,7 @@ class Opener:
     def open(self, terms: Terms, on_opened: OnOpened) -> None:
         """Ask for a session; the callback gets it verified, or the refusal, later."""
         key = os.urandom(32)
-        asked = _asked(terms, key)
+        asked, asked_at = _asked(terms, key), self._clock()
         self.under_way += 1
 
         def opened(answer: Answer | None) -> None:
@@ -76,7 +76,9 @@ class Opener:
                 on_opened(refusal(answer))
                 return
             try:
-                session = self._verified(self._verifier(answer), answer, asked, key, terms.conversation)
+                session = self._verified(
+                    self._verifier(answer), answer, asked, asked_at, key, terms.conversation
+                )
             except RluError as error:
                 self._attestor.distrust(error)
                 on_opened(GatewayError("signer_unavailable"))
@@ -98,13 +100,13 @@ class Opener:
         verifier: SessionVerifier,
         answer: messages.SessionOpened,
         asked: Asked,
+        asked_at: float,
         key: bytes,
         conversation: bytes | None,
     ) -> Session:
-        now = self._clock()
         logged = Logged(answer.logged.statement, answer.logged.leaf_index)
         statement = verifier.verify(
-            answer.session, logged.statement, logged.leaf_index, answer.receipt, asked, now
+            answer.session, logged.statement, logged.leaf_index, answer.receipt, asked, asked_at
         )
         session = Session(
             id=answer.session,
@@ -119,7 +121,7 @@ class Opener:
             expires=statement.expires_at,
             expires_at=statement.expires_at - min(EXPIRY_MARGIN_S, asked.ttl_s / 10),
             idle_s=self._idle_s,
-            last_used=now,
+            last_used=self._clock(),
             conversation=conversation,
         )
         self._table.add(session)

@@ -82,9 +82,12 @@ class SessionVerifier:
         self._verified: tuple[bytes, bytes, bytes] | None = None
 
     def verify(
-        self, session: str, statement: bytes, leaf_index: int, receipt: bytes, asked: Asked, now: float
+        self, session: str, statement: bytes, leaf_index: int, receipt: bytes, asked: Asked, asked_at: float
     ) -> SessionStatement:
-        """The session's statement, now trusted.
+        """The session's statement, now trusted. It may have ended on its way: one second is a session's time, too.
+
+        Args:
+            asked_at: when it was asked for, seconds since the epoch.
 
         Raises:
             RluError: any part is malformed, unsigned, or not what was asked for.
@@ -103,7 +106,7 @@ class SessionVerifier:
             ("rlu_commitment_key", parsed.commitment_key == asked.commitment_key),
             ("rlu_opening", parsed.opening == asked.opening),
             ("rlu_policies", parsed.policies == asked.policies),
-            ("exp", now < parsed.expires_at <= parsed.issued_at + asked.ttl_s),
+            ("exp", asked_at < parsed.expires_at <= parsed.issued_at + asked.ttl_s),
         )
         wrong = [name for name, holds in claims if not holds]
         if wrong:

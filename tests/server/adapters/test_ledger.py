@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
+from fakes import attestor as fake
 from fakes.rig import Rig, Wire
 from rlu_attestation.commitment import Tag
-from rlu_attestation.statements import Close, Receipt
+from rlu_attestation.statements import Close, Receipt, SessionStatement
 from rlu_server.adapters.attestor_client import OnAnswer
 from rlu_server.attestor import messages
 from rlu_server.core.errors import GatewayError
@@ -54,6 +56,30 @@ async def test_a_session_that_the_attestor_ended_is_over_as_soon_as_that_is_know
     assert ("session_closed", "ended_by_attestor") in found
     again = await rig.call(PATH, rig.chat(), headers={"RLU-Session": session.id})
     assert (again.status, again.json()["error"]["code"]) == (410, "session_closed")
+
+
+async def test_a_session_that_ended_before_it_was_there_says_nothing_of_the_attestor(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever asks for a second, on a busy machine or in the last moment of one, would cut everybody else off."""
+    send = fake.Connection.answer
+
+    def late(connection: fake.Connection, answer: messages.Answer) -> None:
+        if isinstance(answer, messages.SessionOpened):
+            expires = SessionStatement.parse(answer.logged.statement).expires_at
+            while time.time() <= expires:
+                time.sleep(0.01)
+        send(connection, answer)
+
+    monkeypatch.setattr(fake.Connection, "answer", late)
+    opened = await rig.call("/v1/rlu/sessions", {"nonce": "A" * 22, "ttl_s": 1})
+    assert opened.status == 201, opened.json()
+    answer = await rig.call(PATH, rig.chat(), headers={"RLU-Session": opened.json()["session"]})
+    assert (answer.status, answer.json()["error"]["code"]) == (410, "session_expired")
+    monkeypatch.undo()
+    assert (await rig.call(PATH, rig.chat())).status == 200
+    assert "attestor_untrusted" not in {one["event"] for one in rig.events}
+    assert sum(isinstance(message, messages.Hello) for message in rig.attestor.received) == 1
 
 
 async def test_without_an_attestor_nothing_new_is_served(rig: Rig):
@@ -145,8 +171,6 @@ async def test_an_answer_lost_in_a_crash_is_asked_for_again_under_its_old_number
     assert await rig.receipt(response)
     # The attestor logs the next receipt and dies before it can say so.
     lost = asyncio.Event()
-    from fakes import attestor as fake
-
     send = fake.Connection.answer
 
     def answer(self: fake.Connection, answer: messages.Answer) -> None:
@@ -334,12 +358,10 @@ async def test_a_tenant_with_many_sessions_makes_room_for_another(rig: Rig):
 
 
 async def test_another_instance_ends_the_sessions_of_the_old_one(rig: Rig):
-    from fakes.attestor import FakeAttestor
-
     first = await rig.call(PATH, rig.chat())
     await rig.attestor.stop()
     await rig.eventually(lambda: not rig.gateway.readiness.attestor)
-    rig.attestor = FakeAttestor(rig.places.attestor_socket)
+    rig.attestor = fake.FakeAttestor(rig.places.attestor_socket)
     await rig.attestor.start()
     await rig.ready()
     second = await rig.call(PATH, rig.chat())

@@ -107,9 +107,9 @@ def receipt(
     return cose.assemble_inclusion(protected, signature, tree.size, 1, tree.inclusion_path(1))
 
 
-def verify(data: bytes, proof: bytes, leaf_index: int = 1, now: float = 1000.5) -> SessionStatement:
+def verify(data: bytes, proof: bytes, leaf_index: int = 1, asked_at: float = 1000.5) -> SessionStatement:
     return SessionVerifier(verify_instance(**introduce())).verify(
-        SESSION, data, leaf_index, proof, ASKED, now
+        SESSION, data, leaf_index, proof, ASKED, asked_at
     )
 
 

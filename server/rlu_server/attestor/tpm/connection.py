@@ -45,6 +45,7 @@ class Tpm:
     """An open TPM. `esapi` is the library's context; `transact` sends bytes of our own."""
 
     def __init__(self, tcti: str) -> None:
+        self._open = True
         with guard("open"):
             self._tcti = TCTILdr.parse(tcti)
             try:
@@ -57,11 +58,11 @@ class Tpm:
 
     def close(self) -> None:
         """Close the connection; a resource manager then frees what was loaded."""
-        try:
-            self.esapi.close()
-            self._tcti.close()
-        except TSS2_Exception:
-            pass  # a connection that is broken already needs no closing
+        if self._open:
+            self._open = False
+            for part in (self.esapi, self._tcti):
+                with suppress(TSS2_Exception):  # a connection that is broken already needs no closing
+                    part.close()
 
     def transact(self, command: bytes) -> wire.Answer:
         """Send a command and return its successful answer.
@@ -69,6 +70,8 @@ class Tpm:
         Raises:
             HardwareUnavailable, HardwareRefused: by the response code.
         """
+        if not self._open:  # the library would go on in memory that was freed
+            raise HardwareUnavailable("tpm.unreachable", "TPM transact: the connection was closed")
         with guard("transact"):
             for _ in range(ATTEMPTS):
                 self._tcti.transmit(command)

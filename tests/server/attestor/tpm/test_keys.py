@@ -32,7 +32,7 @@ from rlu_attestation.tpm.constants import Alg, Attribute, Curve
 from rlu_attestation.tpm.public import EccKey, parse_public
 from rlu_server.attestor import secret
 from rlu_server.attestor.errors import HardwareRefused, HardwareUnavailable, NotReady
-from rlu_server.attestor.tpm import counter, keys
+from rlu_server.attestor.tpm import counter, keys, wire
 from rlu_server.attestor.tpm.attestation_key import Endorsement, EnrolledKey
 from rlu_server.attestor.tpm.connection import Tpm
 from rlu_server.attestor.tpm.platform import TpmConfiguration, TpmPlatform
@@ -327,6 +327,16 @@ def test_two_keys_in_three_places(opened: TpmPlatform, tmp_path: Path) -> None:
     again = opened.beside(tmp_path / "next.pem")
     assert again.public_key.public_numbers() == second.public_key.public_numbers()
     again.close()
+
+
+def test_a_closed_connection_is_known_to_be_closed(configuration: TpmConfiguration) -> None:
+    """The library would read memory that it has freed, which now and then ends the process."""
+    tpm = Tpm(configuration.tcti)
+    tpm.close()
+    tpm.close()
+    for _ in range(100):
+        with pytest.raises(HardwareUnavailable, match=r"tpm\.unreachable.*closed"):
+            tpm.transact(wire.flush_context(0x80000000))
 
 
 def test_keys_whose_files_changed_places_are_found_again(opened: TpmPlatform, tmp_path: Path) -> None:
