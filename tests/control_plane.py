@@ -12,7 +12,6 @@ import http.client
 import ipaddress
 import json
 import os
-import socket
 import ssl
 import subprocess
 import time
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from absent_inputs import absent
+from ports import free_port
 
 ADMIN = "admin-of-the-tests"
 PATIENCE_S = 120.0
@@ -197,12 +197,6 @@ class Cluster:
         self.do("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", {"gracePeriodSeconds": 0})
 
 
-def _port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 @contextlib.contextmanager
 def _running(
     folder: Path, name: str, *options: str, program: Path | None = None
@@ -255,7 +249,7 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
     """etcd and the API server."""
     etcd, server = asset("etcd"), asset("kube-apiserver")
     _keys(folder)
-    store, peers, cluster = _port(), _port(), Cluster(_port(), folder)
+    store, peers, cluster = free_port(), free_port(), Cluster(free_port(), folder)
     with contextlib.ExitStack() as stack:
         data = _running(
             folder,

@@ -18,6 +18,7 @@ import msgspec
 from e2e.caller import Caller
 from e2e.processes import Process, until
 from fakes.attestor_process import INSTANCE_FACTS, Deployment
+from ports import free_port
 from rlu_attestation.encoding import b64u
 from rlu_server import swtpm
 from rlu_server.core.apikeys import KeyFile, KeyRecord, mint
@@ -55,9 +56,7 @@ class Scripted:
 
     def __init__(self, home: Path, tpm: swtpm.SoftwareTpm) -> None:
         self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         keys = home / "apikeys.json"
         settings = (
             f'[gateway]\nport = {port}\napi_keys_file = "{keys}"\nmax_body_bytes = {MAX_BODY}\n'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from e2e.proofs import judge
 from e2e.served import Served
+from ports import free_port
 from rlu_attestation import load_policy, parse_bundle
 from rlu_attestation.errors import RluError
 from rlu_server import swtpm
@@ -182,10 +182,7 @@ def test_no_policy_accepts_nothing(served: Served) -> None:
 
 
 def test_nobody_listens(served: Served) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    done = served.rlu("verify", f"https://localhost:{port}", "--policy", served.policy, "--json")
+    done = served.rlu("verify", f"https://localhost:{free_port()}", "--policy", served.policy, "--json")
     assert done.returncode == 3
 
 

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,17 +19,11 @@ from typing import Any
 
 from e2e.processes import descendants, environment
 from fakes.rig import Response, Rig, Wire
+from ports import free_port
 from rlu_server.settings import Settings
 from rlu_server.supervisor import facts
 
 START_S = 60.0
-
-
-def free_port() -> int:
-    """A fixed one, as everywhere outside tests: the lock lets the gateway listen on no other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(config: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import ssl
 import sys
 import time
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from e2e.processes import Process
 from fakes.attestor_process import Deployment
+from ports import free_port
 from rlu_attestation.encoding import b64u
 from rlu_server import swtpm
 from rlu_server.core.apikeys import KeyFile, mint
@@ -83,9 +83,7 @@ class LogStack:
             made = ec.generate_private_key(ec.SECP256R1())
             secret = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         self.secret.write_bytes(secret)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         keys = home / "apikeys.json"
         self.deployment = Deployment(
             home,

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fakes.rig import Rig, Wire
+from ports import free_port
 from rlu_attestation.encoding import b64u, unb64u
 from rlu_attestation.statements import Close, SessionStatement
 from rlu_server.attestor import messages
@@ -320,9 +320,7 @@ class Deployment:
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
         (home / "key.pem").write_bytes(pem)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.config = home / "rlu.toml"
         self.config.write_text(
             f'state_dir = "{home / "state"}"\nruntime_dir = "{self.runtime}"\n'

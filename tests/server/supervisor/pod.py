@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 from deployment import make_key, make_model
 
+from ports import free_port
 from rlu_server.supervisor import alone
 
 COMMAND = Path(__file__).with_name("command.py")
@@ -124,8 +124,7 @@ class Pod:
         self.environment: dict[str, str] = {}
         self.started: list[Alone] = []
         self.expected: list[Alone] = []
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         model = directory / "sealed" if broker else make_model(directory)
         self.api_key = make_key(directory)
         keys = directory / "keys.json"

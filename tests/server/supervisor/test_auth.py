@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from deployment import Up, make_settings, running
 from fakes import reviewing_api_server as cluster
 from fakes.issuer import ISSUER, Authority, Issuer
 from fakes.reviewing_api_server import ApiServer
+from ports import free_port
 from rlu_attestation import canonical, jose
 from rlu_attestation.encoding import b64u
 from rlu_server.settings import Settings
@@ -49,8 +49,7 @@ class Operator:
         (directory / "socket").mkdir()
         self.listen = f"unix:{directory}/socket/relay.sock"
         if transport == "https":
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.listen = f"127.0.0.1:{probe.getsockname()[1]}"
+            self.listen = f"127.0.0.1:{free_port()}"
         self.relay = self.listen if transport == "unix" else f"https://{self.listen}"
         tls = ["--tls-cert", "relay.pem", "--tls-key", "relay.pem"] if transport == "https" else []
         command = ["relay", "--listen", self.listen, *tls, "--token-review", "--api-server", api_server.url]

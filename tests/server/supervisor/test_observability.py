@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from deployment import Up, make_settings, running, stand_in
 
 from fakes.collector import Collector
+from ports import free_port
 from rlu_server.outreach.relay import Plan, Relay
 from rlu_server.selftest import exports
 from rlu_server.settings import Settings
@@ -46,8 +46,7 @@ async def eventually(up: Up, metrics: Any, sample: str, wanted: float) -> bytes:
 
 async def test_workers_in_their_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "relay").mkdir()
     listen = f"unix:{tmp_path}/relay/relay.sock"
     settings = changed(
