@@ -85,7 +85,8 @@ def serve(
     noted.close()
 
 
-@app.command()
+# A key's id may begin with a hyphen.
+@app.command(context_settings={"ignore_unknown_options": True})
 def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id.")],
     vault: VaultOption,
