@@ -8,6 +8,7 @@ computes in a session of its own then kept everybody else from the CPU, the gate
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import termios
@@ -46,6 +47,6 @@ def leave() -> None:
 def _attached() -> bool:
     try:
         os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT)  # for want of a descriptor, say, nothing is known
     return True

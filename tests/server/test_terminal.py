@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import select
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from rlu_server import terminal
 from waiting import PATIENCE_S
 
 CHILD = (
@@ -71,6 +73,14 @@ def test_without_a_terminal_a_child_stays_in_the_session() -> None:
         start_new_session=True,
     )
     assert ran.stdout == b"none True False\n"
+
+
+def test_where_nobody_can_tell_a_child_gets_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, "no descriptor is free")
+
+    monkeypatch.setattr(os, "open", full)
+    assert terminal.apart() == {"start_new_session": True}
 
 
 @pytest.mark.parametrize("does", ["stay", "leave"])
