@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 import termios
 from typing import TypedDict
 
@@ -25,8 +26,10 @@ class Apart(TypedDict, total=False):
 
 
 def apart() -> Apart:
-    """For a child that leads a process group and has no controlling terminal."""
-    return {"start_new_session": True} if _attached() else {"process_group": 0}
+    """For a child that leads a process group and has no controlling terminal. Python 3.10 makes groups with sessions only."""
+    if sys.version_info < (3, 11) or _attached():
+        return {"start_new_session": True}
+    return {"process_group": 0}
 
 
 def leave() -> None:
