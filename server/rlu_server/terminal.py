@@ -51,5 +51,8 @@ def _attached() -> bool:
     try:
         os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
     except OSError as error:
-        return error.errno not in (errno.ENXIO, errno.ENOENT)  # for want of a descriptor, say, nothing is known
+        return error.errno not in (
+            errno.ENXIO,
+            errno.ENOENT,
+        )  # for want of a descriptor, say, nothing is known
     return True
